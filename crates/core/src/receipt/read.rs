@@ -1,0 +1,188 @@
+//! Reading a receipt back. Unknown members are hashed with the rest, never rejected; members of the
+//! profile must be there and of their type.
+
+use super::{
+    AsOf, ContextRef, Control, DecisionRef, Door, Enforcement, Identity, Kind, Level, Outcome,
+    PROFILE, Proof, Receipt, SHAPE, Status,
+};
+use crate::digest::Digest;
+use crate::error::CoreError;
+use crate::json::Json;
+use crate::time::Millis;
+use crate::verdict::{Tier, Verdict};
+
+type Read<T> = Result<T, CoreError>;
+
+impl Receipt {
+    /// Reads a receipt of our profile from strict JSON.
+    ///
+    /// # Errors
+    /// [`CoreError::ReceiptMember`] naming the member.
+    pub fn from_json(json: &Json) -> Read<Self> {
+        let r = Reader(json);
+        if r.text("v")? != SHAPE {
+            return Err(CoreError::ReceiptMember("v"));
+        }
+        if r.text("profile")? != PROFILE {
+            return Err(CoreError::ReceiptMember("profile"));
+        }
+        let now = Millis(r.number("now")?);
+        if r.text("ts")? != now.to_string() {
+            return Err(CoreError::ReceiptMember("ts"));
+        }
+        let tier = u8::try_from(r.number("tier")?).ok().and_then(Tier::from_number);
+        Ok(Self {
+            action: r.text("action")?.to_owned(),
+            actor: r.text("actor")?.to_owned(),
+            approval: r.json("approval")?,
+            as_of: r.object("as_of", read_as_of)?.ok_or(CoreError::ReceiptMember("as_of"))?,
+            authority: r.json("authority")?,
+            chain: r.text("chain")?.to_owned(),
+            chain_seq: r.number("chain_seq")?,
+            context: r.object("context", read_context)?,
+            context_digest: r.digest("context_digest")?,
+            continues: r.optional_digest("continues")?,
+            control: r.object("control", read_control)?,
+            decision: r.object("decision", read_decision)?,
+            deferral: r.json("deferral")?,
+            door: r.word("door", Door::parse)?,
+            enforcement: r.word("enforcement", Enforcement::parse)?,
+            identity: r
+                .object("identity", read_identity)?
+                .ok_or(CoreError::ReceiptMember("identity"))?,
+            inputs_digest: r.optional_digest("inputs_digest")?,
+            key_id: r.text("key_id")?.to_owned(),
+            kind: r.word("kind", Kind::parse)?,
+            now,
+            obligations: r.json("obligations")?,
+            of: r.optional_digest("of")?,
+            outcome: r.object("outcome", read_outcome)?,
+            prev_hash: r.digest("prev_hash")?,
+            requested_digest: r.optional_digest("requested_digest")?,
+            session: r.text("session")?.to_owned(),
+            tier: tier.ok_or(CoreError::ReceiptMember("tier"))?,
+        })
+    }
+}
+
+fn read_as_of(r: &Reader<'_>) -> Read<AsOf> {
+    Ok(AsOf {
+        control: r.number("control")?,
+        log: r.text("log")?.to_owned(),
+        size: r.number("size")?,
+    })
+}
+
+fn read_context(r: &Reader<'_>) -> Read<ContextRef> {
+    let ppm = r.optional_number("distance_ppm")?.map(u32::try_from).transpose();
+    Ok(ContextRef {
+        count: r.number("count")?,
+        distance_method: r.optional_text("distance_method")?,
+        distance_ppm: ppm.map_err(|_| CoreError::ReceiptMember("distance_ppm"))?,
+        head: r.digest("head")?,
+        labels: r.strings("labels")?,
+    })
+}
+
+fn read_control(r: &Reader<'_>) -> Read<Control> {
+    Ok(Control {
+        from: r.optional_digest("from")?,
+        to: r.digest("to")?,
+        what: r.text("what")?.to_owned(),
+    })
+}
+
+fn read_decision(r: &Reader<'_>) -> Read<DecisionRef> {
+    Ok(DecisionRef {
+        catalogue: r.digest("catalogue")?,
+        engine: r.text("engine")?.to_owned(),
+        policy_set: r.digest("policy_set")?,
+        reason: r.text("reason")?.to_owned(),
+        rule: r.optional_text("rule")?,
+        schema: r.digest("schema")?,
+        tool_pins: r.digest("tool_pins")?,
+        verdict: r.word("verdict", Verdict::parse)?,
+    })
+}
+
+fn read_identity(r: &Reader<'_>) -> Read<Identity> {
+    let level = |name| r.object(name, read_level)?.ok_or(CoreError::ReceiptMember(name));
+    Ok(Identity {
+        agent: level("agent")?,
+        principal: level("principal")?,
+        roles: level("roles")?,
+        service: level("service")?,
+        session: level("session")?,
+    })
+}
+
+fn read_level(r: &Reader<'_>) -> Read<Level> {
+    Ok(Level { id: r.optional_text("id")?, proof: r.word("proof", Proof::parse)? })
+}
+
+fn read_outcome(r: &Reader<'_>) -> Read<Outcome> {
+    Ok(Outcome {
+        bytes: r.number("bytes")?,
+        duration_us: r.number("duration_us")?,
+        labels: r.strings("labels")?,
+        result_digest: r.optional_digest("result_digest")?,
+        status: r.word("status", Status::parse)?,
+    })
+}
+
+struct Reader<'a>(&'a Json);
+
+impl<'a> Reader<'a> {
+    /// A member that must be present; `None` if it is `null`.
+    fn member(&self, name: &'static str) -> Read<Option<&'a Json>> {
+        let value = self.0.get(name).ok_or(CoreError::ReceiptMember(name))?;
+        Ok((!value.is_null()).then_some(value))
+    }
+
+    fn json(&self, name: &'static str) -> Read<Option<Json>> {
+        Ok(self.member(name)?.cloned())
+    }
+
+    fn optional_text(&self, name: &'static str) -> Read<Option<String>> {
+        let text = self.member(name)?.map(|value| value.as_str().map(str::to_owned));
+        text.map(|text| text.ok_or(CoreError::ReceiptMember(name))).transpose()
+    }
+
+    fn text(&self, name: &'static str) -> Read<&'a str> {
+        self.member(name)?.and_then(Json::as_str).ok_or(CoreError::ReceiptMember(name))
+    }
+
+    fn optional_number(&self, name: &'static str) -> Read<Option<u64>> {
+        let Some(value) = self.member(name)? else { return Ok(None) };
+        let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+        number.map(Some).ok_or(CoreError::ReceiptMember(name))
+    }
+
+    fn number(&self, name: &'static str) -> Read<u64> {
+        self.optional_number(name)?.ok_or(CoreError::ReceiptMember(name))
+    }
+
+    fn optional_digest(&self, name: &'static str) -> Read<Option<Digest>> {
+        let Some(text) = self.optional_text(name)? else { return Ok(None) };
+        Digest::from_hex(&text).map(Some).map_err(|_| CoreError::ReceiptMember(name))
+    }
+
+    fn digest(&self, name: &'static str) -> Read<Digest> {
+        self.optional_digest(name)?.ok_or(CoreError::ReceiptMember(name))
+    }
+
+    fn word<T>(&self, name: &'static str, parse: fn(&str) -> Option<T>) -> Read<T> {
+        parse(self.text(name)?).ok_or(CoreError::ReceiptMember(name))
+    }
+
+    fn strings(&self, name: &'static str) -> Read<Option<Vec<String>>> {
+        let Some(value) = self.member(name)? else { return Ok(None) };
+        let items = value.as_array().ok_or(CoreError::ReceiptMember(name))?;
+        let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+        texts.collect::<Option<Vec<_>>>().map(Some).ok_or(CoreError::ReceiptMember(name))
+    }
+
+    fn object<T>(&self, name: &'static str, read: fn(&Reader<'_>) -> Read<T>) -> Read<Option<T>> {
+        self.member(name)?.map(|value| read(&Reader(value))).transpose()
+    }
+}

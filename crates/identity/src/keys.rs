@@ -1,0 +1,214 @@
+//! The home's keys: made once, one per purpose, in files that only their owner can read.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use tipstaff_core::key::{SigningKey, VerifyingKey};
+use tipstaff_core::{CoreError, digest};
+use tipstaff_store::{Disk as _, NativeDisk, Random, StoreError};
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// Why keys could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// A key file or its folder can be read by others.
+    #[error("{0} can be read by others; make it yours alone (chmod go-rwx) and renew its keys")]
+    Exposed(PathBuf),
+    /// A key file does not hold a key.
+    #[error("{0} does not hold a key")]
+    Malformed(PathBuf),
+    /// A key file is missing though others of the home are there.
+    #[error("{0} is missing; restore it from a backup")]
+    Missing(PathBuf),
+    /// The library refused a key.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// The disk failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The operating system's random source.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), StoreError> {
+        aws_lc_rs::rand::fill(buffer).map_err(|_| StoreError::Io {
+            what: "read random bytes".to_owned(),
+            source: std::io::Error::from(ErrorKind::Other),
+        })
+    }
+}
+
+/// Every secret of a home.
+#[derive(Debug)]
+pub struct HomeKeys {
+    /// Signs receipts.
+    pub receipts: SigningKey,
+    /// Signs checkpoints.
+    pub log: SigningKey,
+    home: Secret,
+    pseudonyms: Secret,
+    origin: String,
+}
+
+/// The public halves, for those who only check.
+#[derive(Debug, Clone)]
+pub struct PublicKeys {
+    /// Verifies receipts.
+    pub receipts: VerifyingKey,
+    /// Verifies checkpoints.
+    pub log: VerifyingKey,
+    /// The log's origin.
+    pub origin: String,
+}
+
+struct Secret(Zeroizing<[u8; 32]>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl HomeKeys {
+    /// The keys of the home folder, made on first use.
+    ///
+    /// # Errors
+    /// [`IdentityError`]
+    pub fn open_or_create(home: &Path) -> Result<Self, IdentityError> {
+        let folder = home.join("keys");
+        if !folder.exists() {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+            made.map_err(|source| StoreError::Io { what: "create keys".to_owned(), source })?;
+            for name in FILES {
+                let mut seed = Zeroizing::new([0; 32]);
+                SystemRandom.fill(seed.as_mut())?;
+                let mut text = digest::hex(seed.as_ref());
+                let written = NativeDisk::new(&folder).replace(Path::new(name), text.as_bytes());
+                text.zeroize();
+                written?;
+            }
+        }
+        Self::open(home)
+    }
+
+    /// The keys of a home that has them.
+    ///
+    /// # Errors
+    /// [`IdentityError::Missing`], [`IdentityError::Exposed`], [`IdentityError::Malformed`]
+    pub fn open(home: &Path) -> Result<Self, IdentityError> {
+        let folder = home.join("keys");
+        refuse_exposed(&folder)?;
+        let [receipts, log, home, pseudonyms] = FILES;
+        let log = SigningKey::from_seed(&read_secret(&folder.join(log))?.0)?;
+        // Bound to the log's key, the origin is as unique as the key is.
+        let id = digest::hex(log.verifying_key().as_bytes());
+        Ok(Self {
+            receipts: SigningKey::from_seed(&read_secret(&folder.join(receipts))?.0)?,
+            log,
+            home: read_secret(&folder.join(home))?,
+            pseudonyms: read_secret(&folder.join(pseudonyms))?,
+            origin: format!("tipstaff.local/{}", id.get(..16).unwrap_or_default()),
+        })
+    }
+
+    /// The log's origin, unique per home.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The key that wraps the inputs' keys.
+    #[must_use]
+    pub fn home_key(&self) -> &[u8; 32] {
+        &self.home.0
+    }
+
+    /// The secret that pseudonyms are keyed by.
+    #[must_use]
+    pub fn pseudonym_key(&self) -> &[u8; 32] {
+        &self.pseudonyms.0
+    }
+
+    /// The public halves.
+    #[must_use]
+    pub fn public(&self) -> PublicKeys {
+        PublicKeys {
+            receipts: self.receipts.verifying_key().clone(),
+            log: self.log.verifying_key().clone(),
+            origin: self.origin.clone(),
+        }
+    }
+}
+
+impl PublicKeys {
+    /// The JSON Web Key Set (RFC 7517, OKP keys of RFC 8037) of both keys.
+    #[must_use]
+    pub fn to_jwks(&self) -> serde_json::Value {
+        let jwk = |key: &VerifyingKey, purpose: &str| {
+            serde_json::json!({
+                "kty": "OKP", "crv": "Ed25519", "x": key.x(), "kid": key.key_id(),
+                "use": "sig", "alg": "EdDSA", "tipstaff/purpose": purpose,
+                "tipstaff/did": key.to_did_key(),
+            })
+        };
+        serde_json::json!({ "keys": [jwk(&self.receipts, "receipts"), jwk(&self.log, "log")] })
+    }
+}
+
+const FILES: [&str; 4] = ["receipts.key", "log.key", "home.key", "pseudonyms.key"];
+
+fn refuse_exposed(path: &Path) -> Result<(), IdentityError> {
+    match fs::metadata(path) {
+        Ok(found) if found.mode() & 0o077 == 0 => Ok(()),
+        Ok(_) => Err(IdentityError::Exposed(path.to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(IdentityError::Missing(path.to_owned()))
+        }
+        Err(source) => Err(StoreError::Io { what: "look at the keys".to_owned(), source }.into()),
+    }
+}
+
+fn read_secret(path: &Path) -> Result<Secret, IdentityError> {
+    refuse_exposed(path)?;
+    let text = fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.map_err(|_| IdentityError::Malformed(path.to_owned()))?;
+    let bytes = tipstaff_core::Digest::from_hex(text.trim())
+        .map_err(|_| IdentityError::Malformed(path.to_owned()))?;
+    Ok(Secret(Zeroizing::new(*bytes.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_made_once_and_refused_when_exposed() {
+        let home = tempfile::tempdir().unwrap();
+        let first = HomeKeys::open_or_create(home.path()).unwrap();
+        let again = HomeKeys::open_or_create(home.path()).unwrap();
+        assert_eq!(first.public().receipts, again.public().receipts);
+        assert_ne!(first.public().receipts, first.public().log);
+        assert!(first.origin().starts_with("tipstaff.local/"));
+        let key = home.path().join("keys/receipts.key");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(HomeKeys::open(home.path()), Err(IdentityError::Exposed(_))));
+        fs::remove_file(&key).unwrap();
+        assert!(matches!(HomeKeys::open(home.path()), Err(IdentityError::Missing(_))));
+    }
+
+    #[test]
+    fn a_signature_of_one_purpose_is_none_of_another() {
+        let home = tempfile::tempdir().unwrap();
+        let keys = HomeKeys::open_or_create(home.path()).unwrap();
+        let signature = keys.receipts.sign(b"m");
+        assert!(keys.public().log.verify(b"m", &signature).is_err());
+    }
+}

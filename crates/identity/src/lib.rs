@@ -1,0 +1,13 @@
+//! Who is acting, and with which keys this home speaks.
+//!
+//! The adversary claims to be somebody: a process that names a session that is not its own, a reader of
+//! the public log who wants to know whose machine it came from, a thief of the key folder. Identities
+//! are what the operating system says of the peer process, never what the peer says; in receipts they
+//! are pseudonyms keyed by a secret of the home. There is one key per purpose; their files are readable
+//! by their owner only, and a start refuses them otherwise.
+
+mod keys;
+mod peer;
+
+pub use keys::{HomeKeys, IdentityError, PublicKeys, SystemRandom};
+pub use peer::{Peer, Pseudonyms};

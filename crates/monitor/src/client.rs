@@ -1,0 +1,426 @@
+//! A door's side of the monitor, in another process.
+//!
+//! The adversary is a monitor that dies at the wrong moment: what was asked and not answered is asked
+//! again of the next one, and nothing runs meanwhile. A permit is made here only from an answer that
+//! says that the receipt is durable.
+
+use std::collections::HashMap;
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use tipstaff_core::action::Salt;
+use tipstaff_core::receipt::Door;
+use tipstaff_core::{Action, Digest, Json, Verdict};
+
+use crate::config::Settings;
+use crate::error::ClientError;
+use crate::home::Home;
+use crate::permit::{Permit, Refusal, Settlement, Sink};
+use crate::pins::{ListedTool, ToolReview, Withheld};
+use crate::server::with_socket;
+use crate::wire::{self, Frames, digest_of, number, number_of, object, text_of};
+
+/// How long a monitor may take to start or to come back.
+const START_WAIT: Duration = Duration::from_secs(20);
+
+/// A door joined to the monitor of a home.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Inner>);
+
+/// What a door says of itself. Who it is, the kernel says.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// Name of the server behind it.
+    pub server: String,
+    /// Which door it is.
+    pub door: Door,
+    /// The server's command, for the operator's eyes.
+    pub command: Vec<String>,
+}
+
+type OnVerdict = Box<dyn FnOnce(Result<Permit, Refusal>) + Send>;
+type OnReview = Box<dyn FnOnce(Result<ToolReview, Refusal>) + Send>;
+
+#[derive(Debug)]
+struct Inner {
+    home: Home,
+    join: Join,
+    settings: Settings,
+    next: AtomicU64,
+    left: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// `None` while there is no monitor.
+    stream: Option<UnixStream>,
+    waiting: HashMap<u64, Waiting>,
+    /// The last list of tools and the child, which a new monitor has to hear again.
+    tools: Option<Vec<u8>>,
+    child: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("waiting", &self.waiting.len()).finish_non_exhaustive()
+    }
+}
+
+enum Waiting {
+    Verdict { action: Action, frame: Vec<u8>, then: OnVerdict },
+    Review { frame: Vec<u8>, then: OnReview },
+}
+
+impl Client {
+    /// Joins the monitor of a home, which is started if it isn't there.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn join(home: &Path, join: Join) -> Result<Self, ClientError> {
+        let home = Home::at(home);
+        let (stream, frames, settings) = connect(&home, &join)?;
+        let state =
+            State { stream: Some(stream), waiting: HashMap::new(), tools: None, child: None };
+        let inner = Arc::new(Inner {
+            home,
+            join,
+            settings,
+            next: AtomicU64::new(1),
+            left: AtomicBool::new(false),
+            state: Mutex::new(state),
+        });
+        let reader = Arc::clone(&inner);
+        thread::spawn(move || read(&reader, frames));
+        Ok(Self(inner))
+    }
+
+    /// Asks for a permit. `then` runs on the client's reading thread.
+    pub fn submit(&self, action: Action, then: OnVerdict) {
+        let n = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let request = object([
+            ("action", wire::action_to_json(&action)),
+            ("n", number(n)),
+            ("t", Json::string("admit")),
+        ]);
+        let frame = wire::frame(&request);
+        self.0.ask(n, Waiting::Verdict { action, frame, then });
+    }
+
+    /// Reports how an effect ended.
+    pub fn settle(&self, settlement: Settlement) {
+        Sink::settle(&*self.0, settlement);
+    }
+
+    /// Reports what a server lists. `then` runs on the client's reading thread.
+    pub fn tools_listed(&self, tools: Vec<ListedTool>, then: OnReview) {
+        let n = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let tools = tools.iter().map(|tool| {
+            object([
+                ("definition", Json::string(&tool.definition)),
+                ("name", Json::string(&tool.name)),
+            ])
+        });
+        let tools = Json::Array(tools.collect());
+        let frame = |n: u64| {
+            wire::frame(&object([
+                ("n", number(n)),
+                ("t", Json::string("tools")),
+                ("tools", tools.clone()),
+            ]))
+        };
+        // Number 0 is nobody's: its answer is dropped.
+        lock(&self.0.state).tools = Some(frame(0));
+        self.0.ask(n, Waiting::Review { frame: frame(n), then });
+    }
+
+    /// Names the server's process, so that it is ended if this process is killed.
+    pub fn child_started(&self, pid: u32) {
+        let request = object([("pid", number(u64::from(pid))), ("t", Json::string("child"))]);
+        let frame = wire::frame(&request);
+        let mut state = lock(&self.0.state);
+        state.send(&frame);
+        state.child = Some(frame);
+    }
+
+    /// What the configuration says to a door.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Ends in order: what was settled before is recorded.
+    pub fn leave(self) {
+        self.0.left.store(true, Ordering::SeqCst);
+        let frame = wire::frame(&object([("t", Json::string("leave"))]));
+        let stream = {
+            let mut state = lock(&self.0.state);
+            state.send(&frame);
+            state.stream.take()
+        };
+        // The monitor closes its side when it has read everything.
+        if let Some(stream) = stream {
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+            let mut byte = [0];
+            while matches!(io::Read::read(&mut &stream, &mut byte), Ok(1)) {}
+        }
+    }
+
+    /// A request of the command line. `None` if no monitor runs.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`]
+    pub fn control(home: &Home, what: &str, server: Option<&str>) -> Result<Option<Json>, ClientError> {
+        let broken = |error: io::Error| ClientError::Broken(error.to_string());
+        let Ok(mut stream) = with_socket(home, |path| UnixStream::connect(path)) else {
+            return Ok(None);
+        };
+        let request = object([
+            ("do", Json::string(what)),
+            ("server", wire::text(server)),
+            ("t", Json::string("control")),
+        ]);
+        stream.write_all(&wire::frame(&request)).map_err(broken)?;
+        Frames::new(stream).next().map_err(broken)
+    }
+
+    /// Starts the monitor if it isn't there, and waits until it answers.
+    ///
+    /// # Errors
+    /// [`ClientError::NotStarted`]
+    pub fn ensure_monitor(home: &Home) -> Result<(), ClientError> {
+        open_socket(home).map(drop)
+    }
+}
+
+impl Inner {
+    fn ask(&self, n: u64, waiting: Waiting) {
+        let mut state = lock(&self.state);
+        let frame = match &waiting {
+            Waiting::Verdict { frame, .. } | Waiting::Review { frame, .. } => frame.clone(),
+        };
+        state.waiting.insert(n, waiting);
+        // Without a monitor it waits for the next one.
+        state.send(&frame);
+    }
+}
+
+impl State {
+    fn send(&mut self, frame: &[u8]) {
+        if let Some(stream) = &mut self.stream {
+            // A broken stream is noticed, and mended, by the reading thread.
+            let _ = stream.write_all(frame);
+        }
+    }
+}
+
+impl Sink for Inner {
+    fn settle(&self, settlement: Settlement) {
+        let Settlement { of, outcome } = settlement;
+        let digest = outcome.result_digest.map_or(Json::Null, |d| Json::String(d.to_hex()));
+        let frame = wire::frame(&object([
+            ("bytes", number(outcome.bytes)),
+            ("digest", digest),
+            ("receipt", Json::String(of.to_hex())),
+            ("status", Json::string(outcome.status.as_str())),
+            ("t", Json::string("settle")),
+            ("us", number(outcome.duration_us)),
+        ]));
+        lock(&self.state).send(&frame);
+    }
+}
+
+fn read(inner: &Arc<Inner>, mut frames: Frames<UnixStream>) {
+    loop {
+        match frames.next() {
+            Ok(Some(answer)) => dispatch(inner, &answer),
+            Ok(None) | Err(_) => {
+                if inner.left.load(Ordering::SeqCst) {
+                    return;
+                }
+                match rejoin(inner) {
+                    Ok(again) => frames = again,
+                    Err(error) => {
+                        give_up(inner, &error);
+                        thread::sleep(Duration::from_millis(200));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn rejoin(inner: &Inner) -> Result<Frames<UnixStream>, ClientError> {
+    lock(&inner.state).stream = None;
+    let (mut stream, frames, _) = connect(&inner.home, &inner.join)?;
+    let mut state = lock(&inner.state);
+    let again = state.waiting.values().map(|waiting| match waiting {
+        Waiting::Verdict { frame, .. } | Waiting::Review { frame, .. } => frame.as_slice(),
+    });
+    let known = [state.child.as_deref(), state.tools.as_deref()];
+    let bytes = known.into_iter().flatten().chain(again).collect::<Vec<_>>().concat();
+    stream.write_all(&bytes).map_err(|error| ClientError::Broken(error.to_string()))?;
+    state.stream = Some(stream);
+    Ok(frames)
+}
+
+fn give_up(inner: &Inner, error: &ClientError) {
+    let waiting = std::mem::take(&mut lock(&inner.state).waiting);
+    for (_, waiting) in waiting {
+        let refusal = Refusal::unrecorded(&error.to_string());
+        match waiting {
+            Waiting::Verdict { then, .. } => then(Err(refusal)),
+            Waiting::Review { then, .. } => then(Err(refusal)),
+        }
+    }
+}
+
+fn dispatch(inner: &Arc<Inner>, answer: &Json) {
+    let Some(n) = number_of(answer, "n") else { return };
+    let Some(waiting) = lock(&inner.state).waiting.remove(&n) else { return };
+    match waiting {
+        Waiting::Verdict { action, then, .. } => then(permit(inner, action, answer)),
+        Waiting::Review { then, .. } => then(review(answer)),
+    }
+}
+
+fn permit(inner: &Arc<Inner>, asked: Action, answer: &Json) -> Result<Permit, Refusal> {
+    if answer.get("ok").and_then(Json::as_bool) != Some(true) {
+        return Err(refusal(answer));
+    }
+    let granted = || {
+        let action = match answer.get("action")? {
+            Json::Null => asked,
+            other => wire::action_from_json(other)?,
+        };
+        let verdict = Verdict::parse(answer.get("verdict")?.as_str()?)?;
+        let salt = Digest::from_hex(&format!("{:0<64}", answer.get("salt")?.as_str()?)).ok()?;
+        let salt = Salt(*salt.as_bytes().first_chunk::<16>()?);
+        let receipt = digest_of(answer, "receipt")?;
+        let sink: Arc<dyn Sink> = Arc::<Inner>::clone(inner);
+        Some(Permit::issue(action, verdict, text_of(answer, "rule"), (receipt, salt), sink))
+    };
+    granted().ok_or_else(|| Refusal::unrecorded("the monitor's answer can't be read"))
+}
+
+fn review(answer: &Json) -> Result<ToolReview, Refusal> {
+    let withheld = answer.get("withheld").and_then(Json::as_array).ok_or_else(|| refusal(answer))?;
+    let withheld = withheld.iter().filter_map(|tool| {
+        Some(Withheld { name: text_of(tool, "name")?, pinned: text_of(tool, "pinned") })
+    });
+    Ok(ToolReview { withheld: withheld.collect() })
+}
+
+fn refusal(answer: &Json) -> Refusal {
+    Refusal {
+        verdict: answer.get("verdict").and_then(Json::as_str).and_then(Verdict::parse),
+        receipt: digest_of(answer, "receipt"),
+        rule: text_of(answer, "rule"),
+        text: text_of(answer, "text").unwrap_or_else(|| "refused without a reason".to_owned()),
+    }
+}
+
+type Connected = (UnixStream, Frames<UnixStream>, Settings);
+
+fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError> {
+    let broken = |error: io::Error| ClientError::Broken(error.to_string());
+    let deadline = Instant::now() + START_WAIT;
+    loop {
+        let mut stream = open_socket(home)?;
+        let command = join.command.iter().map(|word| Json::string(word)).collect();
+        let label = std::env::var("TIPSTAFF_SESSION").ok().filter(|label| !label.is_empty());
+        let hello = object([
+            ("command", Json::Array(command)),
+            ("door", Json::string(join.door.as_str())),
+            ("server", Json::string(&join.server)),
+            ("session", wire::text(label.as_deref())),
+            ("t", Json::string("join")),
+            ("v", Json::from(wire::VERSION)),
+        ]);
+        let mut frames = Frames::new(stream.try_clone().map_err(broken)?);
+        let answer = stream.write_all(&wire::frame(&hello)).and_then(|()| frames.next());
+        // A monitor that was just ending takes the connection with it: try the next one.
+        let Ok(Some(answer)) = answer else {
+            if Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(50));
+                continue;
+            }
+            return Err(ClientError::Broken("it closed the connection".to_owned()));
+        };
+        if text_of(&answer, "t").as_deref() != Some("joined") {
+            let why = text_of(&answer, "text").unwrap_or_else(|| "no reason given".to_owned());
+            return Err(ClientError::Refused(why));
+        }
+        let allowed = answer.get("env_allow").and_then(Json::as_array).unwrap_or_default();
+        let settings = Settings {
+            receipt_in_meta: answer.get("receipt_in_meta").and_then(Json::as_bool).unwrap_or(true),
+            env_allow: allowed.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect(),
+            call_timeout: Duration::from_secs(number_of(&answer, "call_timeout_s").unwrap_or(600)),
+            stderr_folder: text_of(&answer, "stderr").unwrap_or_default().into(),
+        };
+        return Ok((stream, frames, settings));
+    }
+}
+
+fn open_socket(home: &Home) -> Result<UnixStream, ClientError> {
+    let deadline = Instant::now() + START_WAIT;
+    let mut started: Option<std::process::Child> = None;
+    let mut wait = Duration::from_millis(2);
+    loop {
+        if let Ok(stream) = with_socket(home, |path| UnixStream::connect(path)) {
+            return Ok(stream);
+        }
+        let ended = match &mut started {
+            None => true,
+            Some(child) => match child.try_wait() {
+                // Several doors start one each; all but the one that got the lock end at once.
+                Ok(Some(status)) if status.code() == Some(ALREADY_RUNNING) => true,
+                Ok(Some(_)) => return Err(ClientError::NotStarted(last_words(home))),
+                Ok(None) => false,
+                Err(error) => return Err(ClientError::NotStarted(error.to_string())),
+            },
+        };
+        if Instant::now() > deadline {
+            return Err(ClientError::NotStarted(format!("no answer in {} s", START_WAIT.as_secs())));
+        }
+        if ended && started.as_ref().is_none_or(|_| wait > Duration::from_millis(50)) {
+            started = Some(start(home).map_err(|e| ClientError::NotStarted(e.to_string()))?);
+        }
+        thread::sleep(wait);
+        wait = (wait * 2).min(Duration::from_millis(100));
+    }
+}
+
+/// Exit code of a monitor that found another one.
+pub(crate) const ALREADY_RUNNING: i32 = 4;
+
+fn start(home: &Home) -> io::Result<std::process::Child> {
+    home.create().map_err(|error| io::Error::other(error.to_string()))?;
+    let log = fs::File::options().create(true).append(true).open(home.root().join("monitor.log"))?;
+    Command::new(std::env::current_exe()?)
+        .arg("monitor")
+        .arg("--home")
+        .arg(home.root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        // It outlives the door that started it, and the terminal's signals.
+        .process_group(0)
+        .current_dir("/")
+        .spawn()
+}
+
+fn last_words(home: &Home) -> String {
+    let log = fs::read_to_string(home.root().join("monitor.log")).unwrap_or_default();
+    log.lines().last().unwrap_or("it said nothing").to_owned()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

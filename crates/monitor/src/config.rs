@@ -1,0 +1,104 @@
+//! `config.toml`: what an operator sets, with a default for everything.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::error::MonitorError;
+
+/// The text of a new home's `config.toml`.
+pub(crate) const DEFAULT_TEXT: &str = "\
+# Folders in which an agent may change files without asking. Relative paths are refused.
+# Empty: every change is held for approval.
+roots = []
+
+# Whether an allowed result carries the id of its receipt in `_meta`.
+receipt_in_meta = true
+
+# Environment variables that `wrap` passes to servers beside the safe ones (PATH, HOME, LANG, ...).
+env_allow = []
+
+# Seconds until a call that got no answer counts as ambiguous.
+call_timeout_s = 600
+
+# Seconds that a session waits for its client before it is closed.
+session_grace_s = 3
+
+# Seconds that a monitor without clients stays.
+idle_exit_s = 60
+";
+
+/// The configuration of a home.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Absolute folders in which T3 changes are allowed.
+    pub roots: Vec<String>,
+    /// Whether allowed results carry their receipt's id.
+    pub receipt_in_meta: bool,
+    /// Names of environment variables for servers.
+    pub env_allow: Vec<String>,
+    /// Seconds until a call is given up.
+    pub call_timeout_s: u64,
+    /// Seconds that a session outlives its last door.
+    pub session_grace_s: u64,
+    /// Seconds that the monitor outlives its last client.
+    pub idle_exit_s: u64,
+}
+
+/// What a door needs to know of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether allowed results carry their receipt's id.
+    pub receipt_in_meta: bool,
+    /// Names of environment variables for servers.
+    pub env_allow: Vec<String>,
+    /// Time until a call is given up.
+    pub call_timeout: Duration,
+    /// Where servers' standard error is kept.
+    pub stderr_folder: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            roots: Vec::new(),
+            receipt_in_meta: true,
+            env_allow: Vec::new(),
+            call_timeout_s: 600,
+            session_grace_s: 3,
+            idle_exit_s: 60,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// [`MonitorError::Config`] with the line and what is wrong.
+    pub fn parse(text: &str) -> Result<Self, MonitorError> {
+        let config: Self =
+            toml::from_str(text).map_err(|error| MonitorError::Config(error.to_string()))?;
+        for root in &config.roots {
+            if !Path::new(root).is_absolute() {
+                let what = format!("root `{root}` is not absolute; write its whole path");
+                return Err(MonitorError::Config(what));
+            }
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_new_home_is_the_default() {
+        assert_eq!(Config::parse(DEFAULT_TEXT).unwrap(), Config::default());
+        assert!(Config::parse("roots = [\"here\"]").is_err());
+        assert!(Config::parse("rooots = []").is_err());
+    }
+}

@@ -1,0 +1,91 @@
+//! What the rules would answer, without asking them to: for authors of policies.
+//!
+//! The adversary is an author's wrong guess. The answer comes from the same judgement that decides.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use tipstaff_core::{Action, Digest, Millis};
+use tipstaff_policy::classify::Catalogue;
+use tipstaff_policy::{PolicySet, PolicySource, PolicyWarning};
+
+use crate::error::MonitorError;
+use crate::home::Home;
+use crate::judge::{Facts, Judged, Listing, judge};
+use crate::monitor::{real_path, resolve};
+use crate::pins::Pins;
+use crate::policies::Rules;
+
+/// A policy set, ready to be asked.
+#[derive(Debug)]
+pub struct Explainer {
+    rules: Rules,
+    roots: Vec<String>,
+    home: String,
+    user_home: String,
+}
+
+impl Explainer {
+    /// The answers of `source`, with a home's roots and its pins of `pins`.
+    ///
+    /// # Errors
+    /// [`MonitorError::Policies`] with every fault.
+    pub fn new(
+        home: &Home,
+        source: &PolicySource,
+        pins: Option<Digest>,
+    ) -> Result<Self, MonitorError> {
+        let catalogue = Arc::new(Catalogue::builtin().clone());
+        let pins = read_pins(home, pins)?;
+        let user_home = std::env::var("HOME").unwrap_or_else(|_| "/".to_owned());
+        Ok(Self {
+            rules: Rules::admit(source, &pins, &catalogue).map_err(MonitorError::Policies)?,
+            roots: home.config()?.roots,
+            home: real_path(home.root()).to_string_lossy().into_owned(),
+            user_home: real_path(user_home.as_ref()).to_string_lossy().into_owned(),
+        })
+    }
+
+    /// The judgement on one action as if its tool were accepted and its session new.
+    #[must_use]
+    pub fn explain(&self, action: &Action, cwd: &Path, now: Millis) -> (Judged, Facts) {
+        let mut facts = Facts {
+            now,
+            agent: "explained".to_owned(),
+            user: "explained".to_owned(),
+            listing: Listing::Accepted,
+            roots: self.roots.clone(),
+            home: self.home.clone(),
+            user_home: self.user_home.clone(),
+            resolved: BTreeMap::new(),
+        };
+        let cwd = cwd.to_string_lossy();
+        let judged = judge(&self.rules, action, &mut facts, &mut |facts, paths| {
+            resolve(facts, paths, &cwd);
+        });
+        (judged, facts)
+    }
+}
+
+/// Checks a policy set as a start would.
+///
+/// # Errors
+/// [`MonitorError::Policies`] with every fault.
+pub fn check_policies(
+    home: &Home,
+    source: &PolicySource,
+    pins: Option<Digest>,
+) -> Result<(usize, Vec<PolicyWarning>), MonitorError> {
+    let pins = read_pins(home, pins)?;
+    let classes = Catalogue::builtin().classes();
+    let admitted = PolicySet::admit(source, &pins.tool_pins(), classes);
+    let admitted = admitted.map_err(MonitorError::Policies)?;
+    Ok((admitted.set.len(), admitted.warnings))
+}
+
+fn read_pins(home: &Home, digest: Option<Digest>) -> Result<Pins, MonitorError> {
+    let Some(digest) = digest else { return Ok(Pins::default()) };
+    Pins::from_canonical(&home.kept(digest)?)
+        .ok_or_else(|| MonitorError::Inconsistent("the tool pins are unreadable".to_owned()))
+}

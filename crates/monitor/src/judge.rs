@@ -1,0 +1,204 @@
+//! The judgement as one pure function of recorded inputs (law 5), used live and in replay alike.
+//!
+//! The adversary is whoever says afterwards that the rules said something else. Everything that the
+//! judgement looks at besides the rules is in [`Facts`], and is kept with the receipt.
+
+use std::collections::BTreeMap;
+
+use tipstaff_core::json::Object;
+use tipstaff_core::{Action, Json, Millis, Tier, Verdict};
+use tipstaff_policy::classify::{Basis, Classification, PathUse, classify};
+use tipstaff_policy::paths::{Bounds, Place, facts};
+use tipstaff_policy::{Classified, Decision, Request, SessionContext};
+
+pub use crate::pins::Listing;
+use crate::policies::Rules;
+
+/// Name and version of this procedure: what it decides for the same inputs never changes under one name.
+pub const ENGINE: &str = "tipstaff-1+cedar-4.14.1";
+
+/// What the world was like when an action was judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The time.
+    pub now: Millis,
+    /// Pseudonym of the agent.
+    pub agent: String,
+    /// Pseudonym of the person.
+    pub user: String,
+    /// How the tool stands to its pin.
+    pub listing: Listing,
+    /// Declared roots.
+    pub roots: Vec<String>,
+    /// Tipstaff's own home.
+    pub home: String,
+    /// The user's home.
+    pub user_home: String,
+    /// Paths of the call, as written, with what they resolved to (symlinks followed).
+    pub resolved: BTreeMap<String, String>,
+}
+
+/// A judgement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// Class of the action that would be executed.
+    pub class: String,
+    /// Its tier.
+    pub tier: Tier,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The policy that decided.
+    pub rule: Option<String>,
+    /// Machine-readable reason.
+    pub reason: &'static str,
+    /// What would change the answer.
+    pub advice: Option<String>,
+    /// The action to execute instead, and the name of the patch.
+    pub modified: Option<(Action, String)>,
+}
+
+/// Judges. `resolve` adds to [`Facts::resolved`] what a path of the call resolves to; in replay it is
+/// what was recorded.
+pub(crate) fn judge(
+    rules: &Rules,
+    action: &Action,
+    facts: &mut Facts,
+    resolve: &mut dyn FnMut(&mut Facts, &[PathUse]),
+) -> Judged {
+    let classified = classification(rules, action);
+    if facts.listing != Listing::Accepted {
+        return not_accepted(&classified, facts.listing);
+    }
+    resolve(facts, &classified.paths);
+    let decision = decide(rules, action, &classified, facts);
+    let (Some(parameters), Some(patch)) = (&decision.modified, &decision.patch) else {
+        return judged(&classified, decision, None);
+    };
+    // What the patch made is classified afresh and must be allowed as it is.
+    let executed = action.with_parameters(parameters.clone());
+    let reclassified = classification(rules, &executed);
+    resolve(facts, &reclassified.paths);
+    let again = with_request(rules, &executed, &reclassified, facts, |request| {
+        rules.set.decide_modified(request, patch)
+    });
+    if again.verdict != Verdict::Modify {
+        return judged(&classified, again, None);
+    }
+    let rule = again.rule.clone().or(decision.rule);
+    let modified = Some((executed, patch.clone()));
+    judged(&reclassified, Decision { rule, ..again }, modified)
+}
+
+impl Facts {
+    /// The form that is kept.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        let text = |text: &str| Json::string(text);
+        let resolved = self.resolved.iter().map(|(from, to)| (from.clone(), text(to))).collect();
+        let members = vec![
+            ("agent".to_owned(), text(&self.agent)),
+            ("home".to_owned(), text(&self.home)),
+            ("listing".to_owned(), text(self.listing.as_str())),
+            ("now".to_owned(), Json::from(i64::try_from(self.now.0).unwrap_or(i64::MAX))),
+            ("resolved".to_owned(), Json::Object(Object::new(resolved).unwrap_or_default())),
+            ("roots".to_owned(), Json::Array(self.roots.iter().map(|root| text(root)).collect())),
+            ("user".to_owned(), text(&self.user)),
+            ("user_home".to_owned(), text(&self.user_home)),
+        ];
+        Json::Object(Object::new(members).unwrap_or_default())
+    }
+
+    /// Reads what was kept.
+    #[must_use]
+    pub fn from_json(json: &Json) -> Option<Self> {
+        let text = |name| Some(json.get(name)?.as_str()?.to_owned());
+        let roots = json.get("roots")?.as_array()?.iter().map(|root| Some(root.as_str()?.to_owned()));
+        let resolved = json.get("resolved")?.as_object()?.iter();
+        let resolved = resolved.map(|(from, to)| Some((from.to_owned(), to.as_str()?.to_owned())));
+        Some(Self {
+            now: Millis(u64::try_from(json.get("now")?.as_integer()?).ok()?),
+            agent: text("agent")?,
+            user: text("user")?,
+            listing: Listing::parse(&text("listing")?)?,
+            roots: roots.collect::<Option<_>>()?,
+            home: text("home")?,
+            user_home: text("user_home")?,
+            resolved: resolved.collect::<Option<_>>()?,
+        })
+    }
+}
+
+fn classification(rules: &Rules, action: &Action) -> Classification {
+    let annotations = rules.pins.annotations(action.server(), action.tool());
+    classify(&rules.catalogue, action, annotations)
+}
+
+fn decide(rules: &Rules, action: &Action, classified: &Classification, facts: &Facts) -> Decision {
+    with_request(rules, action, classified, facts, |request| rules.set.decide(request))
+}
+
+fn with_request(
+    _rules: &Rules,
+    action: &Action,
+    classified: &Classification,
+    known: &Facts,
+    decide: impl FnOnce(&Request<'_>) -> Decision,
+) -> Decision {
+    let places: Vec<Place> = classified
+        .paths
+        .iter()
+        .filter_map(|path| {
+            let resolved = known.resolved.get(&path.text)?.clone();
+            Some(Place { pointer: path.pointer.clone(), path: resolved })
+        })
+        .collect();
+    let bounds =
+        Bounds { roots: &known.roots, home: &known.home, user_home: &known.user_home };
+    let basis = classified.basis;
+    decide(&Request {
+        action,
+        tier: classified.tier,
+        class: &classified.class,
+        classified: match basis {
+            Basis::Unclassified => Classified::Unclassified,
+            Basis::Catalogue | Basis::Pattern | Basis::Shell => Classified::Known,
+        },
+        paths: facts(&places, &bounds),
+        principal: &known.agent,
+        user: &known.user,
+        session: &SessionContext::default(),
+        now: known.now,
+    })
+}
+
+fn judged(
+    classified: &Classification,
+    decision: Decision,
+    modified: Option<(Action, String)>,
+) -> Judged {
+    Judged {
+        class: classified.class.clone(),
+        tier: classified.tier,
+        verdict: decision.verdict,
+        rule: decision.rule,
+        reason: decision.reason.as_str(),
+        advice: decision.advice,
+        modified,
+    }
+}
+
+fn not_accepted(classified: &Classification, listing: Listing) -> Judged {
+    let reason = match listing {
+        Listing::Accepted | Listing::Changed => "tool_changed",
+        Listing::Unlisted => "tool_unlisted",
+    };
+    Judged {
+        class: classified.class.clone(),
+        tier: classified.tier,
+        verdict: Verdict::Deny,
+        rule: None,
+        reason,
+        advice: None,
+        modified: None,
+    }
+}

@@ -1,0 +1,186 @@
+//! Changes of control state: policies and tool pins. Each is a receipt; the state is their fold.
+//!
+//! The adversary changes the rules and hopes that nobody sees it. What is in force is what the last
+//! control receipt says; its text is kept by digest for the life of the log.
+
+use std::sync::PoisonError;
+
+use tipstaff_core::receipt::{Control, Door, Kind};
+use tipstaff_core::{Action, Digest, Tier};
+use tipstaff_ledger::{Draft, State};
+use tipstaff_policy::PolicySource;
+
+use super::{Member, Monitor, lock};
+use crate::error::MonitorError;
+use crate::permit::Refusal;
+use crate::pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
+use crate::policies::{Rules, read_policies};
+use crate::sessions::{CONTROL_CHAIN, Session};
+
+impl Monitor {
+    /// Compares a server's list with its pins. The first list of a server is pinned.
+    ///
+    /// # Errors
+    /// [`Refusal`] if a first pin can't be recorded.
+    pub fn tools_listed(&self, member: &Member, tools: &[ListedTool]) -> Result<ToolReview, Refusal> {
+        let listed = ServerPins::of(tools);
+        let server = member.server();
+        if !self.rules().pins.servers.contains_key(server) {
+            self.pin(server, &listed).map_err(|e| Refusal::unrecorded(&e.to_string()))?;
+        }
+        let rules = self.rules();
+        let pins = rules.pins.servers.get(server).cloned().unwrap_or_default();
+        let changes = pins.changes(&listed);
+        let withheld = changes.iter().filter(|change| change.listed.is_some());
+        let withheld = withheld.map(|change| Withheld {
+            name: change.name.clone(),
+            pinned: change.pinned.clone(),
+        });
+        let review = ToolReview { withheld: withheld.collect() };
+        let mut pending = lock(&self.pending);
+        if changes.is_empty() {
+            pending.remove(server);
+        } else {
+            pending.insert(server.to_owned(), listed.clone());
+        }
+        drop(pending);
+        *lock(&member.listed) = Some(listed);
+        Ok(review)
+    }
+
+    /// How the last list of each server differs from its pins.
+    #[must_use]
+    pub fn tool_changes(&self) -> Vec<(String, Vec<PinChange>)> {
+        let rules = self.rules();
+        let pending = lock(&self.pending);
+        let changes = pending.iter().map(|(server, listed)| {
+            let pins = rules.pins.servers.get(server).cloned().unwrap_or_default();
+            (server.clone(), pins.changes(listed))
+        });
+        changes.collect()
+    }
+
+    /// Accepts the last list of a server. Every policy is validated against it again.
+    ///
+    /// # Errors
+    /// [`MonitorError::Inconsistent`] if no list waits, [`MonitorError::Policies`] if a policy does not
+    /// fit the new schemas: then nothing changes.
+    pub fn accept_tools(&self, server: &str) -> Result<usize, MonitorError> {
+        let listed = lock(&self.pending).get(server).cloned();
+        let listed = listed.ok_or_else(|| {
+            MonitorError::Inconsistent(format!("no changed tools of `{server}` wait for acceptance"))
+        })?;
+        self.pin(server, &listed)?;
+        lock(&self.pending).remove(server);
+        Ok(listed.tools.len())
+    }
+
+    /// Puts changed policies in force, or keeps the old ones and says why.
+    pub(crate) fn try_policies(&self) {
+        let Ok(source) = read_policies(&self.home.policies()) else { return };
+        let Ok(canonical) = source.to_canonical() else { return };
+        let found = Digest::of(canonical.as_bytes());
+        let mut tried = lock(&self.tried);
+        if *tried == Some(found) || self.rules().set.digest() == found {
+            return;
+        }
+        *tried = Some(found);
+        drop(tried);
+        if let Err(error) = self.change_policies(&source) {
+            log_line(&format!("the changed policies are refused, the old ones stay: {error}"));
+        }
+    }
+
+    /// Writes the control receipts that make what is in force the log's last word.
+    pub(super) fn record_rules(&self, state: &State) -> Result<(), MonitorError> {
+        let rules = self.rules();
+        self.home.keep(rules.catalogue.text())?;
+        self.home.keep(&rules.pins.to_canonical())?;
+        self.keep_set(&rules)?;
+        let current = state.control.get("policy-set").copied();
+        if current != Some(rules.set.digest()) {
+            self.append_control("policy-set", current, rules.set.digest())?;
+        }
+        if state.control.get("tool-pins").is_none() {
+            self.append_control("tool-pins", None, rules.pins_digest)?;
+        }
+        Ok(())
+    }
+
+    /// What a refused tool's difference is, for the person who sees the result.
+    pub(super) fn describe_listing(&self, member: &Member, action: &Action, rules: &Rules) -> String {
+        let server = action.server();
+        let pins = rules.pins.servers.get(server).cloned().unwrap_or_default();
+        let listed = lock(&member.listed).clone().unwrap_or_default();
+        let changes = pins.changes(&listed);
+        let Some(change) = changes.iter().find(|change| change.name == action.tool()) else {
+            return format!("The server `{server}` has not listed a tool of this name.");
+        };
+        format!(
+            "The tool is not the one that was accepted:\n{}\nA person can look at it with `tipstaff \
+             tools diff` and accept it with `tipstaff tools accept {server}`.",
+            change.describe()
+        )
+    }
+
+    fn pin(&self, server: &str, listed: &ServerPins) -> Result<(), MonitorError> {
+        let mut current = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        let mut pins = current.pins.clone();
+        pins.servers.insert(server.to_owned(), listed.clone());
+        let source = PolicySource::from_canonical(current.set.canonical_source())
+            .map_err(|error| MonitorError::Inconsistent(error.to_string()))?;
+        let rules = Rules::admit(&source, &pins, &current.catalogue).map_err(MonitorError::Policies)?;
+        self.home.keep(&pins.to_canonical())?;
+        self.keep_set(&rules)?;
+        self.append_control("tool-pins", Some(current.pins_digest), rules.pins_digest)?;
+        *current = rules.into();
+        Ok(())
+    }
+
+    fn change_policies(&self, source: &PolicySource) -> Result<(), MonitorError> {
+        let mut current = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        let rules = Rules::admit(source, &current.pins, &current.catalogue)
+            .map_err(MonitorError::Policies)?;
+        self.keep_set(&rules)?;
+        self.append_control("policy-set", Some(current.set.digest()), rules.set.digest())?;
+        *current = rules.into();
+        Ok(())
+    }
+
+    fn keep_set(&self, rules: &Rules) -> Result<(), MonitorError> {
+        self.home.keep(rules.set.canonical_source())?;
+        self.home.keep(rules.set.schema_text())?;
+        Ok(())
+    }
+
+    /// The receipt is durable before the change is in force.
+    fn append_control(
+        &self,
+        what: &str,
+        from: Option<Digest>,
+        to: Digest,
+    ) -> Result<(), MonitorError> {
+        let session = Session {
+            chain: CONTROL_CHAIN.to_owned(),
+            actor: self.pseudonyms.actor("monitor"),
+            identity: self.pseudonyms.monitor(CONTROL_CHAIN),
+            context: tipstaff_context::Context::new([0; 16]),
+            doors: 0,
+            alone_since: std::time::Instant::now(),
+            open: std::collections::HashMap::new(),
+            closed: false,
+        };
+        let action = format!("control:{what}");
+        let kind = (action.as_str(), Tier::T3);
+        let mut receipt = session.receipt(Kind::Control, kind, Door::Monitor, self.now());
+        receipt.control = Some(Control { from, to, what: what.to_owned() });
+        let appended = self.ledger.append(Draft { receipt, inputs: None })?;
+        Ok(self.ledger.commit(appended.index)?)
+    }
+}
+
+/// The monitor's own diagnostics go to its standard error, which its starter keeps in a file.
+#[expect(clippy::print_stderr, reason = "the diagnostics of a process without a terminal")]
+pub(crate) fn log_line(line: &str) {
+    eprintln!("tipstaff: {line}");
+}

@@ -1,0 +1,210 @@
+//! Starting a monitor on a home, and finding the sessions again that a crash left open.
+//!
+//! The adversary is a crash between a verdict and its outcome: each such verdict gets the outcome
+//! `ambiguous`, since nobody knows, and its session goes on with the context that its receipts give.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
+
+use tipstaff_context::Context;
+use tipstaff_core::receipt::{Kind, Signed};
+use tipstaff_core::{Digest, Json, Verdict};
+use tipstaff_identity::{HomeKeys, Pseudonyms, SystemRandom};
+use tipstaff_ledger::note::NoteVerifier;
+use tipstaff_ledger::{Identity, Kept, Ledger, LedgerError, LogReader, SealingKey, State};
+use tipstaff_policy::classify::Catalogue;
+use tipstaff_store::{Clock, Disk, NativeDisk, Random, SystemClock};
+
+use super::{Monitor, ambiguous, lock, real_path};
+use crate::error::MonitorError;
+use crate::home::Home;
+use crate::pins::Pins;
+use crate::policies::{Rules, read_policies};
+use crate::sessions::{CONTROL_CHAIN, OpenVerdict, Session};
+
+impl Monitor {
+    /// Opens a home, made on first use, and recovers what a crash left.
+    ///
+    /// # Errors
+    /// [`MonitorError`]; a damaged log stops here.
+    pub fn open(home: &Home) -> Result<Arc<Self>, MonitorError> {
+        home.create()?;
+        let held = home.lock()?;
+        let keys = HomeKeys::open(home.root())?;
+        let pseudonyms = Pseudonyms::new(keys.pseudonym_key(), keys.origin());
+        let public = keys.public();
+        let sealing = SealingKey::new(keys.home_key())?;
+        let disk: Arc<dyn Disk> = Arc::new(NativeDisk::new(home.root()));
+        let random: Arc<dyn Random> = Arc::new(SystemRandom);
+        let identity = Identity {
+            origin: keys.origin().to_owned(),
+            home_key: SealingKey::new(keys.home_key())?,
+            log_key: keys.log,
+            receipt_key: keys.receipts,
+        };
+        let ledger = Ledger::open(Arc::clone(&disk), Arc::clone(&random), identity)?;
+        let state = ledger.state();
+        let rules = rules_in_force(home, &state)?;
+        let user_home = std::env::var("HOME").unwrap_or_else(|_| "/".to_owned());
+        let monitor = Self {
+            config: home.config()?,
+            home_path: real_path(home.root()).to_string_lossy().into_owned(),
+            user_home: real_path(user_home.as_ref()).to_string_lossy().into_owned(),
+            home: home.clone(),
+            ledger,
+            pseudonyms,
+            clock: Arc::new(SystemClock) as Arc<dyn Clock>,
+            random,
+            rules: RwLock::new(Arc::new(rules)),
+            sessions: Mutex::new(HashMap::new()),
+            pending: Mutex::default(),
+            tried: Mutex::default(),
+            next_member: AtomicU64::new(0),
+            _lock: held,
+        };
+        monitor.record_rules(&state)?;
+        let verifier = NoteVerifier::new(&public.origin, public.log.clone())
+            .map_err(|error| MonitorError::Inconsistent(error.to_string()))?;
+        monitor.resume(&disk, &verifier, &sealing, &state)?;
+        monitor.ledger.flush()?;
+        Ok(Arc::new(monitor))
+    }
+
+    /// Finds the sessions again that have no close receipt.
+    fn resume(
+        &self,
+        disk: &Arc<dyn Disk>,
+        verifier: &NoteVerifier,
+        sealing: &SealingKey,
+        state: &State,
+    ) -> Result<(), MonitorError> {
+        let open = state.chains.iter().filter(|(name, _)| *name != CONTROL_CHAIN);
+        let Some(first) = open.map(|(_, chain)| chain.first).min() else { return Ok(()) };
+        let reader = LogReader::open(Arc::clone(disk), verifier)?;
+        let mut found: HashMap<String, Session> = HashMap::new();
+        reader.each_leaf(|index, leaf| {
+            if index < first {
+                return Ok(());
+            }
+            let signed = Signed::from_leaf(leaf)?;
+            let chain = &signed.receipt().chain;
+            if chain == CONTROL_CHAIN || !state.chains.contains_key(chain) {
+                return Ok(());
+            }
+            match found.get_mut(chain) {
+                Some(session) => refold(session, reader.kept(), sealing, index, &signed)?,
+                None => {
+                    let session = reopened(reader.kept(), sealing, index, &signed)?;
+                    found.insert(chain.clone(), session);
+                }
+            }
+            Ok(())
+        })?;
+        let mut sessions = lock(&self.sessions);
+        for session in found.into_values() {
+            let agent = session.identity.agent.id.clone().unwrap_or_default();
+            let left: Vec<Digest> = session.open.keys().copied().collect();
+            let session = Arc::new(Mutex::new(session));
+            for of in left {
+                self.append_outcome(&session, of, ambiguous())?;
+            }
+            sessions.insert(agent, session);
+        }
+        Ok(())
+    }
+}
+
+/// The policies on disk, or the last ones in force if those are refused.
+fn rules_in_force(home: &Home, state: &State) -> Result<Rules, MonitorError> {
+    let catalogue = Arc::new(Catalogue::builtin().clone());
+    let pins = match state.control.get("tool-pins") {
+        Some(digest) => Pins::from_canonical(&home.kept(*digest)?)
+            .ok_or_else(|| MonitorError::Inconsistent("the tool pins are unreadable".to_owned()))?,
+        None => Pins::default(),
+    };
+    let source = read_policies(&home.policies())?;
+    Rules::admit(&source, &pins, &catalogue).or_else(|faults| {
+        let Some(digest) = state.control.get("policy-set") else {
+            return Err(MonitorError::Policies(faults));
+        };
+        let source = tipstaff_policy::PolicySource::from_canonical(&home.kept(*digest)?)
+            .map_err(|error| MonitorError::Inconsistent(error.to_string()))?;
+        Rules::admit(&source, &pins, &catalogue).map_err(MonitorError::Policies)
+    })
+}
+
+fn reopened(
+    kept: &Kept,
+    sealing: &SealingKey,
+    index: u64,
+    signed: &Signed,
+) -> Result<Session, LedgerError> {
+    let receipt = signed.receipt();
+    // Without its nonce a context can't be folded on; an unguessable one is what matters.
+    let nonce = kept
+        .open(sealing, &receipt.chain, index)
+        .ok()
+        .and_then(|plain| nonce_of(&plain))
+        .unwrap_or_else(|| signed.hash().as_bytes().first_chunk::<16>().copied().unwrap_or_default());
+    Ok(Session {
+        chain: receipt.chain.clone(),
+        actor: receipt.actor.clone(),
+        identity: receipt.identity.clone(),
+        context: Context::new(nonce),
+        doors: 0,
+        alone_since: Instant::now(),
+        open: HashMap::new(),
+        closed: false,
+    })
+}
+
+fn refold(
+    session: &mut Session,
+    kept: &Kept,
+    sealing: &SealingKey,
+    index: u64,
+    signed: &Signed,
+) -> Result<(), LedgerError> {
+    let receipt = signed.receipt();
+    match receipt.kind {
+        Kind::Verdict => {
+            let verdict = receipt.decision.as_ref().map(|decision| decision.verdict);
+            if !matches!(verdict, Some(Verdict::Allow | Verdict::Modify)) {
+                return Ok(());
+            }
+            let tool = kept.open(sealing, &receipt.chain, index).ok();
+            let tool = tool.and_then(|plain| tool_of(&plain)).unwrap_or_else(|| "?".to_owned());
+            session.context.fold(&tool, receipt.tier, signed.hash());
+            let open = OpenVerdict {
+                class: receipt.action.clone(),
+                tier: receipt.tier,
+                door: receipt.door,
+                member: u64::MAX,
+            };
+            session.open.insert(signed.hash(), open);
+        }
+        Kind::Outcome => {
+            if let Some(of) = receipt.of {
+                session.open.remove(&of);
+            }
+        }
+        Kind::Approval | Kind::Control | Kind::Deferral | Kind::Session | Kind::Void => {}
+    }
+    Ok(())
+}
+
+/// The nonce that an opening receipt's inputs hold.
+pub(crate) fn nonce_of(plain: &[u8]) -> Option<[u8; 16]> {
+    let json = Json::parse(plain).ok()?;
+    let hex = json.get("nonce")?.as_str()?;
+    let padded = Digest::from_hex(&format!("{hex:0<64}")).ok()?;
+    padded.as_bytes().first_chunk::<16>().copied()
+}
+
+/// The tool that a verdict's inputs name.
+pub(crate) fn tool_of(plain: &[u8]) -> Option<String> {
+    let json = Json::parse(plain).ok()?;
+    Some(json.get("inputs")?.get("tool")?.as_str()?.to_owned())
+}

@@ -1,0 +1,219 @@
+//! Deriving recorded verdicts again from kept inputs (rows A2, law 5).
+//!
+//! The adversary is a node that says afterwards that its rules demanded something else, or a release
+//! that decides differently than the one before. Each verdict is judged again under the policy set,
+//! schema, catalogue and pins that its receipt names, whatever is on disk now, and compared in
+//! everything that the receipt says about it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tipstaff_context::Context;
+use tipstaff_core::receipt::{DecisionRef, Kind, Receipt, Signed};
+use tipstaff_core::{Action, Digest, Json, Verdict};
+use tipstaff_ledger::{Kept, LedgerError, LogReader, SealingKey};
+use tipstaff_policy::PolicySource;
+use tipstaff_policy::classify::Catalogue;
+
+use crate::error::MonitorError;
+use crate::home::Home;
+use crate::judge::{ENGINE, Facts, judge};
+use crate::monitor::{nonce_of, tool_of};
+use crate::pins::Pins;
+use crate::policies::Rules;
+
+/// What a replay found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Replay {
+    /// Verdicts that came out the same.
+    pub rederived: u64,
+    /// Verdicts that came out otherwise, or whose inputs aren't what their receipt says.
+    pub differ: u64,
+    /// Verdicts whose inputs are no longer kept.
+    pub expired: u64,
+    /// Verdicts of a procedure that this release does not have.
+    pub unsupported_version: u64,
+    /// Which differ, and in what.
+    pub differences: Vec<(Digest, String)>,
+}
+
+/// Judges every recorded verdict again. `progress` is called with the number of leaves seen.
+///
+/// # Errors
+/// [`MonitorError`] if the log can't be read.
+pub fn replay(
+    home: &Home,
+    reader: &LogReader,
+    sealing: &SealingKey,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Replay, MonitorError> {
+    let mut state = Replayer {
+        home,
+        kept: reader.kept(),
+        sealing,
+        contexts: HashMap::new(),
+        rules: HashMap::new(),
+        report: Replay::default(),
+    };
+    let mut failed = None;
+    let read = reader.each_leaf(|index, leaf| {
+        progress(index + 1);
+        let signed = Signed::from_leaf(leaf)?;
+        state.receipt(index, &signed).map_err(|error| {
+            let text = error.to_string();
+            failed = Some(error);
+            LedgerError::Unknown(text)
+        })
+    });
+    match (failed, read) {
+        (Some(error), _) => Err(error),
+        (None, Err(error)) => Err(error.into()),
+        (None, Ok(())) => Ok(state.report),
+    }
+}
+
+struct Replayer<'a> {
+    home: &'a Home,
+    kept: &'a Kept,
+    sealing: &'a SealingKey,
+    /// `None` once a session's context can't be folded for want of inputs.
+    contexts: HashMap<String, Option<Context>>,
+    rules: HashMap<[Digest; 3], Option<Arc<Rules>>>,
+    report: Replay,
+}
+
+impl Replayer<'_> {
+    fn receipt(&mut self, index: u64, signed: &Signed) -> Result<(), MonitorError> {
+        let receipt = signed.receipt();
+        if receipt.kind == Kind::Session && receipt.action == "session:open" {
+            let plain = self.kept.open(self.sealing, &receipt.chain, index).ok();
+            let context = plain.and_then(|plain| nonce_of(&plain)).map(Context::new);
+            self.contexts.insert(receipt.chain.clone(), context);
+        }
+        if receipt.kind != Kind::Verdict {
+            return Ok(());
+        }
+        let Some(decision) = &receipt.decision else {
+            self.differs(signed, "it has no decision");
+            return Ok(());
+        };
+        let plain = match self.kept.open(self.sealing, &receipt.chain, index) {
+            Ok(plain) => plain,
+            Err(LedgerError::Expired) => {
+                self.report.expired += 1;
+                self.contexts.insert(receipt.chain.clone(), None);
+                return Ok(());
+            }
+            Err(error) => {
+                self.differs(signed, &error.to_string());
+                return Ok(());
+            }
+        };
+        self.verdict(signed, decision, &plain)?;
+        if matches!(decision.verdict, Verdict::Allow | Verdict::Modify) {
+            let context = self.contexts.entry(receipt.chain.clone()).or_default();
+            match (context.as_mut(), tool_of(&plain)) {
+                (Some(context), Some(tool)) => context.fold(&tool, receipt.tier, signed.hash()),
+                _ => *context = None,
+            }
+        }
+        Ok(())
+    }
+
+    fn verdict(
+        &mut self,
+        signed: &Signed,
+        decision: &DecisionRef,
+        plain: &[u8],
+    ) -> Result<(), MonitorError> {
+        if decision.engine != ENGINE {
+            self.report.unsupported_version += 1;
+            return Ok(());
+        }
+        let Some(rules) = self.rules(decision)? else {
+            self.report.unsupported_version += 1;
+            return Ok(());
+        };
+        let Some((mut facts, action, executed)) = read_inputs(plain) else {
+            self.differs(signed, "the kept inputs are unreadable");
+            return Ok(());
+        };
+        let receipt = signed.receipt();
+        match self.contexts.get(&receipt.chain).and_then(Option::as_ref) {
+            Some(context) if context.digest() == receipt.context_digest => {}
+            Some(_) => {
+                self.differs(signed, "context_digest");
+                return Ok(());
+            }
+            None => {
+                self.report.expired += 1;
+                return Ok(());
+            }
+        }
+        let recorded = facts.clone();
+        // What a path resolved to then is an input: nothing is looked up again.
+        let judged = judge(&rules, &action, &mut facts, &mut |_, _| {});
+        let executed_now = judged.modified.as_ref().map_or(&action, |(executed, _)| executed);
+        let checks = [
+            ("verdict", judged.verdict == decision.verdict),
+            ("rule", judged.rule == decision.rule),
+            ("reason", judged.reason == decision.reason),
+            ("action", judged.class == receipt.action),
+            ("tier", judged.tier == receipt.tier),
+            ("schema", rules.schema_digest == decision.schema),
+            ("executed action", *executed_now == executed),
+            ("now", recorded.now == receipt.now),
+            ("inputs_digest", inputs_match(receipt, plain)),
+        ];
+        match checks.iter().find(|(_, same)| !same) {
+            Some((what, _)) => self.differs(signed, what),
+            None => self.report.rederived += 1,
+        }
+        Ok(())
+    }
+
+    /// The rules that a receipt names; `None` if this release can't have them.
+    fn rules(&mut self, decision: &DecisionRef) -> Result<Option<Arc<Rules>>, MonitorError> {
+        let key = [decision.policy_set, decision.tool_pins, decision.catalogue];
+        if let Some(rules) = self.rules.get(&key) {
+            return Ok(rules.clone());
+        }
+        let inconsistent = |what: &str| MonitorError::Inconsistent(what.to_owned());
+        let source = PolicySource::from_canonical(&self.home.kept(decision.policy_set)?)
+            .map_err(|error| MonitorError::Inconsistent(error.to_string()))?;
+        let pins = Pins::from_canonical(&self.home.kept(decision.tool_pins)?)
+            .ok_or_else(|| inconsistent("the tool pins are unreadable"))?;
+        let catalogue = Catalogue::parse(&self.home.kept(decision.catalogue)?).ok();
+        let rules = catalogue.and_then(|catalogue| {
+            Rules::admit(&source, &pins, &Arc::new(catalogue)).ok().map(Arc::new)
+        });
+        self.rules.insert(key, rules.clone());
+        Ok(rules)
+    }
+
+    fn differs(&mut self, signed: &Signed, what: &str) {
+        self.report.differ += 1;
+        self.report.differences.push((signed.hash(), what.to_owned()));
+    }
+}
+
+/// The facts, the action as asked and the action as executed.
+fn read_inputs(plain: &[u8]) -> Option<(Facts, Action, Action)> {
+    let json = Json::parse(plain).ok()?;
+    let facts = Facts::from_json(json.get("facts")?)?;
+    let (executed, _) = Action::from_inputs(&json.get("inputs")?.to_canonical()).ok()?;
+    let asked = match json.get("requested")? {
+        Json::Null => executed.clone(),
+        requested => Action::from_inputs(&requested.to_canonical()).ok()?.0,
+    };
+    Some((facts, asked, executed))
+}
+
+fn inputs_match(receipt: &Receipt, plain: &[u8]) -> bool {
+    let Ok(json) = Json::parse(plain) else { return false };
+    let digest = |name| match json.get(name) {
+        None | Some(Json::Null) => None,
+        Some(value) => Some(Digest::of(value.to_canonical().as_bytes())),
+    };
+    digest("inputs") == receipt.inputs_digest && digest("requested") == receipt.requested_digest
+}

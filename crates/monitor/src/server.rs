@@ -1,0 +1,334 @@
+//! The monitor process: a Unix socket that doors of this user join.
+//!
+//! The adversary is a process of another user, and one that claims to be what it is not: the kernel says
+//! who the peer is. Requests that arrived together share one commit.
+
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use rustix::net::sockopt::socket_peercred;
+use tipstaff_core::receipt::{Door, Outcome, Status};
+use tipstaff_core::{Action, Json, digest};
+use tipstaff_identity::Peer;
+
+use crate::error::MonitorError;
+use crate::home::Home;
+use crate::monitor::{Answer, Member, Monitor, log_line};
+use crate::permit::{Refusal, Settlement};
+use crate::pins::ListedTool;
+use crate::wire::{self, Frames, digest_of, number, number_of, object, text, text_of};
+
+/// Connections at a time; each is one thread.
+const CONNECTIONS_MAX: usize = 256;
+/// Requests that are judged with one commit.
+const BATCH_MAX: usize = 128;
+/// Time between ticks.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Runs the monitor of a home until nobody needs it any more.
+///
+/// # Errors
+/// [`MonitorError::AlreadyRunning`] if another one does.
+pub fn serve(home: &Home) -> Result<(), MonitorError> {
+    let monitor = Monitor::open(home)?;
+    let listener = bind(home)?;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let accepting = Arc::clone(&connections);
+    let shared = Arc::clone(&monitor);
+    thread::spawn(move || accept(&listener, &shared, &accepting));
+    let mut idle_since = Instant::now();
+    loop {
+        thread::sleep(TICK);
+        monitor.tick()?;
+        if connections.load(Ordering::SeqCst) > 0 {
+            idle_since = Instant::now();
+        } else if idle_since.elapsed() >= monitor.idle_exit() {
+            break;
+        }
+    }
+    // A door that connects from here on finds no socket and starts the next monitor.
+    let _ = fs::remove_file(home.run().join(SOCKET));
+    Ok(monitor.shut_down()?)
+}
+
+const SOCKET: &str = "monitor.sock";
+
+/// The socket's path as the system takes it: paths over 107 bytes go by the folder's descriptor.
+pub(crate) fn with_socket<T>(
+    home: &Home,
+    act: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<T> {
+    let path = home.run().join(SOCKET);
+    if path.as_os_str().len() < 100 {
+        return act(&path);
+    }
+    let folder = fs::File::open(home.run())?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()));
+    act(&short)
+}
+
+fn bind(home: &Home) -> Result<UnixListener, MonitorError> {
+    let failed = |source| MonitorError::System { what: "open the monitor's socket", source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(home.run()).map_err(failed)?;
+    // The lock is held: a socket that is there was left by a monitor that is gone.
+    let _ = fs::remove_file(home.run().join(SOCKET));
+    let listener = with_socket(home, |path| UnixListener::bind(path)).map_err(failed)?;
+    let mode = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(home.run().join(SOCKET), mode).map_err(failed)?;
+    Ok(listener)
+}
+
+fn accept(listener: &UnixListener, monitor: &Arc<Monitor>, connections: &Arc<AtomicUsize>) {
+    for stream in listener.incoming().flatten() {
+        if connections.fetch_add(1, Ordering::SeqCst) >= CONNECTIONS_MAX {
+            connections.fetch_sub(1, Ordering::SeqCst);
+            continue;
+        }
+        let (monitor, connections) = (Arc::clone(monitor), Arc::clone(connections));
+        thread::spawn(move || {
+            if let Err(error) = connection(stream, &monitor)
+                && error.kind() != io::ErrorKind::UnexpectedEof
+            {
+                log_line(&format!("a door's connection ended: {error}"));
+            }
+            connections.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
+fn connection(mut stream: UnixStream, monitor: &Arc<Monitor>) -> io::Result<()> {
+    let credentials = socket_peercred(&stream)?;
+    if credentials.uid != rustix::process::getuid() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user's process"));
+    }
+    let pid = u32::try_from(credentials.pid.as_raw_nonzero().get()).unwrap_or(0);
+    let mut frames = Frames::new(stream.try_clone()?);
+    let Some(hello) = frames.next()? else { return Ok(()) };
+    match text_of(&hello, "t").as_deref() {
+        Some("join") => {}
+        Some("control") => return control(&mut stream, &hello, monitor),
+        _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "not a greeting")),
+    }
+    let peer = Peer::of_process(pid, credentials.uid.as_raw());
+    let joined = join(monitor, &peer, &hello);
+    let member = match joined {
+        Ok(member) => member,
+        Err(why) => {
+            let reply = object([("t", Json::string("refused")), ("text", Json::string(&why))]);
+            return stream.write_all(&wire::frame(&reply));
+        }
+    };
+    stream.write_all(&wire::frame(&welcome(monitor, &member)))?;
+    let mut child = None;
+    let ended = converse(&mut stream, &mut frames, monitor, &member, &mut child);
+    monitor.leave(&member).map_err(|error| io::Error::other(error.to_string()))?;
+    if let Some((pid, started)) = child {
+        reap(pid, started);
+    }
+    ended
+}
+
+fn join(monitor: &Monitor, peer: &Peer, hello: &Json) -> Result<Arc<Member>, String> {
+    if number_of(hello, "v") != u64::try_from(wire::VERSION).ok() {
+        return Err("this monitor is another release; stop it and try again".to_owned());
+    }
+    let server = text_of(hello, "server").unwrap_or_default();
+    let door = text_of(hello, "door").and_then(|door| Door::parse(&door));
+    let door = door.ok_or("the door is not known")?;
+    let probe = Action::new(&server, "probe", "probe", Json::Null, None);
+    probe.map_err(|error| error.to_string())?;
+    let label = text_of(hello, "session");
+    monitor.join(peer, label.as_deref(), &server, door).map_err(|refusal| refusal.text)
+}
+
+fn welcome(monitor: &Monitor, member: &Member) -> Json {
+    let settings = monitor.settings();
+    let allowed = settings.env_allow.iter().map(|name| Json::string(name)).collect();
+    object([
+        ("call_timeout_s", number(settings.call_timeout.as_secs())),
+        ("env_allow", Json::Array(allowed)),
+        ("receipt_in_meta", Json::from(settings.receipt_in_meta)),
+        ("session", Json::String(member.chain())),
+        ("stderr", Json::string(&settings.stderr_folder.to_string_lossy())),
+        ("t", Json::string("joined")),
+    ])
+}
+
+fn converse(
+    stream: &mut UnixStream,
+    frames: &mut Frames<UnixStream>,
+    monitor: &Arc<Monitor>,
+    member: &Arc<Member>,
+    child: &mut Option<(u32, u64)>,
+) -> io::Result<()> {
+    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    while let Some(first) = frames.next()? {
+        let mut waiting = Some(first);
+        let (mut numbers, mut actions, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(frame) = waiting.take() {
+            match text_of(&frame, "t").as_deref() {
+                Some("admit") => {
+                    let n = number_of(&frame, "n").ok_or_else(|| bad("no number"))?;
+                    let action = frame.get("action").and_then(wire::action_from_json);
+                    numbers.push(n);
+                    actions.push(action.ok_or_else(|| bad("not an action"))?);
+                }
+                Some("settle") => {
+                    let settlement = settlement(&frame).ok_or_else(|| bad("not a settlement"))?;
+                    let settled = monitor.settle(member, settlement);
+                    settled.map_err(|error| io::Error::other(error.to_string()))?;
+                }
+                Some("tools") => replies.extend_from_slice(&wire::frame(&review(monitor, member, &frame))),
+                Some("child") => {
+                    let pid = number_of(&frame, "pid").and_then(|pid| u32::try_from(pid).ok());
+                    *child = pid.and_then(|pid| Some((pid, Peer::started(pid)?)));
+                }
+                Some("leave") => return Ok(()),
+                _ => return Err(bad("not a frame of this protocol")),
+            }
+            if actions.len() < BATCH_MAX {
+                waiting = frames.ready()?;
+            }
+        }
+        if !actions.is_empty() {
+            for (n, answer) in numbers.into_iter().zip(monitor.admit_batch(member, actions)) {
+                replies.extend_from_slice(&wire::frame(&verdict(n, &answer)));
+            }
+        }
+        if !replies.is_empty() {
+            stream.write_all(&replies)?;
+        }
+    }
+    Ok(())
+}
+
+fn verdict(n: u64, answer: &Answer) -> Json {
+    match answer {
+        Ok(granted) => object([
+            ("action", granted.executed.as_ref().map_or(Json::Null, wire::action_to_json)),
+            ("n", number(n)),
+            ("ok", Json::from(true)),
+            ("receipt", Json::String(granted.receipt.to_hex())),
+            ("rule", text(granted.rule.as_deref())),
+            ("salt", Json::String(digest::hex(&granted.salt.0))),
+            ("t", Json::string("verdict")),
+            ("verdict", Json::string(granted.verdict.as_str())),
+        ]),
+        Err(refusal) => refused(n, refusal),
+    }
+}
+
+fn refused(n: u64, refusal: &Refusal) -> Json {
+    object([
+        ("n", number(n)),
+        ("ok", Json::from(false)),
+        ("receipt", refusal.receipt.map_or(Json::Null, |hash| Json::String(hash.to_hex()))),
+        ("rule", text(refusal.rule.as_deref())),
+        ("t", Json::string("verdict")),
+        ("text", Json::string(&refusal.text)),
+        ("verdict", refusal.verdict.map_or(Json::Null, |v| Json::string(v.as_str()))),
+    ])
+}
+
+fn settlement(frame: &Json) -> Option<Settlement> {
+    let result_digest = match frame.get("digest")? {
+        Json::Null => None,
+        _ => Some(digest_of(frame, "digest")?),
+    };
+    Some(Settlement {
+        of: digest_of(frame, "receipt")?,
+        outcome: Outcome {
+            bytes: number_of(frame, "bytes")?,
+            duration_us: number_of(frame, "us")?,
+            labels: None,
+            result_digest,
+            status: Status::parse(frame.get("status")?.as_str()?)?,
+        },
+    })
+}
+
+fn review(monitor: &Monitor, member: &Member, frame: &Json) -> Json {
+    let n = number_of(frame, "n").unwrap_or(0);
+    let tools = frame.get("tools").and_then(Json::as_array).unwrap_or_default();
+    let tools: Option<Vec<ListedTool>> = tools
+        .iter()
+        .map(|tool| {
+            Some(ListedTool { name: text_of(tool, "name")?, definition: text_of(tool, "definition")? })
+        })
+        .collect();
+    let answer = tools
+        .ok_or_else(|| Refusal::unrecorded("the list of tools is malformed"))
+        .and_then(|tools| monitor.tools_listed(member, &tools));
+    match answer {
+        Ok(review) => {
+            let withheld = review.withheld.iter().map(|tool| {
+                object([("name", Json::string(&tool.name)), ("pinned", text(tool.pinned.as_deref()))])
+            });
+            let withheld = Json::Array(withheld.collect());
+            object([("n", number(n)), ("t", Json::string("review")), ("withheld", withheld)])
+        }
+        Err(refusal) => refused(n, &refusal),
+    }
+}
+
+/// Requests of the command line, one per connection.
+fn control(stream: &mut UnixStream, hello: &Json, monitor: &Arc<Monitor>) -> io::Result<()> {
+    let reply = match text_of(hello, "do").as_deref() {
+        Some("ping") => object([("ok", Json::from(true))]),
+        Some("tools-diff") => {
+            let changes = monitor.tool_changes().into_iter().map(|(server, changes)| {
+                let changes = changes.iter().map(|change| {
+                    object([
+                        ("difference", Json::String(change.describe())),
+                        ("tool", Json::string(&change.name)),
+                    ])
+                });
+                object([
+                    ("changes", Json::Array(changes.collect())),
+                    ("server", Json::String(server)),
+                ])
+            });
+            object([("ok", Json::from(true)), ("servers", Json::Array(changes.collect()))])
+        }
+        Some("tools-accept") => {
+            let server = text_of(hello, "server").unwrap_or_default();
+            match monitor.accept_tools(&server) {
+                Ok(tools) => object([("ok", Json::from(true)), ("tools", number(tools as u64))]),
+                Err(error) => {
+                    object([("ok", Json::from(false)), ("text", Json::String(error.to_string()))])
+                }
+            }
+        }
+        Some("flush") => match monitor.tick() {
+            Ok(()) => object([("ok", Json::from(true))]),
+            Err(error) => object([("ok", Json::from(false)), ("text", Json::String(error.to_string()))]),
+        },
+        _ => object([("ok", Json::from(false)), ("text", Json::string("not a request"))]),
+    };
+    stream.write_all(&wire::frame(&reply))
+}
+
+/// Ends the process group of a server whose door was killed. The start time tells it from another
+/// process that got its number since.
+fn reap(pid: u32, started: u64) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    for (wait, signal) in [(2000, Signal::TERM), (2000, Signal::KILL)] {
+        for _ in 0..wait / 50 {
+            if Peer::started(pid) != Some(started) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        if let Some(group) = group {
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}

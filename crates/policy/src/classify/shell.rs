@@ -1,0 +1,523 @@
+//! What a shell command line would do: the highest of what its commands would do.
+//!
+//! The adversary hides a dangerous command behind quotes, wrappers, substitutions, pipes or a
+//! change of folder. Commands are judged one by one; what cannot be read with confidence is
+//! `shell:opaque`, never harmless.
+
+mod git;
+mod net;
+mod parse;
+mod programs;
+mod system;
+mod tools;
+mod wrap;
+
+use tipstaff_core::Tier;
+
+use self::parse::{Direction, Redirect, Script, Simple, Word};
+use super::{Basis, UNCLASSIFIED, reach::join};
+
+/// Every class that a shell rule can give, beside those of `sql` and `unclassified`.
+pub(super) const CLASSES: &[&str] = &[
+    "cloud:delete",
+    "cloud:read",
+    "cloud:secret-read",
+    "cloud:write",
+    "code:build",
+    "code:run",
+    "container:delete",
+    "container:push",
+    "container:read",
+    "container:run",
+    "disk:write",
+    "fs:delete",
+    "fs:delete-recursive",
+    "fs:destroy",
+    "fs:ownership",
+    "fs:permissions",
+    "fs:read",
+    "fs:write",
+    "git:branch-delete",
+    "git:commit",
+    "git:config",
+    "git:discard",
+    "git:history-destroy",
+    "git:push",
+    "git:push-delete",
+    "git:push-force",
+    "git:read",
+    "git:write",
+    "http:delete",
+    "http:get",
+    "http:write",
+    "infra:apply",
+    "infra:destroy",
+    "infra:plan",
+    "k8s:delete",
+    "k8s:read",
+    "k8s:secret-read",
+    "k8s:write",
+    "mail:send",
+    "net:connect",
+    "net:copy",
+    "net:query",
+    "net:ssh",
+    "pkg:install",
+    "pkg:publish",
+    "pkg:read",
+    "pkg:system",
+    "process:kill",
+    "repo:delete",
+    "repo:merge",
+    "repo:read",
+    "repo:release",
+    "repo:write",
+    "shell:environment",
+    "shell:info",
+    "shell:mixed",
+    "shell:opaque",
+    "shell:print",
+    "shell:privileged",
+    "shell:read",
+    "shell:remote-exec",
+    "shell:state",
+    "system:account",
+    "system:firewall",
+    "system:kernel",
+    "system:network",
+    "system:persist",
+    "system:power",
+    "system:service",
+];
+
+/// What a line comes to.
+pub(super) struct Judged {
+    pub class: &'static str,
+    pub tier: Tier,
+    pub basis: Basis,
+    /// Path-like texts, relative ones joined to each folder that a `cd` may have led to.
+    pub paths: Vec<String>,
+}
+
+/// Judges a line that a shell would read, started in `base` ("" for the unknown current folder).
+pub(super) fn judge_line(text: &str, base: &str) -> Judged {
+    let mut line = Line::new(base);
+    line.text(text);
+    line.finish()
+}
+
+/// Judges an argument vector, which no shell reads.
+pub(super) fn judge_words(words: &[&str], base: &str) -> Judged {
+    let mut line = Line::new(base);
+    let words: Vec<Word> = words.iter().map(|word| Word::literal(word)).collect();
+    line.command(&words, Feed::default());
+    line.finish()
+}
+
+/// Whether an environment variable can change which code a command runs.
+pub(super) fn steers_code(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "PATH",
+        "BASH_ENV",
+        "ENV",
+        "IFS",
+        "PAGER",
+        "EDITOR",
+        "VISUAL",
+        "PROMPT_COMMAND",
+        "NODE_OPTIONS",
+        "NODE_PATH",
+        "PERL5OPT",
+        "PERL5LIB",
+        "RUBYOPT",
+        "RUBYLIB",
+        "SHELLOPTS",
+        "BASHOPTS",
+        "PS4",
+        "RUSTC_WRAPPER",
+        "RUSTC",
+        "CC",
+        "CXX",
+        "MAKEFLAGS",
+        "HOME",
+        "CDPATH",
+        "JAVA_TOOL_OPTIONS",
+        "BROWSER",
+        "LESSOPEN",
+        "MANPAGER",
+        "CURL_HOME",
+        "WGETRC",
+        "PWD",
+        "OLDPWD",
+    ];
+    const PREFIXES: &[&str] =
+        &["LD_", "DYLD_", "GIT_", "PYTHON", "BASH_FUNC", "CARGO_", "NPM_CONFIG_", "npm_config_"];
+    const HARMLESS: &[&str] = &[
+        "CARGO_TERM_COLOR",
+        "CARGO_INCREMENTAL",
+        "CARGO_NET_OFFLINE",
+        "PYTHONUNBUFFERED",
+        "PYTHONDONTWRITEBYTECODE",
+    ];
+    let steers = NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    steers && !HARMLESS.contains(&name)
+}
+
+/// What a command reads on its standard input.
+#[derive(Clone, Copy, Default)]
+struct Feed<'a> {
+    /// The command before it in the pipeline.
+    upstream: Option<&'a Simple>,
+    input: &'a [Word],
+}
+
+const DEPTH_MAX: u8 = 12;
+const BASES_MAX: usize = 8;
+
+struct Line {
+    findings: Vec<(Tier, &'static str)>,
+    paths: Vec<String>,
+    /// The folders that relative paths may be relative to.
+    bases: Vec<String>,
+    /// Files that a download of this line writes.
+    downloaded: Vec<String>,
+    downloads: bool,
+    /// Some interpreter takes its program from a pipe or a substitution.
+    runs_input: bool,
+    depth: u8,
+}
+
+impl Line {
+    fn new(base: &str) -> Self {
+        Self {
+            findings: Vec::new(),
+            paths: Vec::new(),
+            bases: vec![base.to_owned()],
+            downloaded: Vec::new(),
+            downloads: false,
+            runs_input: false,
+            depth: 0,
+        }
+    }
+
+    fn found(&mut self, tier: Tier, class: &'static str) {
+        self.findings.push((tier, class));
+    }
+
+    fn opaque(&mut self) {
+        self.found(Tier::T4, "shell:opaque");
+    }
+
+    /// A change below the current folder.
+    fn local(&mut self, class: &'static str) {
+        self.found(Tier::T3, class);
+        self.path(".");
+    }
+
+    fn path(&mut self, text: &str) {
+        if matches!(text, "" | "-") {
+            return;
+        }
+        for base in &self.bases {
+            let path = join(base, text);
+            if !self.paths.contains(&path) {
+                self.paths.push(path);
+            }
+        }
+    }
+
+    fn path_word(&mut self, word: &Word) {
+        if word.computed {
+            // No root holds this, so that a computed target is never taken for one inside.
+            self.path(&format!("/$/{}", word.text));
+        } else {
+            self.path(&word.text);
+        }
+    }
+
+    fn finish(mut self) -> Judged {
+        if self.downloads && self.runs_input {
+            self.found(Tier::T5, "shell:remote-exec");
+        }
+        let tier = self.findings.iter().map(|(tier, _)| *tier).max().unwrap_or(Tier::T1);
+        let unknown = self.findings.iter().any(|(_, class)| *class == UNCLASSIFIED);
+        let mut top = self.findings.iter().filter(|(t, _)| *t == tier).map(|(_, class)| *class);
+        let first = top.next().unwrap_or("shell:info");
+        let several = top.any(|class| class != first);
+        // A class must not vouch for a command that it does not describe.
+        let class = match tier {
+            Tier::T3 if unknown => UNCLASSIFIED,
+            Tier::T4 if unknown || several => "shell:mixed",
+            Tier::T1 | Tier::T2 if several => "shell:read",
+            Tier::T3 if several => "shell:mixed",
+            _ => first,
+        };
+        let basis = if class == UNCLASSIFIED { Basis::Unclassified } else { Basis::Shell };
+        Judged { class, tier, basis, paths: self.paths }
+    }
+
+    fn text(&mut self, text: &str) {
+        if self.depth >= DEPTH_MAX {
+            self.opaque();
+            return;
+        }
+        self.depth += 1;
+        match parse::parse(text) {
+            Ok(script) => self.script(&script),
+            Err(parse::Opaque) => {
+                self.opaque();
+                self.crude(text);
+            }
+        }
+        self.depth -= 1;
+    }
+
+    /// A reading without quotes, of a text that has no better one: it can only raise the tier.
+    fn crude(&mut self, text: &str) {
+        let head: String = text.chars().take(65_536).collect();
+        for part in head.split([';', '&', '|', '\n', '\r', '`', '(', ')', '{', '}']) {
+            let words: Vec<Word> = part
+                .split_whitespace()
+                .map(|word| Word::literal(&word.replace(['\'', '"', '\\'], "")))
+                .collect();
+            if !words.is_empty() {
+                self.command(&words, Feed::default());
+            }
+        }
+    }
+
+    fn script(&mut self, script: &Script) {
+        for pipeline in &script.pipelines {
+            let before = std::mem::take(&mut self.downloads);
+            let mut upstream = None;
+            for simple in pipeline {
+                self.simple(simple, upstream);
+                upstream = Some(simple);
+            }
+            self.downloads |= before;
+        }
+    }
+
+    fn simple(&mut self, simple: &Simple, upstream: Option<&Simple>) {
+        for group in &simple.groups {
+            self.script(group);
+        }
+        let targets = simple.redirects.iter().map(|redirect| &redirect.target);
+        for word in simple.words.iter().chain(&simple.input).chain(targets) {
+            for script in &word.nested {
+                self.script(script);
+            }
+        }
+        self.command(&simple.words, Feed { upstream, input: &simple.input });
+        for redirect in &simple.redirects {
+            self.redirect(redirect);
+            if self.downloads && redirect.direction == Direction::Write {
+                self.downloaded.push(redirect.target.text.clone());
+            }
+        }
+        if self.downloads && simple.words.first().is_some_and(|word| word.text == "tee") {
+            self.downloaded.extend(simple.words.iter().skip(1).map(|word| word.text.clone()));
+        }
+    }
+
+    fn redirect(&mut self, redirect: &Redirect) {
+        let target = &redirect.target;
+        let text = target.text.as_str();
+        if matches!(text, "/dev/null" | "/dev/stdout" | "/dev/stderr" | "/dev/stdin" | "/dev/tty") {
+            return;
+        }
+        // `>(…)` and `<(…)` were judged as scripts.
+        if target.computed && text.is_empty() {
+            return;
+        }
+        let normal = crate::paths::lexical_absolute(text, "/", "/").unwrap_or_default();
+        if normal.starts_with("/dev/tcp/") || normal.starts_with("/dev/udp/") {
+            self.found(Tier::T4, "net:connect");
+            return;
+        }
+        if target.computed {
+            self.opaque();
+        }
+        self.path_word(target);
+        match redirect.direction {
+            Direction::Read => self.found(Tier::T1, "fs:read"),
+            Direction::Write if text.starts_with('/') && normal.starts_with("/dev/") => {
+                self.found(Tier::T5, "disk:write");
+            }
+            Direction::Write => self.found(Tier::T3, "fs:write"),
+        }
+    }
+
+    /// Judges one command; `words` begin with reserved words or assignments, or with its name.
+    fn command(&mut self, words: &[Word], feed: Feed<'_>) {
+        let mut words = words;
+        while let [first, rest @ ..] = words {
+            if first.quoted || first.computed {
+                break;
+            }
+            match first.text.as_str() {
+                "if" | "then" | "else" | "elif" | "while" | "until" | "do" | "!" | "{" | "fi"
+                | "done" | "}" => {
+                    words = rest;
+                }
+                "for" | "select" => {
+                    self.found(Tier::T2, "shell:state");
+                    self.likely_paths(rest);
+                    return;
+                }
+                "case" | "esac" | "function" | "coproc" | "alias" => {
+                    self.opaque();
+                    return;
+                }
+                _ => break,
+            }
+        }
+        let mut assigned = false;
+        while let [first, rest @ ..] = words {
+            let Some((name, value)) = assignment(&first.text) else { break };
+            assigned = true;
+            if steers_code(name) {
+                self.opaque();
+            }
+            if looks_like_path(value) {
+                self.path(value);
+            }
+            words = rest;
+        }
+        let Some((name, args)) = words.split_first() else {
+            if assigned {
+                self.found(Tier::T2, "shell:state");
+            }
+            return;
+        };
+        self.program(name, args, feed);
+    }
+
+    fn program(&mut self, name: &Word, args: &[Word], feed: Feed<'_>) {
+        if self.depth >= DEPTH_MAX.saturating_mul(2)
+            || name.computed
+            || name.glob && !matches!(name.text.as_str(), "[" | "[[")
+        {
+            self.opaque();
+            return;
+        }
+        let (folder, base) = name.text.rsplit_once('/').unwrap_or(("", &name.text));
+        let usual = matches!(
+            folder,
+            "" | "/bin"
+                | "/usr/bin"
+                | "/usr/local/bin"
+                | "/sbin"
+                | "/usr/sbin"
+                | "/usr/local/sbin"
+                | "/opt/homebrew/bin"
+        ) && (!folder.is_empty() || !name.text.starts_with('/'));
+        if self.downloaded.iter().any(|file| same_file(file, &name.text)) {
+            self.found(Tier::T5, "shell:remote-exec");
+        }
+        if !usual {
+            // Someone's own program, whatever it is called.
+            self.path(&name.text);
+            self.found(Tier::T3, UNCLASSIFIED);
+        }
+        self.depth += 1;
+        self.dispatch(base, args, feed);
+        self.depth -= 1;
+    }
+
+    /// Adds the arguments that look like paths.
+    fn likely_paths(&mut self, args: &[Word]) {
+        for word in args {
+            let value = option_value(&word.text).unwrap_or(&word.text);
+            if looks_like_path(value) {
+                if word.computed { self.path_word(word) } else { self.path(value) }
+            }
+        }
+    }
+
+    /// Adds every argument of a program that takes files, but for the first `skip` operands.
+    fn files(&mut self, args: &[Word], skip: usize) {
+        let mut operands = 0;
+        let mut options = true;
+        for word in args {
+            let text = word.text.as_str();
+            if options && text == "--" {
+                options = false;
+            } else if options && text.len() > 1 && text.starts_with('-') {
+                if let Some(value) = option_value(text) {
+                    self.path(value);
+                }
+            } else {
+                operands += 1;
+                if operands > skip || word.computed {
+                    self.path_word(word);
+                }
+            }
+        }
+    }
+}
+
+/// The value that is glued to an option: `--file=VALUE`, or `-fVALUE` where it is plainly a path.
+fn option_value(text: &str) -> Option<&str> {
+    if let Some(long) = text.strip_prefix("--") {
+        return long.split_once('=').map(|(_, value)| value);
+    }
+    let short = text.strip_prefix('-')?;
+    let at = short.find(['/', '~', '.'])?;
+    short.get(at..)
+}
+
+fn looks_like_path(text: &str) -> bool {
+    !text.contains("://") && (text.contains('/') || text.starts_with(['~', '.']))
+        || text.starts_with("file://")
+}
+
+fn same_file(a: &str, b: &str) -> bool {
+    fn plain(text: &str) -> &str {
+        text.strip_prefix("./").unwrap_or(text)
+    }
+    plain(a) == plain(b)
+}
+
+fn assignment(text: &str) -> Option<(&str, &str)> {
+    let (name, value) = text.split_once('=')?;
+    let name = name.strip_suffix('+').unwrap_or(name);
+    let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let first = name.chars().next()?;
+    (letters && !first.is_ascii_digit()).then_some((name, value))
+}
+
+/// Whether some short option cluster holds `letter`, or some argument is one of the `long` ones
+/// (or a long one with a value).
+fn has(args: &[Word], letters: &str, long: &[&str]) -> bool {
+    args.iter().map(|word| word.text.as_str()).take_while(|text| *text != "--").any(|text| {
+        match text.strip_prefix("--") {
+            Some(name) => {
+                let name = name.split_once('=').map_or(name, |(name, _)| name);
+                // Programs accept a long option that is cut short.
+                long.iter().any(|full| *full == name || name.len() >= 2 && full.starts_with(name))
+            }
+            None => text
+                .strip_prefix('-')
+                .is_some_and(|cluster| cluster.contains(|c| letters.contains(c))),
+        }
+    })
+}
+
+/// The arguments that are not options.
+fn operands(args: &[Word]) -> Vec<&str> {
+    let mut options = true;
+    let mut found = Vec::new();
+    for word in args {
+        let text = word.text.as_str();
+        if options && text == "--" {
+            options = false;
+        } else if !options || text == "-" || !text.starts_with('-') {
+            found.push(text);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

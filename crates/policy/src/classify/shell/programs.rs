@@ -1,0 +1,372 @@
+//! Which rule judges which program, and the rules for programs that read and write files.
+//!
+//! The adversary relies on a harmless name with a dangerous option (`find -delete`, `sed w`).
+
+use tipstaff_core::Tier;
+
+use super::parse::Word;
+use super::{Feed, Line, has, operands};
+use crate::classify::UNCLASSIFIED;
+
+impl Line {
+    /// Judges the program `name`, of which only the last path component is left.
+    pub(super) fn dispatch(&mut self, name: &str, args: &[Word], feed: Feed<'_>) {
+        if self.wrapper(name, args, feed) || self.interpreter(name, args, feed) {
+            return;
+        }
+        // A value that only the shell knows may be an option or a path; a quoted message may not.
+        let computed = args.iter().enumerate().any(|(at, word)| {
+            let before =
+                at.checked_sub(1).and_then(|at| args.get(at)).map(|word| word.text.as_str());
+            let message = matches!(name, "git" | "gh")
+                && word.quoted
+                && matches!(before, Some("-m" | "--message" | "--body" | "--title"));
+            word.computed && !message
+        });
+        if computed && !takes_anything(name) {
+            self.opaque();
+        }
+        let known = self.file_program(name, args)
+            || self.state_program(name, args)
+            || self.git_program(name, args)
+            || self.net_program(name, args)
+            || self.system_program(name, args)
+            || self.tool_program(name, args, feed);
+        if !known {
+            self.likely_paths(args);
+            self.found(Tier::T3, UNCLASSIFIED);
+        }
+    }
+
+    fn file_program(&mut self, name: &str, args: &[Word]) -> bool {
+        match name {
+            "cat" | "head" | "tail" | "less" | "more" | "wc" | "nl" | "od" | "xxd" | "hexdump"
+            | "strings" | "file" | "stat" | "ls" | "dir" | "tree" | "du" | "df" | "cut"
+            | "diff" | "cmp" | "comm" | "md5sum" | "sha1sum" | "sha256sum" | "sha512sum"
+            | "cksum" | "b2sum" | "realpath" | "readlink" | "basename" | "dirname" | "column"
+            | "fold" | "rev" | "tac" | "paste" | "join" | "expand" | "fmt" | "bat" | "zcat"
+            | "md5" | "shasum" | "base64" | "base32" | "eza" | "exa" | "pr" | "tsort" | "sum" => {
+                self.files(args, 0);
+                self.found(Tier::T1, "fs:read");
+            }
+            "uniq" => {
+                self.files(args, 0);
+                if operands(args).len() > 1 {
+                    self.found(Tier::T3, "fs:write")
+                } else {
+                    self.found(Tier::T1, "fs:read")
+                }
+            }
+            "tr" => self.found(Tier::T1, "fs:read"),
+            "sort" => {
+                self.files(args, 0);
+                if has(args, "", &["compress-program"]) {
+                    self.opaque();
+                }
+                let writes = has(args, "o", &["output"]);
+                if writes {
+                    self.found(Tier::T3, "fs:write")
+                } else {
+                    self.found(Tier::T1, "fs:read")
+                }
+            }
+            "grep" | "egrep" | "fgrep" | "zgrep" | "rg" | "ag" | "ack" => {
+                if has(args, "", &["pre", "hostname-bin", "pager"]) {
+                    self.opaque();
+                }
+                let given = has(args, "ef", &["regexp", "file", "files"]);
+                self.files(args, usize::from(!given));
+                self.found(Tier::T1, "fs:read");
+            }
+            "jq" | "yq" => {
+                self.files(args, usize::from(!has(args, "f", &["from-file"])));
+                let writes = has(args, "i", &["inplace", "in-place"]);
+                if writes {
+                    self.found(Tier::T3, "fs:write")
+                } else {
+                    self.found(Tier::T1, "fs:read")
+                }
+            }
+            "find" | "fd" | "fdfind" => self.find(args),
+            "sed" | "gsed" => self.sed(args),
+            "awk" | "gawk" | "mawk" => {
+                let program = operands(args).first().copied().unwrap_or_default();
+                let plain = !["system", "|", ">", "getline", "@", "close"]
+                    .iter()
+                    .any(|bad| program.contains(bad));
+                if !plain || has(args, "fiElD", &["file", "include", "exec", "load", "inplace"]) {
+                    self.opaque();
+                }
+                self.files(args, 1);
+                self.found(Tier::T1, "fs:read");
+            }
+            "rm" | "unlink" => {
+                self.files(args, 0);
+                let class = if has(args, "rR", &["recursive"]) {
+                    "fs:delete-recursive"
+                } else {
+                    "fs:delete"
+                };
+                self.found(Tier::T5, class);
+            }
+            "shred" | "srm" | "wipe" => {
+                self.files(args, 0);
+                self.found(Tier::T5, "fs:destroy");
+            }
+            "mv" | "cp" | "mkdir" | "touch" | "tee" | "install" | "ln" | "truncate" | "rmdir"
+            | "mkfifo" | "mktemp" | "zip" | "unzip" | "gzip" | "gunzip" | "bzip2" | "xz"
+            | "zstd" | "7z" | "split" | "csplit" | "patch" | "ditto" | "mknod" | "symlink"
+            | "trash" => {
+                self.files(args, 0);
+                for option in args.iter().filter(|word| word.text.starts_with('-')) {
+                    if let Some((_, value)) = option.text.split_once("=") {
+                        self.path(value);
+                    }
+                }
+                if name == "zip" && has(args, "T", &["unzip-command"])
+                    || args.iter().any(|word| word.text.starts_with("/dev/"))
+                {
+                    self.opaque();
+                }
+                self.found(Tier::T3, "fs:write");
+            }
+            "tar" | "bsdtar" | "cpio" => {
+                self.files(args, 0);
+                let runs = [
+                    "to-command",
+                    "checkpoint-action",
+                    "use-compress-program",
+                    "rsh-command",
+                    "info-script",
+                ];
+                if has(args, "IF", &runs) {
+                    self.opaque();
+                }
+                let first = args.first().map(|word| word.text.as_str()).unwrap_or_default();
+                let listing = first.trim_start_matches('-');
+                let lists = listing.starts_with('t') && !listing.contains(['x', 'c', 'r', 'u']);
+                if lists || has(args, "", &["list"]) {
+                    self.found(Tier::T1, "fs:read");
+                } else {
+                    // Archives unpack into the current folder.
+                    self.local("fs:write");
+                }
+            }
+            "chmod" => {
+                self.files(args, 1);
+                let mode = operands(args).first().copied().unwrap_or_default();
+                let special = mode.contains('s') || mode.len() == 4 && !mode.starts_with('0');
+                let wide = has(args, "R", &["recursive"]) && mode.ends_with(['2', '3', '6', '7']);
+                let tier = if special || wide { Tier::T5 } else { Tier::T3 };
+                self.found(tier, "fs:permissions");
+            }
+            "chown" | "chgrp" | "setfacl" | "chattr" | "setcap" | "xattr" => {
+                self.files(args, 0);
+                self.found(Tier::T5, "fs:ownership");
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn find(&mut self, args: &[Word]) {
+        self.files(args, 0);
+        self.found(Tier::T1, "fs:read");
+        for (at, word) in args.iter().enumerate() {
+            let rest = args.get(at + 1..).unwrap_or_default();
+            match word.text.as_str() {
+                "-delete" => self.found(Tier::T5, "fs:delete-recursive"),
+                "-fprint" | "-fprint0" | "-fprintf" | "-fls" => self.found(Tier::T3, "fs:write"),
+                "-exec" | "-execdir" | "-ok" | "-okdir" | "-x" | "-X" | "--exec"
+                | "--exec-batch" => {
+                    let end = rest.iter().position(|word| matches!(word.text.as_str(), ";" | "+"));
+                    let inner = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+                    if inner.first().is_none_or(|first| first.text.contains("{}")) {
+                        self.opaque();
+                    }
+                    // The files found lie below the folders that were named.
+                    let inner: Vec<Word> =
+                        inner.iter().filter(|word| word.text != "{}").cloned().collect();
+                    self.command(&inner, Feed::default());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn sed(&mut self, args: &[Word]) {
+        let mut scripts = Vec::new();
+        let mut operand = None;
+        let mut take = false;
+        for word in args {
+            let text = word.text.as_str();
+            if take {
+                scripts.push(text);
+                take = false;
+            } else if let Some(script) = text.strip_prefix("--expression=") {
+                scripts.push(script);
+            } else if matches!(text, "-e" | "-ne" | "-Ee" | "-re" | "-nEe" | "-ie" | "--expression")
+            {
+                take = true;
+            } else if operand.is_none() && !text.starts_with('-') {
+                operand = Some(text);
+            }
+        }
+        let given = !scripts.is_empty();
+        if !given {
+            scripts.extend(operand);
+        }
+        if scripts.iter().any(|script| !plain_sed(script)) || has(args, "f", &["file"]) {
+            self.opaque();
+        }
+        self.files(args, usize::from(!given));
+        let writes = args.iter().any(|word| {
+            let text = word.text.as_str();
+            text.starts_with("--in")
+                || text.starts_with('-') && !text.starts_with("--") && text.contains('i')
+        });
+        if writes { self.found(Tier::T3, "fs:write") } else { self.found(Tier::T1, "fs:read") }
+    }
+
+    fn state_program(&mut self, name: &str, args: &[Word]) -> bool {
+        match name {
+            "cd" | "pushd" | "popd" => {
+                let target = operands(args)
+                    .first()
+                    .copied()
+                    .unwrap_or(if name == "cd" { "~" } else { "-" })
+                    .to_owned();
+                let unknown = target == "-" || args.iter().any(|word| word.computed || word.glob);
+                let target = if unknown { "/$" } else { target.as_str() };
+                self.path(target);
+                // The folder may or may not have changed, so relative paths are now relative to either.
+                let mut bases = self.bases.clone();
+                for base in &self.bases {
+                    let joined = super::join(base, target);
+                    if !bases.contains(&joined) {
+                        bases.push(joined);
+                    }
+                }
+                if bases.len() > super::BASES_MAX {
+                    bases.truncate(super::BASES_MAX);
+                    bases.push("/$".to_owned());
+                }
+                self.bases = bases;
+                self.found(Tier::T2, "shell:state");
+            }
+            "export" | "declare" | "local" | "readonly" | "typeset" => {
+                for word in args {
+                    if let Some((variable, value)) = super::assignment(&word.text) {
+                        if super::steers_code(variable) {
+                            self.opaque();
+                        }
+                        if super::looks_like_path(value) {
+                            self.path(value);
+                        }
+                    }
+                }
+                self.found(Tier::T2, "shell:state");
+            }
+            "set" | "unset" | "shift" | "exit" | "return" | "break" | "continue" | "wait"
+            | "sleep" | "umask" | "read" | "clear" | "reset" | "jobs" | "fg" | "bg" | "ulimit"
+            | "shopt" | "hash" | "getopts" | "let" => {
+                self.found(Tier::T2, "shell:state");
+            }
+            "trap" | "enable" | "bind" | "complete" | "setopt" => self.opaque(),
+            "echo" | "printf" | ":" | "true" | "false" | "seq" | "yes" | "expr" | "bc" => {
+                self.found(Tier::T1, "shell:print");
+            }
+            "test" | "[" | "[[" => {
+                self.likely_paths(args);
+                self.found(Tier::T1, "shell:info");
+            }
+            "pwd" | "whoami" | "id" | "uname" | "which" | "type" | "whereis" | "ps" | "top"
+            | "htop" | "uptime" | "free" | "lscpu" | "lsblk" | "nproc" | "arch" | "locale"
+            | "tty" | "groups" | "users" | "who" | "w" | "last" | "man" | "help" | "lsof"
+            | "pgrep" | "vmstat" | "iostat" | "cal" | "tput" | "getconf" | "dmesg"
+            | "journalctl" | "netstat" | "ss" => self.found(Tier::T1, "shell:info"),
+            "printenv" => self.found(Tier::T1, "shell:environment"),
+            "history" => {
+                self.path("~/.bash_history");
+                self.found(Tier::T1, "shell:info");
+            }
+            "date" if has(args, "s", &["set"]) => self.found(Tier::T5, "system:kernel"),
+            "hostname" if !operands(args).is_empty() => self.found(Tier::T5, "system:kernel"),
+            "date" | "hostname" => self.found(Tier::T1, "shell:info"),
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// Programs whose effect does not depend on what their arguments say.
+fn takes_anything(name: &str) -> bool {
+    matches!(
+        name,
+        "echo"
+            | "printf"
+            | "true"
+            | "false"
+            | ":"
+            | "test"
+            | "["
+            | "[["
+            | "exit"
+            | "return"
+            | "sleep"
+            | "seq"
+            | "expr"
+            | "export"
+            | "local"
+            | "declare"
+            | "readonly"
+            | "cd"
+            | "pushd"
+    )
+}
+
+/// Whether a sed script is one substitution or one print, delete or quit, and so neither writes a
+/// file nor runs a command.
+fn plain_sed(script: &str) -> bool {
+    let script = script.trim();
+    if script.contains('\n') {
+        return false;
+    }
+    let addressed = script.trim_start_matches(|c: char| {
+        c.is_ascii_digit() || matches!(c, ',' | '$' | '~' | '+' | ' ' | '!')
+    });
+    if let Some(body) = addressed.strip_prefix('s') {
+        let mut chars = body.chars();
+        let Some(delimiter) = chars.next().filter(|c| !c.is_alphanumeric() && *c != '\\') else {
+            return false;
+        };
+        let mut parts = 0;
+        let mut escaped = false;
+        let mut flags = String::new();
+        for c in chars {
+            if parts == 2 {
+                flags.push(c);
+            } else if escaped {
+                escaped = false;
+            } else if c == '\\' {
+                escaped = true;
+            } else if c == delimiter {
+                parts += 1;
+            }
+        }
+        return parts == 2
+            && flags
+                .chars()
+                .all(|c| c.is_ascii_digit() || matches!(c, 'g' | 'p' | 'i' | 'I' | 'm' | 'M'));
+    }
+    if let Some(body) = addressed.strip_prefix('/') {
+        return !body.contains([';', '{', '\\'])
+            && body.rsplit_once('/').is_some_and(|(pattern, command)| {
+                !pattern.contains('/')
+                    && matches!(command.trim(), "p" | "d" | "q" | "=" | "!d" | "!p")
+            });
+    }
+    addressed.chars().all(|c| {
+        c.is_ascii_digit() || matches!(c, 'p' | 'd' | 'q' | '=' | ';' | ' ' | ',' | '$' | '!')
+    })
+}

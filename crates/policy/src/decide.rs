@@ -1,0 +1,426 @@
+//! The order in which the five verdicts win.
+//!
+//! The adversary looks for the case in which nothing says no: a rule that errs and is skipped, a fact
+//! that isn't known yet, two rules that cancel each other. Here an error is never an allow, what is not
+//! known defers, and what contradicts defers; a forbid without a rank beats everything.
+
+use std::collections::BTreeSet;
+
+use cedar_policy::{
+    Context, Entities, EntityUid, EvaluationError, PolicyId, Request as CedarRequest,
+    RestrictedExpression,
+};
+use tipstaff_core::{Action, Json, Millis, Tier, Verdict};
+
+use crate::entity::{self, EntityFault, EntitySpec, TAGS_MAX};
+use crate::index::{Outcome, Scope, Slice};
+use crate::paths::PathFacts;
+use crate::schema::{self, DEFERRABLE};
+use crate::set::{Obligation, PolicySet, Rule};
+
+/// Everything that a decision depends on; nothing else does.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// What is asked for.
+    pub action: &'a Action,
+    /// How much it can change.
+    pub tier: Tier,
+    /// Its class in the catalogue.
+    pub class: &'a str,
+    /// Whether the catalogue knows it.
+    pub classified: Classified,
+    /// What its paths touch.
+    pub paths: PathFacts,
+    /// Pseudonym of the agent.
+    pub principal: &'a str,
+    /// Pseudonym of the user that the agent works for.
+    pub user: &'a str,
+    /// What the session has seen.
+    pub session: &'a SessionContext,
+    /// Time, as an input.
+    pub now: Millis,
+}
+
+/// Whether the catalogue has a row for an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Classified {
+    /// It has.
+    Known,
+    /// It hasn't: the action is treated as risky.
+    Unclassified,
+}
+
+/// The accumulated context of a session; `None` is "not known yet", never "empty".
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SessionContext {
+    /// Labels of what the session has seen.
+    pub labels: Option<BTreeSet<String>>,
+    /// Distance from the signed intent, in parts per million.
+    pub distance_ppm: Option<u32>,
+}
+
+/// An answer, and what led to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The answer.
+    pub verdict: Verdict,
+    /// The policy that decided: its `@id`, or `FILE#NUMBER`.
+    pub rule: Option<String>,
+    /// Why.
+    pub reason: Reason,
+    /// What would change the answer.
+    pub advice: Option<String>,
+    /// The parameters to execute instead, with [`Verdict::Modify`].
+    pub modified: Option<Json>,
+    /// The patch that changed them.
+    pub patch: Option<String>,
+    /// All policies that match, sorted.
+    pub matched: Vec<String>,
+}
+
+/// Why a decision came out as it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The typed arguments that a policy looks at do not fit the tool's input schema.
+    ArgumentsMismatch,
+    /// Policies of equal rank disagree.
+    Conflict,
+    /// A forbid matches.
+    Forbidden,
+    /// A permit matches that needs a person's approval.
+    HeldForApproval,
+    /// A permit matches that changes the parameters.
+    Modified,
+    /// The patch failed, or what it made is not allowed without further ado.
+    ModifyFailed,
+    /// A policy needs what isn't known yet.
+    NeedsContext,
+    /// Nothing matches.
+    NoRule,
+    /// A permit matches.
+    Permitted,
+    /// A policy could not be evaluated.
+    PolicyError,
+}
+
+impl Reason {
+    /// The spelling in receipts and replies.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ArgumentsMismatch => "arguments_mismatch",
+            Self::Conflict => "conflict",
+            Self::Forbidden => "forbidden",
+            Self::HeldForApproval => "held_for_approval",
+            Self::Modified => "modified",
+            Self::ModifyFailed => "modify_failed",
+            Self::NeedsContext => "needs_context",
+            Self::NoRule => "no_rule",
+            Self::Permitted => "permitted",
+            Self::PolicyError => "policy_error",
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A refusal that comes before any policy is evaluated.
+struct Refusal {
+    reason: Reason,
+    rule: Option<String>,
+    advice: String,
+}
+
+impl From<EntityFault> for Refusal {
+    fn from(fault: EntityFault) -> Self {
+        Self { reason: Reason::PolicyError, rule: None, advice: fault.to_string() }
+    }
+}
+
+impl PolicySet {
+    /// Decides. The same request and set always give the same decision.
+    #[must_use]
+    pub fn decide(&self, request: &Request<'_>) -> Decision {
+        match self.evaluate(request) {
+            Ok(outcome) => self.conclude(request, &outcome),
+            Err(refusal) => Decision {
+                rule: refusal.rule,
+                advice: Some(refusal.advice),
+                ..Decision::bare(Verdict::Deny, refusal.reason)
+            },
+        }
+    }
+
+    /// Judges an action that a MODIFY verdict has changed, classified afresh. It must be allowed as it
+    /// is: [`Verdict::Modify`] if so, else [`Verdict::Deny`].
+    #[must_use]
+    pub fn decide_modified(&self, patched: &Request<'_>, patch: &str) -> Decision {
+        let inner = self.decide(patched);
+        if inner.verdict == Verdict::Allow {
+            return Decision {
+                verdict: Verdict::Modify,
+                reason: Reason::Modified,
+                modified: Some(patched.action.parameters().clone()),
+                patch: Some(patch.to_owned()),
+                ..inner
+            };
+        }
+        Decision {
+            patch: Some(patch.to_owned()),
+            modified: None,
+            verdict: Verdict::Deny,
+            reason: Reason::ModifyFailed,
+            ..inner
+        }
+    }
+
+    fn evaluate(&self, request: &Request<'_>) -> Result<Outcome, Refusal> {
+        let action = request.action;
+        if entity::count_scalars(action.parameters()) > TAGS_MAX {
+            return Err(EntityFault::TooManyTags.into());
+        }
+        let tool = action.qualified_tool();
+        let operation = schema::operation(action.operation());
+        if operation.is_none()
+            && let Some(rule) = self.pending.get(&tool)
+        {
+            return Err(Refusal {
+                reason: Reason::PolicyError,
+                rule: Some(rule.clone()),
+                advice: format!(
+                    "this policy looks at arguments of {tool}, which is not accepted yet"
+                ),
+            });
+        }
+        let names = &self.names;
+        let call = names.action("call");
+        let principal =
+            [entity::uid(&names.agent, request.principal), entity::uid(&names.user, request.user)];
+        let resource =
+            [entity::uid(&names.tool, &tool), entity::uid(&names.server, action.server())];
+        let verb = match operation {
+            Some(name) => vec![names.action(name)],
+            None => vec![names.action(&format!("call:{tool}")), call],
+        };
+        let scope = Scope { principal: &principal, action: &verb, resource: &resource };
+        let slice = self.index.slice(scope).map_err(|error| Refusal {
+            reason: Reason::PolicyError,
+            rule: None,
+            advice: error.to_string(),
+        })?;
+        if slice.members().is_empty() {
+            return Ok(Outcome::default());
+        }
+        let context = self.context(request, &slice, &tool, operation)?;
+        let entities = self.entities(request, &slice, [&principal, &verb, &resource])?;
+        let ([principal, _], [resource, _]) = (principal, resource);
+        let verb = verb.into_iter().next().unwrap_or_else(|| names.action("other"));
+        let asked = CedarRequest::new(principal, verb, resource, context, None)
+            .map_err(|error| EntityFault::Refused(error.to_string()))?;
+        Ok(slice.evaluate(&asked, &entities))
+    }
+
+    fn entities(
+        &self,
+        request: &Request<'_>,
+        slice: &Slice,
+        lineages: [&[EntityUid]; 3],
+    ) -> Result<Entities, EntityFault> {
+        // The schema gives entities no attributes: without tags and `in`, nothing is read from them.
+        if !self.any(slice, |rule| rule.uses.tags || rule.uses.hierarchy) {
+            return Ok(Entities::empty());
+        }
+        let mut specs: Vec<EntitySpec> = lineages
+            .into_iter()
+            .filter_map(|lineage| {
+                let (own, parents) = lineage.split_first()?;
+                Some(parents.iter().cloned().fold(EntitySpec::new(own.clone()), EntitySpec::within))
+            })
+            .collect();
+        if self.any(slice, |rule| rule.uses.tags)
+            && let Some(resource) = specs.last_mut()
+        {
+            resource.tags = entity::tags(request.action.parameters());
+        }
+        entity::entities(specs)
+    }
+
+    fn context(
+        &self,
+        request: &Request<'_>,
+        slice: &Slice,
+        tool: &str,
+        operation: Option<&str>,
+    ) -> Result<Context, Refusal> {
+        use RestrictedExpression as Value;
+        let paths = &request.paths;
+        let mut pairs = vec![
+            ("tier", Value::new_long(i64::from(request.tier.number()))),
+            ("class", Value::new_entity_uid(entity::uid(&self.names.class, request.class))),
+            ("unclassified", Value::new_bool(request.classified == Classified::Unclassified)),
+            ("inside_roots", Value::new_bool(paths.inside_roots)),
+            ("touches_tipstaff", Value::new_bool(paths.touches_tipstaff)),
+            ("touches_credentials", Value::new_bool(paths.touches_credentials)),
+            ("operation", Value::new_string(request.action.operation().to_owned())),
+        ];
+        if let Some(labels) = &request.session.labels {
+            let labels = labels.iter().map(|label| Value::new_string(label.clone()));
+            pairs.push(("labels", Value::new_set(labels)));
+        }
+        if let Some(distance) = request.session.distance_ppm {
+            pairs.push(("distance_ppm", Value::new_long(i64::from(distance))));
+        }
+        if self.any(slice, |rule| rule.uses.now) {
+            pairs.push(("now", Value::new_datetime(request.now.to_string())));
+        }
+        if operation.is_none()
+            && self.any(slice, |rule| rule.uses.arguments)
+            && let Some(shape) = self.typed.get(tool)
+        {
+            let typed = entity::typed(shape, request.action.parameters()).ok_or(Refusal {
+                reason: Reason::ArgumentsMismatch,
+                rule: None,
+                advice: "Send arguments that fit the tool's input schema.".to_owned(),
+            })?;
+            pairs.push(("arguments", typed));
+        }
+        let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value));
+        Context::from_pairs(pairs).map_err(|error| EntityFault::Refused(error.to_string()).into())
+    }
+
+    fn any(&self, slice: &Slice, test: impl Fn(&Rule) -> bool) -> bool {
+        slice.members().iter().filter_map(|number| self.rules.get(*number)).any(test)
+    }
+
+    /// The order of the verdicts.
+    fn conclude(&self, request: &Request<'_>, outcome: &Outcome) -> Decision {
+        let rules = |ids: &[PolicyId]| -> Vec<&Rule> {
+            ids.iter().filter_map(|id| self.rule(id)).collect()
+        };
+        let (permits, forbids) = (rules(&outcome.permits), rules(&outcome.forbids));
+        let mut matched: Vec<String> =
+            permits.iter().chain(&forbids).map(|rule| rule.id.clone()).collect();
+        matched.sort();
+        let answer = |verdict, reason, rule: Option<&Rule>| Decision {
+            rule: rule.map(|rule| rule.id.clone()),
+            advice: rule.and_then(|rule| rule.advice.clone()),
+            matched: matched.clone(),
+            ..Decision::bare(verdict, reason)
+        };
+
+        if let Some(rule) = forbids.iter().find(|rule| rule.rank.is_none()) {
+            return answer(Verdict::Deny, Reason::Forbidden, Some(rule));
+        }
+        let deferrable = |error: &EvaluationError| awaits(error, request.session);
+        if let Some((id, error)) = outcome.errors.iter().find(|(_, error)| !deferrable(error)) {
+            let mut decision = answer(Verdict::Deny, Reason::PolicyError, self.rule(id));
+            decision.advice = Some(format!("The operator has to mend this policy: {error}."));
+            return decision;
+        }
+        if let Some((id, _)) = outcome.errors.first() {
+            return answer(Verdict::Defer, Reason::NeedsContext, self.rule(id));
+        }
+
+        let permits: Vec<&Rule> = permits
+            .into_iter()
+            .filter(|rule| rule.obligation != Obligation::StepUpIfAligned)
+            .collect();
+        let rank = |rule: &&Rule| rule.rank.unwrap_or(0);
+        let Some(top) = permits.iter().chain(&forbids).map(rank).max() else {
+            let mut decision = answer(Verdict::Deny, Reason::NoRule, None);
+            decision.advice = Some("No policy permits this. Ask the operator for a rule.".into());
+            return decision;
+        };
+        let permits: Vec<&Rule> = permits.into_iter().filter(|rule| rank(rule) == top).collect();
+        match (permits.as_slice(), forbids.iter().find(|rule| rank(rule) == top)) {
+            ([], forbid) => answer(Verdict::Deny, Reason::Forbidden, forbid.copied()),
+            (_, Some(forbid)) => answer(Verdict::Defer, Reason::Conflict, Some(forbid)),
+            (permits, None) => self.oblige(request, permits, answer),
+        }
+    }
+
+    /// What the permits of the highest rank ask for.
+    fn oblige(
+        &self,
+        request: &Request<'_>,
+        permits: &[&Rule],
+        answer: impl Fn(Verdict, Reason, Option<&Rule>) -> Decision,
+    ) -> Decision {
+        let mut held = None;
+        let mut changed: Option<(&Rule, &String)> = None;
+        for rule in permits {
+            match &rule.obligation {
+                Obligation::None | Obligation::StepUpIfAligned => {}
+                Obligation::StepUp(message) => held = held.or(Some((rule, message))),
+                Obligation::Modify(patch) => match changed {
+                    Some((_, other)) if other != patch => {
+                        return answer(Verdict::Defer, Reason::Conflict, Some(rule));
+                    }
+                    _ => changed = changed.or(Some((rule, patch))),
+                },
+            }
+        }
+        match (held, changed) {
+            (None, None) => answer(Verdict::Allow, Reason::Permitted, permits.first().copied()),
+            // An approval is for the exact action that was asked for, which the patch would change.
+            (Some((rule, _)), Some(_)) => answer(Verdict::Defer, Reason::Conflict, Some(rule)),
+            (Some((rule, message)), None) => {
+                let mut decision = answer(Verdict::StepUp, Reason::HeldForApproval, Some(rule));
+                if decision.advice.is_none() && !message.is_empty() {
+                    decision.advice = Some(message.clone());
+                }
+                decision
+            }
+            (None, Some((rule, name))) => {
+                let before = request.action.parameters();
+                let after = self.patches.get(name).and_then(|patch| patch.apply(before).ok());
+                match after {
+                    None => Decision {
+                        patch: Some(name.clone()),
+                        ..answer(Verdict::Deny, Reason::ModifyFailed, Some(rule))
+                    },
+                    Some(after) if after == *before => {
+                        answer(Verdict::Allow, Reason::Permitted, Some(rule))
+                    }
+                    Some(after) => Decision {
+                        modified: Some(after),
+                        patch: Some(name.clone()),
+                        ..answer(Verdict::Modify, Reason::Modified, Some(rule))
+                    },
+                }
+            }
+        }
+    }
+}
+
+impl Decision {
+    const fn bare(verdict: Verdict, reason: Reason) -> Self {
+        Self {
+            verdict,
+            rule: None,
+            reason,
+            advice: None,
+            modified: None,
+            patch: None,
+            matched: Vec::new(),
+        }
+    }
+}
+
+/// Whether an error is about a deferrable attribute that this session doesn't know yet.
+fn awaits(error: &EvaluationError, session: &SessionContext) -> bool {
+    if !matches!(error, EvaluationError::RecordAttrDoesNotExist(_)) {
+        return false;
+    }
+    // Cedar gives the name in the message only; a test holds this spelling.
+    let message = error.to_string();
+    let unknown = [session.labels.is_none(), session.distance_ppm.is_none()];
+    DEFERRABLE
+        .into_iter()
+        .zip(unknown)
+        .any(|(name, unknown)| unknown && message.ends_with(&format!(" `{name}`")))
+}

@@ -1,0 +1,32 @@
+//! Whether an action may happen: the classifier's facts, Cedar's rules, and the order of the verdicts.
+//!
+//! The adversary is an agent, steered by text that it has read, that looks for a call which no rule
+//! foresaw; and an author whose rule is weaker than it reads. What is not permitted is denied, what
+//! errs is never allowed, and a rule that can't do what it says is not admitted.
+//!
+//! Pure: no clock, no file, no socket, no random source. Time and session context are inputs, so that
+//! a decision can be re-derived later by someone else.
+
+mod admission;
+pub mod classify;
+pub mod decide;
+pub mod entity;
+pub mod error;
+pub mod index;
+pub mod patch;
+pub mod paths;
+mod scan;
+pub mod schema;
+pub mod set;
+
+pub use decide::{Classified, Decision, Reason, Request, SessionContext};
+pub use error::{PatchFault, PolicyError, PolicyFault, PolicyWarning};
+pub use set::{Admitted, PolicySet, PolicySource, ToolPins};
+
+/// The policy set that a new home starts with.
+#[must_use]
+pub fn default_source() -> PolicySource {
+    let text = include_str!("../default/tipstaff.cedar").to_owned();
+    let files = [("tipstaff.cedar".to_owned(), text)].into();
+    PolicySource { files, ..PolicySource::default() }
+}

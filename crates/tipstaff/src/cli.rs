@@ -1,0 +1,208 @@
+//! The commands and their help.
+
+use std::path::PathBuf;
+
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// A security kernel for software agents: every action is judged before it happens, by rules that
+/// anyone can replay, and leaves a signed receipt that anyone can check.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tipstaff",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  tipstaff demo\n  tipstaff wrap -- npx -y @modelcontextprotocol/server-filesystem ./notes\n  tipstaff receipts list\n  tipstaff why 3f2a9c"
+)]
+pub(crate) struct Cli {
+    /// The home folder [default: $XDG_DATA_HOME/tipstaff]
+    #[arg(long, global = true, env = "TIPSTAFF_HOME", hide_env_values = true, value_name = "FOLDER")]
+    pub(crate) home: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make the home folder: keys, configuration, default policies
+    Init,
+    /// Run a short agent session through the real path, verify its log and re-derive every verdict
+    Demo {
+        /// Keep the demo's folder and say where it is
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Put an MCP server (stdio) behind the monitor: paste this into your client's configuration
+    #[command(after_help = "Example:\n  tipstaff wrap -- npx -y @modelcontextprotocol/server-filesystem@2026.8.31 ./notes\n\nName a fixed version: a runner that pulls a new one changes the tools, which are then refused until you accept them.")]
+    Wrap {
+        /// The server's name in policies and receipts [default: from the command]
+        #[arg(long)]
+        name: Option<String>,
+        /// Pass this environment variable to the server too (repeatable)
+        #[arg(long, value_name = "NAME")]
+        env: Vec<String>,
+        /// The server's command
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Say why an action was allowed or refused
+    Why {
+        /// The receipt's id, or its beginning
+        id: String,
+    },
+    /// Verify an export, or this home's log
+    #[command(after_help = "Examples:\n  tipstaff verify\n  tipstaff verify receipts.jsonl --jwks keys.json\n  tipstaff receipts export | tipstaff verify -")]
+    Verify {
+        /// A file of `receipts export`, `-` for standard input [default: this home's log]
+        file: Option<PathBuf>,
+        /// The keys to verify with [default: this home's]
+        #[arg(long, value_name = "FILE")]
+        jwks: Option<PathBuf>,
+        /// The hash that the last receipt must have, to exclude a cut-off end
+        #[arg(long, value_name = "HASH")]
+        head: Option<String>,
+    },
+    /// Look at receipts
+    #[command(subcommand)]
+    Receipts(ReceiptsCommand),
+    /// Look at this home's public keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Derive every recorded verdict again from the kept inputs
+    Replay,
+    /// Say which class and tier an action has
+    #[command(after_help = "Examples:\n  tipstaff classify write_file '{\"path\":\"a.txt\"}' --server filesystem\n  tipstaff classify --shell 'curl https://example.com/x | sh'")]
+    Classify {
+        /// The tool's name
+        #[arg(required_unless_present = "shell")]
+        tool: Option<String>,
+        /// Its arguments as JSON
+        arguments: Option<String>,
+        /// The server's name
+        #[arg(long, default_value = "unknown")]
+        server: String,
+        /// Classify this shell command line instead
+        #[arg(long, conflicts_with_all = ["tool", "arguments"])]
+        shell: Option<String>,
+    },
+    /// Check, test and explain policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Look at tools that changed since they were accepted
+    #[command(subcommand)]
+    Tools(ToolsCommand),
+    /// Prove and check the log
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Serve the notes of one folder over MCP (stdio): the small server that `demo` uses
+    Notes {
+        /// The folder
+        folder: PathBuf,
+    },
+    /// Run the monitor of a home; doors start it by themselves
+    #[command(hide = true)]
+    Monitor,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReceiptsCommand {
+    /// One line per receipt, oldest first
+    List {
+        /// Only this session
+        #[arg(long)]
+        session: Option<String>,
+        /// Only the last N
+        #[arg(long, value_name = "N")]
+        last: Option<usize>,
+    },
+    /// A whole receipt
+    Show {
+        /// The receipt's id, or its beginning
+        id: String,
+        /// With the kept inputs and their salt
+        #[arg(long)]
+        inputs: bool,
+    },
+    /// Write receipts for others to verify
+    Export {
+        /// Only this session
+        #[arg(long)]
+        session: Option<String>,
+        /// The format
+        #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// One signed receipt a line
+    Jsonl,
+    /// `{"receipts":[…]}` of one session, ready for a verify-chain endpoint
+    Jtp,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// The key set that verifies receipts and checkpoints
+    Jwks,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Check the policies of this home, or of a folder
+    Check {
+        /// The folder
+        folder: Option<PathBuf>,
+    },
+    /// Judge the cases of a file and compare with what they expect
+    #[command(after_help = "A case per line: {\"server\":\"notes\",\"tool\":\"delete_note\",\"arguments\":{},\"expect\":\"STEP_UP\"}")]
+    Test {
+        /// The file of cases
+        file: PathBuf,
+    },
+    /// Say what the policies answer to one call, and why
+    Explain {
+        /// The tool's name
+        tool: String,
+        /// Its arguments as JSON
+        arguments: Option<String>,
+        /// The server's name
+        #[arg(long, default_value = "unknown")]
+        server: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ToolsCommand {
+    /// Show how tools differ from what was accepted
+    Diff,
+    /// Accept a server's tools as they are listed now
+    Accept {
+        /// The server
+        server: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Prove that a receipt is in the log (C2SP tlog-proof)
+    Proof {
+        /// The receipt's id, or its beginning
+        id: String,
+    },
+    /// Check every tile, leaf, signature and chain of the log
+    Fsck,
+}
+
+pub(crate) fn completions(shell: Shell) {
+    clap_complete::generate(shell, &mut Cli::command(), "tipstaff", &mut std::io::stdout());
+}

@@ -1,0 +1,75 @@
+//! The command line: thin, one file per command family.
+//!
+//! The adversary here is a misunderstanding: every answer is one sentence, its cause and the next step,
+//! and the exit code says what kind it is (0 fine, 1 the answer is no, 2 wrong use, 3 could not be
+//! done).
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+
+mod cli;
+mod demo;
+mod home;
+mod log;
+mod outcome;
+mod policy;
+mod receipts;
+mod tools;
+mod verify;
+mod wrap;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command, KeysCommand, LogCommand, PolicyCommand, ReceiptsCommand, ToolsCommand};
+use crate::outcome::Outcome;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.json;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print(json);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Outcome {
+    let at = home::Place::new(cli.home, cli.json)?;
+    match cli.command {
+        Command::Init => home::init(&at),
+        Command::Demo { keep } => demo::run(&at, keep),
+        Command::Wrap { name, env, command } => wrap::wrap(&at, name, env, command),
+        Command::Why { id } => receipts::why(&at, &id),
+        Command::Verify { file, jwks, head } => verify::run(&at, file.as_deref(), jwks.as_deref(), head),
+        Command::Receipts(ReceiptsCommand::List { session, last }) => {
+            receipts::list(&at, session.as_deref(), last)
+        }
+        Command::Receipts(ReceiptsCommand::Show { id, inputs }) => receipts::show(&at, &id, inputs),
+        Command::Receipts(ReceiptsCommand::Export { session, format }) => {
+            receipts::export(&at, session.as_deref(), format)
+        }
+        Command::Keys(KeysCommand::Jwks) => home::jwks(&at),
+        Command::Replay => receipts::replay(&at),
+        Command::Classify { tool, arguments, server, shell } => {
+            policy::classify(&at, tool, arguments.as_deref(), &server, shell)
+        }
+        Command::Policy(PolicyCommand::Check { folder }) => policy::check(&at, folder),
+        Command::Policy(PolicyCommand::Test { file }) => policy::test(&at, &file),
+        Command::Policy(PolicyCommand::Explain { tool, arguments, server }) => {
+            policy::explain(&at, &tool, arguments.as_deref(), &server)
+        }
+        Command::Tools(ToolsCommand::Diff) => tools::diff(&at),
+        Command::Tools(ToolsCommand::Accept { server }) => tools::accept(&at, &server),
+        Command::Log(LogCommand::Proof { id }) => log::proof(&at, &id),
+        Command::Log(LogCommand::Fsck) => log::fsck(&at),
+        Command::Completions { shell } => {
+            cli::completions(shell);
+            Ok(())
+        }
+        Command::Notes { folder } => wrap::notes(&folder),
+        Command::Monitor => wrap::monitor(&at),
+    }
+}

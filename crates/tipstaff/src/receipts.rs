@@ -1,0 +1,246 @@
+//! Receipts for people: lists, one whole, exports, why, and replay.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use tipstaff_core::receipt::{Kind, Receipt, Signed};
+use tipstaff_core::{Digest, Json};
+use tipstaff_ledger::LedgerError;
+use tipstaff_monitor::replay::replay as derive_again;
+
+use crate::cli::Format;
+use crate::home::{Opened, Place};
+use crate::outcome::{Failure, Outcome};
+
+pub(crate) fn list(at: &Place, session: Option<&str>, last: Option<usize>) -> Outcome {
+    let opened = at.open()?;
+    let receipts = chosen(&opened, session)?;
+    let skip = last.map_or(0, |last| receipts.len().saturating_sub(last));
+    let mut out = std::io::stdout().lock();
+    for (index, signed) in receipts.iter().skip(skip) {
+        let line = if at.json { signed.to_leaf() } else { line(*index, signed) };
+        if writeln!(out, "{line}").is_err() {
+            break;
+        }
+    }
+    if receipts.is_empty() && !at.json {
+        eprintln!("There are no receipts yet.");
+    }
+    Ok(())
+}
+
+pub(crate) fn show(at: &Place, id: &str, inputs: bool) -> Outcome {
+    let opened = at.open()?;
+    let (index, signed) = find(&opened, id)?;
+    let receipt: serde_json::Value = serde_json::from_str(signed.text()).unwrap_or_default();
+    let mut shown = serde_json::json!({
+        "index": index,
+        "hash": signed.hash().to_hex(),
+        "receipt": receipt,
+    });
+    if inputs {
+        let kept = match kept(&opened, index, &signed) {
+            Ok(text) => serde_json::from_str(&text).unwrap_or_default(),
+            Err(LedgerError::Expired) => serde_json::Value::Null,
+            Err(error) => return Err(Failure::undone("The inputs can't be read.", error, FSCK)),
+        };
+        if let Some(members) = shown.as_object_mut() {
+            members.insert("inputs".to_owned(), kept);
+        }
+    }
+    println!("{}", serde_json::to_string_pretty(&shown).unwrap_or_default());
+    Ok(())
+}
+
+pub(crate) fn export(at: &Place, session: Option<&str>, format: Format) -> Outcome {
+    let opened = at.open()?;
+    let mut receipts = chosen(&opened, session)?;
+    // Grouped by chain, each oldest first.
+    receipts.sort_by(|(a, one), (b, two)| {
+        (&one.receipt().chain, a).cmp(&(&two.receipt().chain, b))
+    });
+    let mut out = std::io::stdout().lock();
+    let written = match format {
+        Format::Jsonl => receipts.iter().try_for_each(|(_, s)| writeln!(out, "{}", s.to_leaf())),
+        Format::Jtp if session.is_none() => {
+            return Err(Failure::Usage("--format jtp needs one session: add --session S".to_owned()));
+        }
+        Format::Jtp => {
+            let leaves: Vec<String> = receipts.iter().map(|(_, s)| s.to_leaf()).collect();
+            writeln!(out, "{{\"receipts\":[{}]}}", leaves.join(","))
+        }
+    };
+    written.map_err(|e| Failure::undone("The export was not written whole.", e, "Try again."))
+}
+
+pub(crate) fn why(at: &Place, id: &str) -> Outcome {
+    let opened = at.open()?;
+    let (_, signed) = find(&opened, id)?;
+    let of = signed.receipt().of;
+    let (index, verdict) = match of {
+        Some(of) => find(&opened, &of.to_hex())?,
+        None => find(&opened, &signed.hash().to_hex())?,
+    };
+    let receipt = verdict.receipt();
+    let Some(decision) = &receipt.decision else {
+        println!("Receipt {} is of kind {}: nothing was decided.", verdict.hash().short(), receipt.kind.as_str());
+        return Ok(());
+    };
+    let inputs = kept(&opened, index, &verdict).ok().and_then(|text| Json::parse(text.as_bytes()).ok());
+    let outcome = opened.reader.receipts().unwrap_or_default().into_iter().find(|(_, other)| {
+        other.receipt().kind == Kind::Outcome && other.receipt().of == Some(verdict.hash())
+    });
+    let outcome = outcome.and_then(|(_, o)| o.receipt().outcome.as_ref().map(|o| o.status.as_str()));
+    if at.json {
+        let tool = inputs.as_ref().and_then(|i| i.pointer("/inputs/tool")?.as_str().map(str::to_owned));
+        let answer = serde_json::json!({
+            "receipt": verdict.hash().to_hex(), "verdict": decision.verdict.as_str(),
+            "rule": decision.rule, "reason": decision.reason, "class": receipt.action,
+            "tier": receipt.tier.number(), "tool": tool, "outcome": outcome,
+            "policy_set": decision.policy_set.to_hex(),
+        });
+        println!("{answer}");
+        return Ok(());
+    }
+    println!("{} {}  {}", decision.verdict, receipt.action, receipt.tier);
+    println!("  when      {}", receipt.now);
+    match &decision.rule {
+        Some(rule) => println!("  rule      {rule} ({})", decision.reason),
+        None => println!("  rule      none ({})", decision.reason),
+    }
+    println!("  policies  {}", decision.policy_set.short());
+    match &inputs {
+        Some(inputs) => {
+            let at = |pointer| inputs.pointer(pointer).map(Json::to_canonical).unwrap_or_default();
+            println!("  tool      {}", at("/inputs/tool"));
+            println!("  arguments {}", at("/inputs/parameters"));
+            if inputs.get("requested").is_some_and(|asked| !asked.is_null()) {
+                println!("  asked     {}", at("/requested/parameters"));
+            }
+        }
+        None => println!("  inputs    no longer kept"),
+    }
+    println!("  outcome   {}", outcome.unwrap_or("none"));
+    println!("  receipt   {}", verdict.hash());
+    Ok(())
+}
+
+pub(crate) fn replay(at: &Place) -> Outcome {
+    let opened = at.open()?;
+    let total = opened.reader.size();
+    let terminal = std::io::stderr().is_terminal() && !at.json;
+    let mut progress = |done: u64| {
+        if terminal && done % 1000 == 0 {
+            eprint!("\r{done} of {total}");
+        }
+    };
+    let report = derive_again(&at.home, &opened.reader, &opened.sealing, &mut progress)
+        .map_err(|e| Failure::undone("The replay could not be finished.", e, FSCK))?;
+    if terminal {
+        eprint!("\r");
+    }
+    if at.json {
+        let answer = serde_json::json!({
+            "rederived": report.rederived, "differ": report.differ, "expired": report.expired,
+            "unsupported_version": report.unsupported_version,
+        });
+        println!("{answer}");
+    } else {
+        println!(
+            "{} verdicts re-derived, {} differ, {} expired, {} of an unsupported version",
+            report.rederived, report.differ, report.expired, report.unsupported_version
+        );
+        for (hash, what) in &report.differences {
+            println!("  {} differs in {what}", hash.short());
+        }
+    }
+    if report.differ == 0 { Ok(()) } else { Err(Failure::No) }
+}
+
+/// One line for a person.
+pub(crate) fn line(index: u64, signed: &Signed) -> String {
+    let receipt = signed.receipt();
+    let (what, detail) = describe(receipt);
+    format!(
+        "{index:>5}  {}  {}  {:<8}  {:<22} {}  {}",
+        receipt.now,
+        signed.hash().short(),
+        what,
+        receipt.action,
+        receipt.tier,
+        detail
+    )
+    .trim_end()
+    .to_owned()
+}
+
+fn describe(receipt: &Receipt) -> (String, String) {
+    match receipt.kind {
+        Kind::Verdict => {
+            let decision = receipt.decision.as_ref();
+            let verdict = decision.map_or("?", |decision| decision.verdict.as_str());
+            let rule = decision.and_then(|d| d.rule.clone());
+            let reason = decision.map_or_else(String::new, |d| d.reason.clone());
+            (verdict.to_owned(), rule.unwrap_or(reason))
+        }
+        Kind::Outcome => {
+            let status = receipt.outcome.as_ref().map_or("?", |outcome| outcome.status.as_str());
+            (format!("→ {status}"), receipt.of.map_or_else(String::new, |of| format!("of {}", of.short())))
+        }
+        Kind::Control => {
+            let to = receipt.control.as_ref().map(|control| control.to.short());
+            ("control".to_owned(), to.map_or_else(String::new, |to| format!("now {to}")))
+        }
+        other => (other.as_str().to_owned(), receipt.chain.clone()),
+    }
+}
+
+const FSCK: &str = "Run `tipstaff log fsck`.";
+
+fn chosen(opened: &Opened, session: Option<&str>) -> Result<Vec<(u64, Signed)>, Failure> {
+    let mut receipts = opened
+        .reader
+        .receipts()
+        .map_err(|e| Failure::undone("The receipts can't be read.", e, FSCK))?;
+    if let Some(session) = session {
+        receipts.retain(|(_, signed)| signed.receipt().chain.starts_with(session));
+        if receipts.is_empty() {
+            return Err(Failure::undone(
+                &format!("There is no session {session}."),
+                "no receipt belongs to it",
+                "See `tipstaff receipts list`.",
+            ));
+        }
+    }
+    Ok(receipts)
+}
+
+/// The one receipt whose hash begins with `id`.
+pub(crate) fn find(opened: &Opened, id: &str) -> Result<(u64, Signed), Failure> {
+    if id.len() < 4 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Failure::Usage(format!("`{id}` is no receipt id: give 4 to 64 hex digits")));
+    }
+    let mut found = chosen(opened, None)?;
+    found.retain(|(_, signed)| signed.hash().to_hex().starts_with(&id.to_lowercase()));
+    let many = found.len() > 1;
+    match found.pop() {
+        Some(only) if !many => Ok(only),
+        Some(_) => Err(Failure::Usage(format!("`{id}` is the beginning of several: give more digits"))),
+        None => Err(Failure::undone(
+            &format!("There is no receipt {id}."),
+            "no receipt of this log has this hash",
+            "See `tipstaff receipts list`.",
+        )),
+    }
+}
+
+fn kept(opened: &Opened, index: u64, signed: &Signed) -> Result<String, LedgerError> {
+    let chain = &signed.receipt().chain;
+    let plain = opened.reader.kept().open(&opened.sealing, chain, index)?;
+    String::from_utf8(plain).map_err(|_| LedgerError::InputsForged)
+}
+
+/// A digest that a user wrote.
+pub(crate) fn hash_argument(text: &str) -> Result<Digest, Failure> {
+    Digest::from_hex(text)
+        .map_err(|_| Failure::Usage(format!("`{text}` is no hash: give 64 lower-case hex digits")))
+}

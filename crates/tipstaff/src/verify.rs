@@ -1,0 +1,202 @@
+//! Verifying exports offline (row A8).
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+use std::thread;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tipstaff_core::Json;
+use tipstaff_core::key::VerifyingKey;
+use tipstaff_core::receipt::{BreakReason, ChainReport, Signed, verify_links};
+
+use crate::home::Place;
+use crate::outcome::{Failure, Outcome};
+use crate::receipts::hash_argument;
+
+/// The answer on one chain of an export.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) name: String,
+    pub(crate) report: ChainReport,
+}
+
+pub(crate) fn run(
+    at: &Place,
+    file: Option<&Path>,
+    jwks: Option<&Path>,
+    head: Option<String>,
+) -> Outcome {
+    let head = head.map(|head| hash_argument(&head)).transpose()?;
+    let keys = match jwks {
+        Some(path) => read_jwks(path)?,
+        None if at.home.exists() => vec![at.open()?.public.receipts],
+        None => Vec::new(),
+    };
+    let text = match file {
+        Some(path) => read(path)?,
+        None => {
+            let opened = at.open()?;
+            let receipts = opened.reader.receipts().map_err(|e| {
+                Failure::undone("The log can't be read.", e, "Run `tipstaff log fsck`.")
+            })?;
+            receipts.iter().map(|(_, signed)| signed.to_leaf() + "\n").collect()
+        }
+    };
+    let lines = lines(&text);
+    let lines: Vec<&str> = lines.iter().map(AsRef::as_ref).collect();
+    let chains = check(&lines, &keys);
+    let mut good = true;
+    let mut answers = Vec::new();
+    for Checked { name, report } in &chains {
+        let head_found = head.is_none_or(|head| head == report.head);
+        let valid = report.broken.is_none() && (chains.len() > 1 || head_found);
+        good &= valid;
+        let mut answer = serde_json::json!({
+            "chain": name, "valid": valid, "length": report.length, "closed": report.closed,
+            "signatures": report.signatures, "head": report.head.to_hex(),
+        });
+        if let (Some((at, reason)), Some(members)) = (report.broken, answer.as_object_mut()) {
+            members.insert("brokenAt".to_owned(), at.into());
+            members.insert("reason".to_owned(), reason.as_str().into());
+        }
+        answers.push(answer);
+        if !at.json {
+            println!("{}", sentence(name, report, head.is_some(), head_found));
+        }
+    }
+    if let Some(head) = head {
+        let anywhere = chains.iter().any(|chain| chain.report.head == head);
+        if !anywhere && chains.len() > 1 && !at.json {
+            println!("no chain ends at {head}: an end was cut off, or it is not in this file");
+        }
+        good &= anywhere;
+    }
+    if at.json {
+        println!("{}", serde_json::json!({ "valid": good, "chains": answers }));
+    } else if keys.is_empty() {
+        println!("no keys were given (--jwks): links were checked, signatures were not");
+    }
+    if good { Ok(()) } else { Err(Failure::No) }
+}
+
+/// Checks the lines of an export, chain by chain.
+pub(crate) fn check(lines: &[&str], keys: &[VerifyingKey]) -> Vec<Checked> {
+    let parsed = verify_signatures(lines, keys);
+    let mut chains: BTreeMap<String, Vec<(Json, bool)>> = BTreeMap::new();
+    for (line, element) in parsed {
+        let name = element.get("receipt").unwrap_or(&element).get("chain").and_then(Json::as_str);
+        chains.entry(name.unwrap_or("-").to_owned()).or_default().push((element, line));
+    }
+    if chains.is_empty() {
+        let report = verify_links(&[], keys);
+        return vec![Checked { name: "-".to_owned(), report }];
+    }
+    chains
+        .into_iter()
+        .map(|(name, elements)| {
+            let bad = elements.iter().position(|(_, signed)| !signed);
+            let elements: Vec<Json> = elements.into_iter().map(|(element, _)| element).collect();
+            // Signatures were checked above, on all cores; here are the links.
+            let mut report = verify_links(&elements, &[]);
+            report.signatures = if keys.is_empty() { 0 } else { elements.len() };
+            if let Some(bad) = bad
+                && report.broken.is_none_or(|(at, _)| at >= bad)
+            {
+                report.broken = Some((bad, reason(elements.get(bad))));
+            }
+            Checked { name, report }
+        })
+        .collect()
+}
+
+fn reason(element: Option<&Json>) -> BreakReason {
+    match element {
+        Some(Json::Null) | None => BreakReason::Malformed,
+        Some(_) => BreakReason::BadSignature,
+    }
+}
+
+/// Parses every line and checks its signature, on all cores. A line that can't be parsed is `null`.
+fn verify_signatures(lines: &[&str], keys: &[VerifyingKey]) -> Vec<(bool, Json)> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let share = lines.len().div_ceil(cores).max(1);
+    thread::scope(|scope| {
+        let parts: Vec<_> = lines
+            .chunks(share)
+            .map(|part| scope.spawn(|| part.iter().map(|line| one(line, keys)).collect::<Vec<_>>()))
+            .collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
+    })
+}
+
+fn one(line: &str, keys: &[VerifyingKey]) -> (bool, Json) {
+    let Ok(element) = Json::parse(line.as_bytes()) else { return (false, Json::Null) };
+    if keys.is_empty() || element.get("receipt").is_none() {
+        return (true, element);
+    }
+    let signed = Signed::from_leaf(&element.to_canonical());
+    let good = signed.is_ok_and(|signed| keys.iter().any(|key| signed.verify(key).is_ok()));
+    (good, element)
+}
+
+fn sentence(name: &str, report: &ChainReport, head_given: bool, head_found: bool) -> String {
+    if let Some((at, reason)) = report.broken {
+        return format!("chain {name}: BROKEN at {at}: {} ({} receipts)", reason.as_str(), report.length);
+    }
+    let end = match (report.closed, head_given, head_found) {
+        (_, true, true) => "ends at the given head",
+        (_, true, false) => "does not end at the given head: its end may be cut off",
+        (true, ..) => "closed by its session",
+        (false, ..) => "no close receipt and no --head, so a cut-off end can't be excluded",
+    };
+    format!("chain {name}: valid, {} receipts, {end}; head {}", report.length, report.head)
+}
+
+/// The elements of an export: JSON lines, an array, or `{"receipts": […]}`.
+fn lines(text: &str) -> Vec<String> {
+    if let Ok(json) = Json::parse(text.as_bytes()) {
+        let array = json.get("receipts").unwrap_or(&json);
+        if let Some(items) = array.as_array() {
+            return items.iter().map(Json::to_canonical).collect();
+        }
+    }
+    text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let read = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    read.map_err(|e| {
+        Failure::undone(&format!("{} can't be read.", path.display()), e, "Name another file.")
+    })
+}
+
+fn read_jwks(path: &Path) -> Result<Vec<VerifyingKey>, Failure> {
+    let text = read(path)?;
+    let bad = |why: &str| {
+        Failure::undone(
+            &format!("{} is no key set.", path.display()),
+            why,
+            "Write one with `tipstaff keys jwks`.",
+        )
+    };
+    let json = Json::parse(text.as_bytes()).map_err(|e| bad(&e.to_string()))?;
+    let keys = json.get("keys").and_then(Json::as_array).ok_or_else(|| bad("it has no `keys`"))?;
+    let mut found = Vec::new();
+    for key in keys {
+        if key.get("crv").and_then(Json::as_str) != Some("Ed25519") {
+            continue;
+        }
+        let x = key.get("x").and_then(Json::as_str).ok_or_else(|| bad("a key has no `x`"))?;
+        let bytes = URL_SAFE_NO_PAD.decode(x).map_err(|e| bad(&e.to_string()))?;
+        let bytes = bytes.try_into().map_err(|_| bad("a key is not of 32 bytes"))?;
+        found.push(VerifyingKey::from_bytes(&bytes).map_err(|e| bad(&e.to_string()))?);
+    }
+    if found.is_empty() { Err(bad("it has no Ed25519 key")) } else { Ok(found) }
+}
