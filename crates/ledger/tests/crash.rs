@@ -1,5 +1,10 @@
 //! The ledger on a disk that forgets, fails, fills up, and is edited behind its back.
-#![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test helpers fail by panicking"
+)]
 
 mod common;
 

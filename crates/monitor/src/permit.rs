@@ -5,12 +5,26 @@
 //! `Default`, and is consumed by starting the effect; what is started must be settled, and what is
 //! dropped on the way settles itself as `ambiguous`.
 //!
-//! ```compile_fail
-//! // A permit can't be made outside this crate.
-//! let permit = tipstaff_monitor::Permit { ..todo!() };
+//! Used once, it compiles:
+//!
+//! ```
+//! use tipstaff_monitor::{Ended, Permit, Running, Settlement};
+//! fn once(permit: Permit) -> Running {
+//!     permit.start()
+//! }
+//! fn end(running: Running, ended: Ended<'_>) -> Settlement {
+//!     running.settle(ended)
+//! }
 //! ```
 //!
-//! ```compile_fail
+//! Made elsewhere, used twice, copied or settled twice, it does not:
+//!
+//! ```compile_fail,E0277
+//! // A permit can't be made outside this crate.
+//! let permit: tipstaff_monitor::Permit = Default::default();
+//! ```
+//!
+//! ```compile_fail,E0382
 //! // A permit can't be used twice.
 //! fn twice(permit: tipstaff_monitor::Permit) {
 //!     let _one = permit.start();
@@ -18,17 +32,17 @@
 //! }
 //! ```
 //!
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! // A permit can't be copied.
 //! fn copy(permit: &tipstaff_monitor::Permit) -> tipstaff_monitor::Permit {
 //!     permit.clone()
 //! }
 //! ```
 //!
-//! ```compile_fail
+//! ```compile_fail,E0382
 //! // What runs can't be settled twice.
 //! use tipstaff_monitor::{Ended, Running};
-//! fn twice(running: Running, one: Ended, two: Ended) {
+//! fn twice(running: Running, one: Ended<'_>, two: Ended<'_>) {
 //!     let _first = running.settle(one);
 //!     let _second = running.settle(two);
 //! }

@@ -84,7 +84,9 @@ impl Line {
             }
             "push" => self.git_push(args, &names),
             "reset" if has(args, "", &["hard", "merge"]) => self.found(Tier::T5, "git:discard"),
-            "clean" if has(args, "n", &["dry-run"]) => self.found(Tier::T1, "git:read"),
+            "clean" if args.iter().any(|word| matches!(word.text.as_str(), "-n" | "--dry-run")) => {
+                self.found(Tier::T1, "git:read")
+            }
             "clean" => self.found(Tier::T5, "git:discard"),
             "checkout" | "switch" => {
                 let discards = has(args, "f", &["force", "discard-changes"])
@@ -115,7 +117,10 @@ impl Line {
                     self.local("git:write");
                 }
             }
-            "tag" if names.is_empty() || has(args, "l", &["list", "contains"]) => {
+            "tag"
+                if names.is_empty()
+                    || args.iter().any(|word| matches!(word.text.as_str(), "-l" | "--list")) =>
+            {
                 self.found(Tier::T1, "git:read")
             }
             "remote" if matches!(sub, "" | "show" | "get-url") => self.found(Tier::T1, "git:read"),

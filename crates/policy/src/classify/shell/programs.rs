@@ -26,6 +26,7 @@ impl Line {
         if computed && !takes_anything(name) {
             self.opaque();
         }
+        let args = if has_subcommands(name) { self.past_options(name, args) } else { args };
         let known = self.file_program(name, args)
             || self.state_program(name, args)
             || self.git_program(name, args)
@@ -169,6 +170,59 @@ impl Line {
         true
     }
 
+    /// The arguments from the subcommand on. An option that is not known may take the next word for
+    /// its value (`systemctl -H status stop x`), so that nobody can tell the subcommand.
+    fn past_options<'a>(&mut self, name: &str, args: &'a [Word]) -> &'a [Word] {
+        let valued: &[&str] = match name {
+            "kubectl" | "oc" => &["-n", "--namespace", "--context", "--kubeconfig"],
+            "helm" => &["-n", "--namespace", "--kube-context", "--kubeconfig"],
+            "docker" | "podman" | "nerdctl" => &["-H", "--host", "--context"],
+            "docker-compose" => &["-f", "--file", "-p", "--project-directory"],
+            "npm" | "pnpm" => &["--prefix", "-C"],
+            "yarn" => &["--cwd"],
+            "cargo" => &["--manifest-path", "-C"],
+            "go" => &["-C"],
+            "gh" | "glab" => &["-R", "--repo"],
+            "aws" => &["--profile", "--region", "--output"],
+            "gcloud" => &["--project"],
+            "systemctl" => &["-H", "--host"],
+            _ => &[],
+        };
+        const FLAGS: &[&str] = &[
+            "--silent",
+            "--quiet",
+            "-q",
+            "--verbose",
+            "--no-pager",
+            "--json",
+            "-y",
+            "--yes",
+            "--version",
+            "--help",
+            "-h",
+            "-v",
+            "-V",
+        ];
+        let mut rest = args;
+        while let [first, tail @ ..] = rest {
+            let text = first.text.as_str();
+            if !text.starts_with(['-', '+']) {
+                return rest;
+            }
+            rest = tail;
+            if valued.contains(&text) {
+                rest = rest.get(1..).unwrap_or_default();
+            } else if !FLAGS.contains(&text)
+                && !text.contains('=')
+                && !text.starts_with('+')
+                && !rest.is_empty()
+            {
+                self.opaque();
+            }
+        }
+        args
+    }
+
     fn find(&mut self, args: &[Word]) {
         self.files(args, 0);
         self.found(Tier::T1, "fs:read");
@@ -297,6 +351,44 @@ impl Line {
         }
         true
     }
+}
+
+/// Programs whose first operand says what they do.
+fn has_subcommands(name: &str) -> bool {
+    matches!(
+        name,
+        "systemctl"
+            | "docker"
+            | "podman"
+            | "nerdctl"
+            | "docker-compose"
+            | "kubectl"
+            | "oc"
+            | "helm"
+            | "terraform"
+            | "tofu"
+            | "npm"
+            | "pnpm"
+            | "yarn"
+            | "bun"
+            | "cargo"
+            | "pip"
+            | "pip3"
+            | "uv"
+            | "poetry"
+            | "gem"
+            | "go"
+            | "brew"
+            | "apt"
+            | "apt-get"
+            | "yum"
+            | "dnf"
+            | "gh"
+            | "glab"
+            | "aws"
+            | "gcloud"
+            | "az"
+    )
 }
 
 /// Programs whose effect does not depend on what their arguments say.

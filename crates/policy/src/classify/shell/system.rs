@@ -41,7 +41,11 @@ impl Line {
             "shutdown" | "reboot" | "halt" | "poweroff" | "init" | "telinit" => {
                 self.found(Tier::T5, "system:power")
             }
-            "kill" if has(args, "l0", &["list"]) && !has(args, "9", &[]) => {
+            "kill"
+                if args
+                    .first()
+                    .is_some_and(|word| matches!(word.text.as_str(), "-l" | "-L" | "-0")) =>
+            {
                 self.found(Tier::T1, "shell:info")
             }
             "kill" | "pkill" | "killall" | "fuser" | "skill" => {
@@ -86,8 +90,21 @@ impl Line {
                 self.found(Tier::T5, "system:service");
             }
             "iptables" | "ip6tables" | "nft" | "ufw" | "firewall-cmd" | "pfctl" | "ipset" => {
-                let changes =
-                    has(args, "ADIRFXPNZ", &["append", "delete", "insert", "flush", "policy"]);
+                let changes = has(
+                    args,
+                    "ADIRFXPNZE",
+                    &[
+                        "append",
+                        "delete",
+                        "insert",
+                        "flush",
+                        "policy",
+                        "new-chain",
+                        "replace",
+                        "rename-chain",
+                        "zero",
+                    ],
+                );
                 let reads = has(args, "LS", &["list", "list-all", "list-rules"]) && !changes
                     || matches!(sub, "status" | "list");
                 let finding =

@@ -210,6 +210,15 @@ const LINES: &[(&str, u8, &str)] = &[
     ("diff <(sort a) <(sort b)", 4, "shell:opaque"),
     (":(){ :|:& };:", 4, "shell:opaque"),
     ("ls\rrm -rf x", 5, "fs:delete-recursive"),
+    ("command rm -rfv x", 5, "fs:delete-recursive"),
+    ("git clean -fd -enode", 5, "git:discard"),
+    ("kill -10 1", 5, "process:kill"),
+    ("kubectl -n get delete ns x", 5, "k8s:delete"),
+    ("kubectl -n kube-system get pods", 1, "k8s:read"),
+    ("systemctl --root status stop x", 4, "shell:opaque"),
+    ("npm -f publish list", 4, "shell:mixed"),
+    ("npm --version", 1, "pkg:read"),
+    ("cargo +nightly test --workspace", 3, "code:build"),
     ("printenv", 1, "shell:environment"),
 ];
 

@@ -33,7 +33,7 @@ impl Line {
                 ("", 0)
             }
             "command" => {
-                if has(args, "vV", &[]) {
+                if args.first().is_some_and(|word| matches!(word.text.as_str(), "-v" | "-V")) {
                     self.found(Tier::T1, "shell:info");
                     return true;
                 }
