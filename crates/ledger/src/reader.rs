@@ -14,7 +14,7 @@ use crate::inputs::Kept;
 use crate::merkle::{HashReader as _, inclusion_proof, leaf_hash};
 use crate::note::{Checkpoint, NoteVerifier};
 use crate::proof::InclusionProof;
-use crate::recover::{ordered_segments, read_optional, read_snapshot, read_tile};
+use crate::recover::{is_unused, ordered_segments, read_optional, read_snapshot, read_tile};
 use crate::tile::{Content, TILE_WIDTH, TileHashes, TileWriter, decode_bundle, encode_entry};
 use crate::wal::{self, Item};
 
@@ -75,8 +75,12 @@ impl LogReader {
         let note = read_optional(&**disk, Path::new("log/checkpoint"))?;
         let mut kept = Kept::default();
         let (mut tail, tail_first) = (Vec::new(), snapshot.as_ref().map_or(0, |s| s.size));
+        let segments = disk.list(Path::new("wal"))?;
+        if snapshot.is_none() && note.is_none() && !is_unused(&**disk, &segments)? {
+            return Err(LedgerError::damaged("the snapshot is missing", "snapshot"));
+        }
         if snapshot.is_some() {
-            for first in ordered_segments(&disk.list(Path::new("wal"))?, tail_first)? {
+            for first in ordered_segments(&segments, tail_first)? {
                 let path = crate::ledger::segment_path(first);
                 let place = path.display().to_string();
                 for batch in wal::scan(&disk.read(&path)?, &place)?.batches {

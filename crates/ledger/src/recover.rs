@@ -165,7 +165,7 @@ pub(crate) fn ordered_segments(names: &[String], size: u64) -> Result<Vec<u64>, 
 
 /// Whether nothing was ever kept here: a first start that was interrupted leaves at most one segment
 /// without a batch, since the snapshot is durable before anything else is written.
-fn is_unused(disk: &dyn Disk, segments: &[String]) -> Result<bool, LedgerError> {
+pub(crate) fn is_unused(disk: &dyn Disk, segments: &[String]) -> Result<bool, LedgerError> {
     for name in segments {
         let is_zero = disk.read(&Path::new("wal").join(name))?.iter().all(|byte| *byte == 0);
         if segment_first(name).is_some_and(|first| first > 0) || !is_zero {

@@ -1,0 +1,49 @@
+//! Why a door could not be opened.
+
+use std::io;
+use std::path::PathBuf;
+
+use tipstaff_monitor::ClientError;
+
+/// Named for what the user can do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// The command of the server can't be started.
+    #[error("`{command}` could not be started: {source}; is it installed and on the PATH?")]
+    NotStarted {
+        /// The command.
+        command: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no command to wrap.
+    #[error("there is no server to start; give its command after `--`")]
+    NoCommand,
+    /// The monitor can't be reached.
+    #[error(transparent)]
+    Monitor(#[from] ClientError),
+    /// A folder can't be used.
+    #[error("the folder {path} can't be used: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The operating system said no.
+    #[error("{what}: {source}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl GatewayError {
+    /// Wraps an error of the system for `map_err`.
+    pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}

@@ -1,0 +1,84 @@
+//! What this door needs of the monitor, as traits, so that tests can drive the door with a script.
+//!
+//! The adversary is a door that makes its own permits. These traits are private and the monitor's
+//! client is their one implementation outside tests, so a permit still comes from the monitor alone.
+
+use tipstaff_core::{Action, Digest};
+use tipstaff_monitor::{
+    Client, Ended, ListedTool, Permit, Refusal, Running, Settlement, ToolReview,
+};
+
+/// Called with the answer, on a thread of the judge's.
+pub(crate) type Then<T> = Box<dyn FnOnce(Result<T, Refusal>) + Send>;
+
+/// Whoever judges and records.
+pub(crate) trait Judge: Send + Sync + Sized + 'static {
+    /// The right to one effect.
+    type Warrant: Warrant<Effect = Self::Effect>;
+    /// An effect that has begun.
+    type Effect: Effect<Settlement = Self::Settlement>;
+    /// What is recorded of an effect that has ended.
+    type Settlement: Send;
+
+    fn submit(&self, action: Action, then: Then<Self::Warrant>);
+    fn settle(&self, settlement: Self::Settlement);
+    fn tools_listed(&self, tools: Vec<ListedTool>, then: Then<ToolReview>);
+}
+
+/// A permit.
+pub(crate) trait Warrant: Send + 'static {
+    type Effect;
+
+    fn action(&self) -> &Action;
+    fn start(self) -> Self::Effect;
+}
+
+/// What a permit becomes when it is used.
+pub(crate) trait Effect: Send + 'static {
+    type Settlement;
+
+    fn receipt(&self) -> Digest;
+    fn settle(self, ended: Ended<'_>) -> Self::Settlement;
+}
+
+impl Judge for Client {
+    type Warrant = Permit;
+    type Effect = Running;
+    type Settlement = Settlement;
+
+    fn submit(&self, action: Action, then: Then<Permit>) {
+        Self::submit(self, action, then);
+    }
+
+    fn settle(&self, settlement: Settlement) {
+        Self::settle(self, settlement);
+    }
+
+    fn tools_listed(&self, tools: Vec<ListedTool>, then: Then<ToolReview>) {
+        Self::tools_listed(self, tools, then);
+    }
+}
+
+impl Warrant for Permit {
+    type Effect = Running;
+
+    fn action(&self) -> &Action {
+        Self::action(self)
+    }
+
+    fn start(self) -> Running {
+        Self::start(self)
+    }
+}
+
+impl Effect for Running {
+    type Settlement = Settlement;
+
+    fn receipt(&self) -> Digest {
+        Self::receipt(self)
+    }
+
+    fn settle(self, ended: Ended<'_>) -> Settlement {
+        Self::settle(self, ended)
+    }
+}

@@ -1,0 +1,293 @@
+//! One client, one server, and the monitor between them.
+//!
+//! The adversary is on either side: an agent that acts without asking or reuses an id, a server that
+//! answers what nobody asked, twice, too much or never. Every request in flight stands in one table,
+//! bounded, with its stage and its deadline; what isn't in the table is dropped and counted.
+
+mod client;
+mod clock;
+mod listing;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tipstaff_core::receipt::Status;
+use tipstaff_monitor::{Ended, Refusal};
+
+use crate::answer::{self, Failure};
+use crate::effect::{self, Filed};
+use crate::judge::{Effect as _, Judge};
+use crate::message::Id;
+use crate::pipe::{Pipe, PipeError};
+use crate::request::{Draft, Envelope, Form};
+use listing::Listing;
+
+pub(crate) use server::Batch;
+
+/// Most requests in flight in each direction.
+pub(crate) const IN_FLIGHT_MAX: usize = 1024;
+/// Time for an answer to a request that was cancelled.
+const CANCELLED_WAIT: Duration = Duration::from_secs(5);
+/// Least time for an answer of the client: a person may have to read and decide.
+const ASK_WAIT: Duration = Duration::from_secs(600);
+
+/// Why a shim ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The client closed its side.
+    ClientGone,
+    /// The server died, closed its side or stopped reading.
+    ServerGone,
+    /// A signal asked for it.
+    Asked,
+}
+
+/// What a shim needs to know.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) server: String,
+    pub(crate) receipt_in_meta: bool,
+    pub(crate) call_timeout: Duration,
+}
+
+/// The shim.
+pub(crate) struct Shim<J: Judge> {
+    judge: J,
+    terms: Terms,
+    client: Pipe,
+    server: Pipe,
+    table: Mutex<Table<J>>,
+    ends: SyncSender<End>,
+    complaints: AtomicU64,
+}
+
+struct Table<J: Judge> {
+    serial: u64,
+    ending: bool,
+    /// Requests of the client.
+    calls: HashMap<Id, Call<J::Effect>>,
+    /// Requests of the server.
+    asks: HashMap<Id, Call<J::Effect>>,
+    listing: Listing,
+}
+
+struct Call<E> {
+    serial: u64,
+    form: Form,
+    stage: Stage<E>,
+    token: Option<Id>,
+    /// When it is given up; `None` for what passes unjudged.
+    until: Option<Instant>,
+    cancelled: bool,
+}
+
+enum Stage<E> {
+    /// Waits for the review of the tool list.
+    Held(Box<Draft>),
+    /// The monitor was asked.
+    Judging,
+    /// Sent on with a permit.
+    Running(E),
+    /// Sent on unjudged.
+    Passed,
+    /// A tool list, whose answer is reviewed.
+    ToolList(Pages),
+}
+
+/// Which part of a tool list was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pages {
+    First,
+    Later,
+}
+
+/// Who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Server,
+}
+
+impl<J: Judge> Table<J> {
+    const fn of(&mut self, side: Side) -> &mut HashMap<Id, Call<J::Effect>> {
+        match side {
+            Side::Client => &mut self.calls,
+            Side::Server => &mut self.asks,
+        }
+    }
+
+    const fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+}
+
+impl<J: Judge> Shim<J> {
+    pub(crate) fn new(
+        judge: J,
+        terms: Terms,
+        client: Pipe,
+        server: Pipe,
+        ends: SyncSender<End>,
+    ) -> Arc<Self> {
+        let table = Table {
+            serial: 0,
+            ending: false,
+            calls: HashMap::new(),
+            asks: HashMap::new(),
+            listing: Listing::default(),
+        };
+        let (table, complaints) = (Mutex::new(table), AtomicU64::new(0));
+        Arc::new(Self { judge, terms, client, server, table, ends, complaints })
+    }
+
+    /// Whether nothing of the client's is in flight.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.table().calls.is_empty()
+    }
+
+    /// Ends the server's input.
+    pub(crate) fn close_server(&self, limit: Duration) {
+        self.server.close(limit);
+    }
+
+    /// Answers everything in flight with `text` and takes no more.
+    pub(crate) fn fail_all(&self, text: &str) {
+        let (calls, _asks) = {
+            let mut table = self.table();
+            table.ending = true;
+            (std::mem::take(&mut table.calls), std::mem::take(&mut table.asks))
+        };
+        for (id, call) in calls {
+            self.give_up(Side::Client, &id, call, text);
+        }
+    }
+
+    /// Reports why the shim should end.
+    pub(crate) fn end(&self, end: End) {
+        // A full channel means that an end is under way already.
+        let _ = self.ends.try_send(end);
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table<J>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes to whoever asked.
+    fn tell(&self, side: Side, frames: &str) {
+        self.send(side, frames.as_bytes());
+    }
+
+    fn send(&self, side: Side, frames: &[u8]) {
+        let sent = match side {
+            Side::Client => self.client.send(frames),
+            Side::Server => self.server.send(frames),
+        };
+        self.note_broken(side, sent);
+    }
+
+    fn note_broken(&self, side: Side, sent: Result<(), PipeError>) {
+        if let Err(PipeError::Broken) = sent {
+            self.end(match side {
+                Side::Client => End::ClientGone,
+                Side::Server => End::ServerGone,
+            });
+        }
+    }
+
+    /// Asks the monitor, and carries the action out if it permits.
+    fn submit(self: &Arc<Self>, side: Side, serial: u64, draft: Draft) {
+        let Draft { action, envelope } = draft;
+        let shim = Arc::clone(self);
+        self.judge
+            .submit(action, Box::new(move |answer| shim.judged(side, serial, &envelope, answer)));
+    }
+
+    fn judged(
+        &self,
+        side: Side,
+        serial: u64,
+        envelope: &Envelope,
+        answer: Result<J::Warrant, Refusal>,
+    ) {
+        let permit = match answer {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                if self.take(side, &envelope.id, serial).is_some() {
+                    self.tell(side, &answer::refusal(&envelope.id, envelope.form, &refusal));
+                }
+                return;
+            }
+        };
+        let (to, other) = match side {
+            Side::Client => (&self.server, Side::Server),
+            Side::Server => (&self.client, Side::Client),
+        };
+        let limit = self.wait(side);
+        let sent = effect::send(permit, envelope, to, |running| {
+            let mut table = self.table();
+            match table.of(side).get_mut(&envelope.id) {
+                Some(call) if call.serial == serial && matches!(call.stage, Stage::Judging) => {
+                    call.stage = Stage::Running(running);
+                    call.until = Some(Instant::now() + limit);
+                    Filed::Kept
+                }
+                // Given up meanwhile: dropped unlocked, as `running` leaves this scope.
+                _ => Filed::Withdrawn,
+            }
+        });
+        self.note_broken(other, sent);
+    }
+
+    fn wait(&self, side: Side) -> Duration {
+        match side {
+            Side::Client => self.terms.call_timeout,
+            Side::Server => self.terms.call_timeout.max(ASK_WAIT),
+        }
+    }
+
+    /// Takes a call that the monitor is judging out of the table.
+    fn take(&self, side: Side, id: &Id, serial: u64) -> Option<Call<J::Effect>> {
+        let mut table = self.table();
+        let calls = table.of(side);
+        if calls.get(id).is_some_and(|call| call.serial == serial) {
+            calls.remove(id)
+        } else {
+            None
+        }
+    }
+
+    /// Tells whoever asked that there will be no answer, and records that nobody knows what happened.
+    fn give_up(&self, side: Side, id: &Id, call: Call<J::Effect>, text: &str) {
+        let receipt = match &call.stage {
+            Stage::Running(running) => Some(running.receipt()),
+            Stage::Held(_) | Stage::Judging | Stage::Passed | Stage::ToolList(_) => None,
+        };
+        if !call.cancelled {
+            self.tell(side, &answer::failure(id, call.form, Failure { text, receipt }));
+        }
+        if let Stage::Running(running) = call.stage {
+            self.judge.settle(running.settle(Ended::unseen(Status::Ambiguous, 0)));
+        }
+    }
+
+    /// One line on standard error; a flood of complaints is thinned out.
+    fn complain(&self, text: &str) {
+        let count = self.complaints.fetch_add(1, Ordering::Relaxed) + 1;
+        if count <= 16 || count.is_power_of_two() {
+            crate::say(&format!("{}: {text} (complaint {count})", self.terms.server));
+        }
+    }
+}
+
+impl<J: Judge> std::fmt::Debug for Shim<J> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shim").field("terms", &self.terms).finish_non_exhaustive()
+    }
+}

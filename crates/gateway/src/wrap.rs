@@ -1,0 +1,236 @@
+//! `wrap`: an MCP server over stdio, with the monitor in front of it.
+//!
+//! The adversary is the server that dies, hangs or lingers, and the client that just goes away. However
+//! the session ends, whoever waits is told, what ran is settled, and the server is ended and reaped.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tipstaff_core::limits::{BODY_BYTES_MAX, RESULT_BYTES_MAX};
+use tipstaff_core::receipt::Door;
+use tipstaff_monitor::{Client, Join};
+
+use crate::child::{self, Log, Server};
+use crate::error::GatewayError;
+use crate::frame::FrameReader;
+use crate::judge::Judge;
+use crate::name::server_name;
+use crate::pipe::{Patient, Pipe};
+use crate::shim::{Batch, End, Shim, Terms};
+
+/// Time for answers after the client has closed its side.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// Time to tell the client that it is over.
+const TELL: Duration = Duration::from_secs(1);
+
+/// What to wrap.
+#[derive(Debug, Clone)]
+pub struct WrapOptions {
+    /// The home folder.
+    pub home: PathBuf,
+    /// The server's name in policies and receipts; derived from the command if `None`.
+    pub server_name: Option<String>,
+    /// The command that starts the server.
+    pub command: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Names of more environment variables that the server gets.
+    pub env: Vec<String>,
+}
+
+/// How a wrapped session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrapEnd {
+    /// The client closed it, or a signal did.
+    Orderly,
+    /// The server died or stopped reading.
+    ServerDied,
+}
+
+impl WrapEnd {
+    /// The exit code of the process.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Orderly => 0,
+            Self::ServerDied => 3,
+        }
+    }
+}
+
+/// Serves MCP on standard input and output in front of the server that the options name, until one
+/// side ends.
+///
+/// # Errors
+/// [`GatewayError`] if the monitor can't be reached or the server can't be started.
+pub fn wrap(options: WrapOptions) -> Result<WrapEnd, GatewayError> {
+    let WrapOptions { home, server_name: name, command, args, env } = options;
+    if command.is_empty() {
+        return Err(GatewayError::NoCommand);
+    }
+    let server = name.unwrap_or_else(|| server_name(&command, &args));
+    let whole = std::iter::once(command.clone()).chain(args.iter().cloned()).collect();
+    let monitor =
+        Client::join(&home, Join { server: server.clone(), door: Door::McpStdio, command: whole })?;
+    let settings = monitor.settings().clone();
+
+    let more: Vec<String> = settings.env_allow.iter().cloned().chain(env).collect();
+    let child = Server::start(&command, &args, child::environment(std::env::vars_os(), &more))?;
+    monitor.child_started(child.pid());
+    let log = Log::open(&settings.stderr_folder, &server)
+        .inspect_err(|error| {
+            crate::say(&format!("the server's standard error is not kept: {error}"))
+        })
+        .ok();
+
+    let terms = Terms {
+        server,
+        receipt_in_meta: settings.receipt_in_meta,
+        call_timeout: settings.call_timeout,
+    };
+    let input = std::io::stdin().as_fd().try_clone_to_owned();
+    let input = File::from(input.map_err(GatewayError::system("standard input"))?);
+    let output = std::io::stdout().as_fd().try_clone_to_owned();
+    let output = File::from(output.map_err(GatewayError::system("standard output"))?);
+    let end = run(monitor.clone(), terms, child, log, (input, Pipe::new(output)))?;
+    monitor.leave();
+    Ok(end)
+}
+
+/// Runs a session between the client's streams and a started server.
+fn run<J: Judge>(
+    judge: J,
+    terms: Terms,
+    mut child: Server,
+    log: Option<Log>,
+    (input, output): (impl Read + Send + 'static, Pipe),
+) -> Result<WrapEnd, GatewayError> {
+    let missing = || GatewayError::System {
+        what: "the server's streams",
+        source: std::io::ErrorKind::NotFound.into(),
+    };
+    let streams = child.streams();
+    let (stdin, stdout, stderr) =
+        (streams.stdin.take(), streams.stdout.take(), streams.stderr.take());
+    let (stdin, stdout, stderr) =
+        (stdin.ok_or_else(missing)?, stdout.ok_or_else(missing)?, stderr.ok_or_else(missing)?);
+    let stdin = Patient::new(stdin, terms.call_timeout)
+        .map_err(GatewayError::system("the server's input"))?;
+    let (ends, ended) = sync_channel(8);
+    let shim = Shim::new(judge, terms, output, Pipe::new(stdin), ends);
+
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(GatewayError::system("signal handlers"))?;
+    let watcher = Arc::clone(&shim);
+    spawn("signals", move || {
+        for _ in signals.forever() {
+            watcher.end(End::Asked);
+        }
+    })?;
+    spawn("server-stderr", move || child::keep_words(stderr, log))?;
+    let reader = Arc::clone(&shim);
+    spawn("server", move || {
+        read_server(&reader, stdout);
+        reader.end(End::ServerGone);
+    })?;
+    let reader = Arc::clone(&shim);
+    spawn("client", move || {
+        read_client(&reader, input);
+        reader.end(End::ClientGone);
+    })?;
+
+    let end = wait(&shim, &ended, None);
+    Ok(finish(&shim, &ended, &mut child, end))
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), GatewayError> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(body);
+    thread.map(drop).map_err(GatewayError::system("starting a thread"))
+}
+
+fn read_client<J: Judge>(shim: &Arc<Shim<J>>, input: impl Read) {
+    let mut frames = FrameReader::new(input, BODY_BYTES_MAX);
+    while let Ok(Some(frame)) = frames.next() {
+        shim.from_client(frame);
+    }
+}
+
+fn read_server<J: Judge>(shim: &Arc<Shim<J>>, output: impl Read) {
+    let mut frames = FrameReader::new(output, RESULT_BYTES_MAX);
+    let mut batch = Batch::new();
+    while let Ok(Some(frame)) = frames.next() {
+        shim.from_server(frame, &mut batch);
+        if batch.is_full() || !frames.has_line() {
+            shim.flush(&mut batch);
+        }
+    }
+    shim.flush(&mut batch);
+}
+
+/// Looks at the deadlines until the session ends, or, draining, until nothing is in flight.
+fn wait<J: Judge>(shim: &Shim<J>, ended: &Receiver<End>, drain: Option<Instant>) -> End {
+    let tick = if drain.is_some() { Duration::from_millis(5) } else { TICK };
+    loop {
+        match ended.recv_timeout(tick) {
+            Ok(End::ClientGone) if drain.is_some() => {}
+            Ok(end) => return end,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return End::Asked,
+        }
+        let now = Instant::now();
+        shim.tick(now);
+        if drain.is_some_and(|until| shim.is_idle() || now >= until) {
+            return End::ClientGone;
+        }
+    }
+}
+
+fn finish<J: Judge>(
+    shim: &Arc<Shim<J>>,
+    ended: &Receiver<End>,
+    child: &mut Server,
+    mut end: End,
+) -> WrapEnd {
+    if end == End::ClientGone {
+        end = match wait(shim, ended, Some(Instant::now() + DRAIN)) {
+            // The client has gone already: a server that ends with it is in order.
+            End::ServerGone | End::ClientGone => End::ClientGone,
+            End::Asked => End::Asked,
+        };
+    }
+    let text = match end {
+        End::ServerGone => {
+            "The server has ended. It is not known whether the action had its effect."
+        }
+        End::ClientGone | End::Asked => {
+            "The session has ended. It is not known whether the action had its effect."
+        }
+    };
+    // On a thread of its own: a client that doesn't read must not keep the server alive.
+    let (teller, (told, telling)) = (Arc::clone(shim), sync_channel::<()>(1));
+    let spawned = spawn("end", move || {
+        teller.fail_all(text);
+        drop(told);
+    });
+    if spawned.is_ok() {
+        let _ = telling.recv_timeout(TELL);
+    }
+    shim.close_server(Duration::from_millis(100));
+    let status = child.end();
+    if end == End::ServerGone {
+        let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        crate::say(&format!("the server ended by itself ({how})"));
+        return WrapEnd::ServerDied;
+    }
+    WrapEnd::Orderly
+}
