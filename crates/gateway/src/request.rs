@@ -35,7 +35,7 @@ pub(crate) enum Route {
     /// On, unjudged.
     Pass,
     /// To the monitor.
-    Judge(Draft),
+    Judge(Box<Draft>),
 }
 
 /// An action and what carries it.
@@ -83,7 +83,7 @@ pub(crate) fn from_client(
     let empty = Object::default();
     let params = params.unwrap_or(&empty);
     if method == TOOLS_CALL {
-        return tool_call(server, id, params).map(Route::Judge);
+        return tool_call(server, id, params).map(|draft| Route::Judge(Box::new(draft)));
     }
     method_action(server, id, method, params)
 }
@@ -145,7 +145,7 @@ fn method_action(server: &str, id: &Id, method: &str, params: &Object) -> Result
     })?;
     let meta = meta(id, params)?;
     let envelope = Envelope { id: id.clone(), meta, task: None, form: Form::Error };
-    Ok(Route::Judge(Draft { action, envelope }))
+    Ok(Route::Judge(Box::new(Draft { action, envelope })))
 }
 
 fn meta(id: &Id, params: &Object) -> Result<Option<Object>, Malformed> {
@@ -181,7 +181,7 @@ mod tests {
 
     fn draft(method: &str, params: &str) -> Draft {
         match route(method, params) {
-            Ok(Route::Judge(draft)) => draft,
+            Ok(Route::Judge(draft)) => *draft,
             other => panic!("{other:?}"),
         }
     }

@@ -161,7 +161,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Gateway
 fn read_client<J: Judge>(shim: &Arc<Shim<J>>, input: impl Read) {
     let mut frames = FrameReader::new(input, BODY_BYTES_MAX);
     while let Ok(Some(frame)) = frames.next() {
-        shim.from_client(frame);
+        shim.client_frame(frame);
     }
 }
 
@@ -169,7 +169,7 @@ fn read_server<J: Judge>(shim: &Arc<Shim<J>>, output: impl Read) {
     let mut frames = FrameReader::new(output, RESULT_BYTES_MAX);
     let mut batch = Batch::new();
     while let Ok(Some(frame)) = frames.next() {
-        shim.from_server(frame, &mut batch);
+        shim.server_frame(frame, &mut batch);
         if batch.is_full() || !frames.has_line() {
             shim.flush(&mut batch);
         }
@@ -233,4 +233,96 @@ fn finish<J: Judge>(
         return WrapEnd::ServerDied;
     }
     WrapEnd::Orderly
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
+    use std::thread::JoinHandle;
+
+    use super::*;
+    use crate::shim::tests::Script;
+
+    struct Session {
+        to: PipeWriter,
+        from: BufReader<PipeReader>,
+        run: JoinHandle<WrapEnd>,
+        script: Script,
+    }
+
+    /// A session with a server that a shell script is.
+    fn session(server: &str) -> Session {
+        let (client_in, to) = std::io::pipe().unwrap();
+        let (from, client_out) = std::io::pipe().unwrap();
+        let path = vec![("PATH".into(), std::env::var_os("PATH").unwrap())];
+        let child = Server::start("sh", &["-c".into(), server.into()], path).unwrap();
+        let terms = Terms {
+            server: "s".into(),
+            receipt_in_meta: false,
+            call_timeout: Duration::from_secs(5),
+        };
+        let script = Script::default();
+        let judge = script.clone();
+        let run = thread::spawn(move || {
+            run(judge, terms, child, None, (client_in, Pipe::new(client_out))).unwrap()
+        });
+        Session { to, from: BufReader::new(from), run, script }
+    }
+
+    impl Session {
+        fn call(&mut self, id: u32) {
+            let line = format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"echo"}}}}"#
+            );
+            self.to.write_all(format!("{line}\n").as_bytes()).unwrap();
+        }
+
+        fn line(&mut self) -> String {
+            let mut line = String::new();
+            self.from.read_line(&mut line).unwrap();
+            line
+        }
+    }
+
+    const LISTS: &str =
+        r#"read l; echo '{"jsonrpc":"2.0","id":"tipstaff-1","result":{"tools":[]}}';"#;
+    const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"n":1.0}}"#;
+
+    #[test]
+    fn a_call_comes_back_and_the_end_is_in_order() {
+        let mut session = session(&format!("{LISTS} read l; sleep 0.2; echo '{RESULT}'; cat"));
+        session.call(1);
+        // The client leaves at once, as a shell pipeline does; its answer still comes.
+        drop(session.to);
+        let mut line = String::new();
+        session.from.read_line(&mut line).unwrap();
+        assert_eq!(line, format!("{RESULT}\n"));
+        assert_eq!(session.run.join().unwrap(), WrapEnd::Orderly);
+        assert_eq!(session.script.log.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_server_that_dies_is_told_about() {
+        let mut session = session(&format!("{LISTS} read l; exit 9"));
+        session.call(1);
+        let told = session.line();
+        assert!(told.contains("The server has ended") && told.contains("isError"), "{told}");
+        let end = session.run.join().unwrap();
+        assert_eq!((end, end.exit_code()), (WrapEnd::ServerDied, 3));
+        assert!(session.script.log.lock().unwrap().first().unwrap().contains("Ambiguous"));
+    }
+
+    #[test]
+    fn a_server_that_stops_reading_is_ended() {
+        let mut session = session(&format!("{LISTS} exec sleep 300"));
+        let big = "x".repeat(60_000);
+        for id in 1..4 {
+            let call = r#""method":"tools/call","params":{"name":"echo","arguments":"#;
+            let line = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},{call}{{\"a\":\"{big}\"}}}}}}\n");
+            session.to.write_all(line.as_bytes()).unwrap();
+        }
+        assert_eq!(session.run.join().unwrap(), WrapEnd::ServerDied);
+        let told: Vec<_> = session.from.lines().map(Result::unwrap).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+    }
 }

@@ -195,10 +195,10 @@ impl Monitor {
     /// # Errors
     /// [`LedgerError`] if the node has to stop.
     pub fn tick(&self) -> Result<(), LedgerError> {
-        self.close_abandoned(Duration::from_secs(self.config.session_grace_s))?;
+        unless_full(self.close_abandoned(Duration::from_secs(self.config.session_grace_s)))?;
         self.try_policies();
         self.ledger.flush()?;
-        self.ledger.publish()
+        unless_full(self.ledger.publish())
     }
 
     /// Ends in order: sessions are closed, everything is published and synced.
@@ -209,8 +209,9 @@ impl Monitor {
         for session in lock(&self.sessions).values() {
             lock(session).doors = 0;
         }
-        self.close_abandoned(Duration::ZERO)?;
-        self.ledger.rotate()
+        unless_full(self.close_abandoned(Duration::ZERO))?;
+        self.ledger.flush()?;
+        unless_full(self.ledger.rotate())
     }
 
     /// The log.
@@ -288,6 +289,9 @@ impl Monitor {
         // INVARIANT: the session is locked from reading its context to having the receipt's place, so
         // that the order of the chain is the order in which contexts were read and folded.
         let mut session = lock(&member.session);
+        if session.closed {
+            return Err(LedgerError::Stopped("the session was closed".to_owned()));
+        }
         let kind = (judged.class.as_str(), judged.tier);
         let mut receipt = session.receipt(Kind::Verdict, kind, member.door, facts.now);
         receipt.inputs_digest = Some(Digest::of(inputs.as_bytes()));
@@ -342,7 +346,7 @@ impl Monitor {
         let mut closed = Vec::new();
         for (agent, shared) in sessions.iter() {
             let mut session = lock(shared);
-            if session.doors > 0 || session.alone_since.elapsed() < grace {
+            if session.closed || session.doors > 0 || session.alone_since.elapsed() < grace {
                 continue;
             }
             let left: Vec<(Digest, OpenVerdict)> = session.open.drain().collect();
@@ -491,6 +495,14 @@ pub(crate) fn real_path(path: &Path) -> PathBuf {
         };
         rest.push(name.to_owned());
         here = parent;
+    }
+}
+
+/// What a full disk leaves undone is done at the next tick or start: what matters is durable already.
+fn unless_full(done: Result<(), LedgerError>) -> Result<(), LedgerError> {
+    match done {
+        Err(LedgerError::Full) => Ok(()),
+        other => other,
     }
 }
 

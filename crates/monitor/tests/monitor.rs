@@ -1,5 +1,7 @@
 //! The monitor on a real disk: every promise of the permit path, and the attacks on it.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

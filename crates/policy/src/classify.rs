@@ -96,7 +96,9 @@ pub struct PathUse {
 ///
 /// `destructive` raises to T4 and not T5, because servers set it on anything that changes a value.
 /// `open_world` raises to T4 what is not said to be read-only, since the effect leaves this machine.
-/// A tool that says that it is not read-only is at least T3.
+/// A tool that says that it is not read-only is at least T3. For a tool that the catalogue or the shell
+/// rules know, that is as far as annotations go: servers call every overwriting write destructive, and
+/// what such a tool reaches is known better than its own word for it.
 #[must_use]
 pub fn classify(
     catalogue: &Catalogue,
@@ -113,7 +115,8 @@ pub fn classify(
     } else {
         Tier::T1
     };
-    found.tier = found.tier.max(least);
+    let known = matches!(found.basis, Basis::Catalogue | Basis::Shell);
+    found.tier = found.tier.max(if known { least.min(Tier::T3) } else { least });
     found
 }
 

@@ -4,7 +4,17 @@
 //! and the exit code says what kind it is (0 fine, 1 the answer is no, 2 wrong use, 3 could not be
 //! done).
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+#![expect(clippy::print_stderr, reason = "a command line prints")]
+
+/// Like the standard macro, but a reader that went away ends the command instead of panicking.
+macro_rules! println {
+    ($($text:tt)*) => { $crate::outcome::emit(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// Like the standard macro, but a reader that went away ends the command instead of panicking.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::outcome::emit(format_args!($($text)*)) };
+}
 
 mod cli;
 mod demo;

@@ -1,5 +1,14 @@
 //! What a command answers when it isn't simply done.
 
+use std::io::Write as _;
+
+/// Writes to standard output. Nobody is left to tell when it is closed: the command ends.
+pub(crate) fn emit(text: std::fmt::Arguments<'_>) {
+    if std::io::stdout().write_fmt(text).is_err() {
+        std::process::exit(0);
+    }
+}
+
 /// Nothing, or why not.
 pub(crate) type Outcome = Result<(), Failure>;
 

@@ -129,7 +129,7 @@ pub(crate) fn replay(at: &Place) -> Outcome {
     let total = opened.reader.size();
     let terminal = std::io::stderr().is_terminal() && !at.json;
     let mut progress = |done: u64| {
-        if terminal && done % 1000 == 0 {
+        if terminal && done.is_multiple_of(1000) {
             eprint!("\r{done} of {total}");
         }
     };

@@ -21,7 +21,7 @@ use crate::request::{self, Draft, Form, Route};
 
 impl<J: Judge> Shim<J> {
     /// Takes one frame of the client.
-    pub(crate) fn from_client(self: &Arc<Self>, frame: Frame<'_>) {
+    pub(crate) fn client_frame(self: &Arc<Self>, frame: Frame<'_>) {
         let refused = match frame {
             Frame::TooLong(skim, bytes) => Err(Malformed {
                 code: INVALID_REQUEST,
@@ -95,13 +95,13 @@ impl<J: Judge> Shim<J> {
                 let stale = table.listing.is_stale(now);
                 table.calls.insert(id, call);
                 drop(table);
-                self.submit(Side::Client, serial, draft);
+                self.submit(Side::Client, serial, *draft);
                 if stale {
                     self.review_tools();
                 }
             }
             Route::Judge(draft) => {
-                call.stage = Stage::Held(Box::new(draft));
+                call.stage = Stage::Held(draft);
                 call.until = Some(now + HOLD);
                 table.calls.insert(id, call);
                 drop(table);

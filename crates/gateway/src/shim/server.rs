@@ -58,7 +58,7 @@ enum Outcome<'a> {
 
 impl<J: Judge> Shim<J> {
     /// Takes one frame of the server; what goes to the client is added to `batch`.
-    pub(crate) fn from_server(self: &Arc<Self>, frame: Frame<'_>, batch: &mut Batch<J>) {
+    pub(crate) fn server_frame(self: &Arc<Self>, frame: Frame<'_>, batch: &mut Batch<J>) {
         let line = match frame {
             Frame::TooLong(skim, bytes) => {
                 self.flush(batch);
@@ -239,7 +239,7 @@ impl<J: Judge> Shim<J> {
         drop(table);
         match route {
             Route::Pass => self.tell(Side::Client, &format!("{line}\n")),
-            Route::Judge(draft) => self.submit(Side::Server, serial, draft),
+            Route::Judge(draft) => self.submit(Side::Server, serial, *draft),
         }
         Ok(())
     }

@@ -9,23 +9,25 @@ use super::*;
 use crate::frame::{Frame, FrameReader};
 use crate::judge::{Effect, Then, Warrant};
 
+/// An answer that is kept back.
+type Late = Box<dyn FnOnce() + Send>;
 type Log = Arc<Mutex<Vec<String>>>;
 
 /// Judges by name: `no…` is denied, `change…` is modified, `wait…` is not answered yet.
 #[derive(Clone, Default)]
-struct Script {
-    log: Log,
-    waiting: Arc<Mutex<Vec<Box<dyn FnOnce() + Send>>>>,
+pub(crate) struct Script {
+    pub(crate) log: Log,
+    waiting: Arc<Mutex<Vec<Late>>>,
     withheld: Arc<Mutex<Vec<Withheld>>>,
     lists: Arc<Mutex<Vec<Vec<ListedTool>>>>,
 }
 
-struct FakePermit {
+pub(crate) struct FakePermit {
     action: Action,
     running: FakeRunning,
 }
 
-struct FakeRunning(Option<Log>);
+pub(crate) struct FakeRunning(Option<Log>);
 
 impl Judge for Script {
     type Warrant = FakePermit;
@@ -160,24 +162,24 @@ impl Bench {
     /// A bench whose tools are reviewed.
     fn ready() -> Self {
         let bench = Self::new();
-        bench.from_client(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        bench.client_frame(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
         assert_eq!(bench.server.lines().len(), 2);
-        bench.from_server(r#"{"jsonrpc":"2.0","id":"tipstaff-1","result":{"tools":[]}}"#);
+        bench.server_frame(r#"{"jsonrpc":"2.0","id":"tipstaff-1","result":{"tools":[]}}"#);
         bench
     }
 
-    fn from_client(&self, line: &str) {
-        self.shim.from_client(Frame::Line(line.as_bytes()));
+    fn client_frame(&self, line: &str) {
+        self.shim.client_frame(Frame::Line(line.as_bytes()));
     }
 
-    fn from_server(&self, line: &str) {
+    fn server_frame(&self, line: &str) {
         let mut batch = Batch::new();
-        self.shim.from_server(Frame::Line(line.as_bytes()), &mut batch);
+        self.shim.server_frame(Frame::Line(line.as_bytes()), &mut batch);
         self.shim.flush(&mut batch);
     }
 
     fn call(&self, id: u32, tool: &str) {
-        self.from_client(&format!(
+        self.client_frame(&format!(
             r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{{"b":2,"a":1}}}}}}"#
         ));
     }
@@ -198,14 +200,14 @@ fn a_call_waits_for_the_review_then_runs_and_carries_its_receipt() {
     let bench = Bench::new();
     bench.call(1, "echo");
     assert_eq!(bench.server.line(), r#"{"jsonrpc":"2.0","id":"tipstaff-1","method":"tools/list"}"#);
-    bench.from_server(r#"{"jsonrpc":"2.0","id":"tipstaff-1","result":{"tools":[{"name":"echo"}],"nextCursor":"c"}}"#);
+    bench.server_frame(r#"{"jsonrpc":"2.0","id":"tipstaff-1","result":{"tools":[{"name":"echo"}],"nextCursor":"c"}}"#);
     assert!(bench.server.line().contains(r#""params":{"cursor":"c"}"#));
-    bench.from_server(r#"{"jsonrpc":"2.0","id":"tipstaff-1","result":{"tools":[]}}"#);
+    bench.server_frame(r#"{"jsonrpc":"2.0","id":"tipstaff-1","result":{"tools":[]}}"#);
     assert!(bench.server.lines().is_empty(), "a page answered twice counts once");
-    bench.from_server(r#"{"jsonrpc":"2.0","id":"tipstaff-2","result":{"tools":[{"name":"b"}]}}"#);
+    bench.server_frame(r#"{"jsonrpc":"2.0","id":"tipstaff-2","result":{"tools":[{"name":"b"}]}}"#);
     assert_eq!(bench.script.lists.lock().unwrap()[0].len(), 2);
     assert_eq!(bench.server.line(), SENT);
-    bench.from_server(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"n":1.50}}"#);
+    bench.server_frame(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"n":1.50}}"#);
     let receipt = "0".repeat(64);
     assert_eq!(
         bench.client.line(),
@@ -225,7 +227,7 @@ fn a_refused_call_never_reaches_the_server() {
         told.contains(r#""isError":true"#) && told.contains(r#""tipstaff/verdict":"DENY""#),
         "{told}"
     );
-    bench.from_client(
+    bench.client_frame(
         r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"no","task":{}}}"#,
     );
     assert!(bench.client.line().contains(r#""code":-32001"#));
@@ -256,12 +258,12 @@ fn malformed_frames_and_ids_in_use_go_nowhere() {
         r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"a","x":1}}"#,
         "not json",
     ] {
-        bench.from_client(line);
+        bench.client_frame(line);
         assert!(bench.client.line().contains(r#""error""#), "{line}");
     }
     let long = "{\"jsonrpc\":\"2.0\",\"params\":\"".to_owned() + &"x".repeat(100) + "\",\"id\":77}";
     let mut frames = FrameReader::new(long.as_bytes(), 50);
-    bench.shim.from_client(frames.next().unwrap().unwrap());
+    bench.shim.client_frame(frames.next().unwrap().unwrap());
     assert!(bench.client.line().contains(r#""id":77"#));
     assert!(bench.server.lines().is_empty());
 }
@@ -270,14 +272,14 @@ fn malformed_frames_and_ids_in_use_go_nowhere() {
 fn answers_twice_or_to_nobody_are_dropped() {
     let bench = Bench::ready();
     bench.call(1, "echo");
-    bench.from_server(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#);
-    bench.from_server(r#"{"jsonrpc":"2.0","id":"1","result":{}}"#);
-    bench.from_server(r#"{"jsonrpc":"2.0","id":1,"id":1,"result":{}}"#);
-    bench.from_server("noise");
+    bench.server_frame(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#);
+    bench.server_frame(r#"{"jsonrpc":"2.0","id":"1","result":{}}"#);
+    bench.server_frame(r#"{"jsonrpc":"2.0","id":1,"id":1,"result":{}}"#);
+    bench.server_frame("noise");
     assert!(bench.client.lines().is_empty());
     let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m"}}"#;
-    bench.from_server(error);
-    bench.from_server(error);
+    bench.server_frame(error);
+    bench.server_frame(error);
     assert_eq!(bench.client.line(), error);
     assert_eq!(bench.log(), settled(Ended::of(Status::Error, br#"{"code":1,"message":"m"}"#)));
 }
@@ -289,7 +291,7 @@ fn a_result_beyond_the_limit_is_told_and_is_ambiguous() {
     let line = format!(r#"{{"jsonrpc":"2.0","result":{{"x":"{}"}},"id":1}}"#, "y".repeat(200));
     let length = u64::try_from(line.len()).unwrap();
     let mut frames = FrameReader::new(line.as_bytes(), 100);
-    bench.shim.from_server(frames.next().unwrap().unwrap(), &mut Batch::new());
+    bench.shim.server_frame(frames.next().unwrap().unwrap(), &mut Batch::new());
     let told = bench.client.line();
     assert!(told.contains("too large") && told.contains(r#""isError":true"#), "{told}");
     assert_eq!(bench.log(), settled(Ended::unseen(Status::Ambiguous, length)));
@@ -306,7 +308,7 @@ fn a_server_that_hangs_is_given_up() {
     assert!(bench.client.line().contains("no answer in time"));
     assert!(bench.server.line().contains(r#""method":"notifications/cancelled""#));
     assert_eq!(bench.log(), settled(Ended::unseen(Status::Ambiguous, 0)));
-    bench.from_server(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    bench.server_frame(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     assert!(bench.client.lines().is_empty(), "too late");
 }
 
@@ -318,10 +320,10 @@ fn calls_are_not_judged_without_a_tool_list() {
     assert!(bench.client.line().contains("did not list its tools"));
     bench.server.lines();
     bench.call(2, "echo");
-    bench.from_server(r#"{"jsonrpc":"2.0","id":"tipstaff-2","error":{"code":-1,"message":"m"}}"#);
+    bench.server_frame(r#"{"jsonrpc":"2.0","id":"tipstaff-2","error":{"code":-1,"message":"m"}}"#);
     assert!(bench.client.line().contains("would not list"));
     bench.call(3, "echo");
-    bench.from_server(
+    bench.server_frame(
         r#"{"jsonrpc":"2.0","id":"tipstaff-4","error":{"code":-32601,"message":"m"}}"#,
     );
     assert!(
@@ -335,7 +337,7 @@ fn calls_are_not_judged_without_a_tool_list() {
 fn a_cancelled_call_is_not_started_or_is_ambiguous() {
     let bench = Bench::ready();
     let cancel = |id| {
-        bench.from_client(&format!(
+        bench.client_frame(&format!(
             r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
         ));
     };
@@ -358,23 +360,23 @@ fn a_cancelled_call_is_not_started_or_is_ambiguous() {
 #[test]
 fn what_the_server_asks_is_judged() {
     let bench = Bench::ready();
-    bench.from_server(r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{}}"#);
+    bench.server_frame(r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{}}"#);
     assert!(bench.server.line().contains("-32001"));
     assert!(bench.client.lines().is_empty());
     let ask = r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"message":"?"}}"#;
-    bench.from_server(ask);
-    bench.from_server(ask);
+    bench.server_frame(ask);
+    bench.server_frame(ask);
     assert!(bench.server.line().contains("still in flight"));
     assert_eq!(bench.client.line(), ask);
     let reply = r#"{"jsonrpc":"2.0","id":1,"result":{"action":"decline"}}"#;
-    bench.from_client(reply);
-    bench.from_client(reply);
+    bench.client_frame(reply);
+    bench.client_frame(reply);
     assert_eq!(bench.server.line(), reply);
     assert_eq!(bench.log(), settled(Ended::of(Status::Ok, br#"{"action":"decline"}"#)));
     let roots = r#"{"jsonrpc":"2.0","id":2,"method":"roots/list"}"#;
-    bench.from_server(roots);
+    bench.server_frame(roots);
     assert_eq!(bench.client.line(), roots);
-    bench.from_server(r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"x"}}"#);
+    bench.server_frame(r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"x"}}"#);
     assert!(bench.server.line().contains("-32601"));
 }
 
@@ -382,8 +384,8 @@ fn what_the_server_asks_is_judged() {
 fn withheld_tools_are_not_shown_and_a_page_is_reviewed_with_the_rest() {
     let bench = Bench::ready();
     *bench.script.withheld.lock().unwrap() = vec![Withheld { name: "new".into(), pinned: None }];
-    bench.from_client(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
-    bench.from_server(
+    bench.client_frame(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+    bench.server_frame(
         r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"},{"name":"new"}]}}"#,
     );
     assert_eq!(
@@ -391,13 +393,13 @@ fn withheld_tools_are_not_shown_and_a_page_is_reviewed_with_the_rest() {
         r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"}]}}"#
     );
     bench.server.lines();
-    bench.from_server(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
+    bench.server_frame(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
     assert!(bench.server.line().contains("tipstaff-3"));
-    bench.from_server(
+    bench.server_frame(
         r#"{"jsonrpc":"2.0","id":"tipstaff-3","result":{"tools":[{"name":"a"},{"name":"b"}]}}"#,
     );
-    bench.from_client(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{"cursor":"x"}}"#);
-    bench.from_server(r#"{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"b"}]}}"#);
+    bench.client_frame(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{"cursor":"x"}}"#);
+    bench.server_frame(r#"{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"b"}]}}"#);
     let lists = bench.script.lists.lock().unwrap();
     assert_eq!(lists.last().unwrap().len(), 2);
 }
@@ -421,14 +423,14 @@ fn too_many_are_refused_and_the_end_tells_everybody() {
 #[test]
 fn progress_gives_more_time() {
     let bench = Bench::ready();
-    bench.from_client(
+    bench.client_frame(
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","_meta":{"progressToken":"p","evil":1}}}"#,
     );
     let sent = bench.server.line();
     assert!(sent.contains(r#""_meta":{"progressToken":"p"}"#), "{sent}");
     std::thread::sleep(Duration::from_millis(20));
     let before = Instant::now() + Duration::from_secs(60);
-    bench.from_server(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":1}}"#);
+    bench.server_frame(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":1}}"#);
     bench.shim.tick(before - Duration::from_millis(5));
     assert_eq!(bench.client.lines().len(), 1, "the notification alone");
 }

@@ -101,7 +101,7 @@ impl Monitor {
         if current != Some(rules.set.digest()) {
             self.append_control("policy-set", current, rules.set.digest())?;
         }
-        if state.control.get("tool-pins").is_none() {
+        if !state.control.contains_key("tool-pins") {
             self.append_control("tool-pins", None, rules.pins_digest)?;
         }
         Ok(())

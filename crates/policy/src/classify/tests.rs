@@ -247,6 +247,12 @@ fn annotations_raise() {
         ),
         5
     );
+    let destructive = Annotations { destructive: Hint::Yes, ..none };
+    let known = |tool: &str| {
+        let action = Action::new("filesystem", tool, "tools/call", Json::Null, None).unwrap();
+        classify(Catalogue::builtin(), &action, destructive).tier.number()
+    };
+    assert_eq!((known("read_file"), known("write_file")), (3, 3));
 }
 
 fn hint() -> impl Strategy<Value = Hint> {

@@ -1,0 +1,93 @@
+//! One target per parser. A target fails by panicking.
+
+use bolero::check;
+use tipstaff_core::Json;
+use tipstaff_core::receipt::{Receipt, Signed, verify_links};
+use tipstaff_ledger::note::{Checkpoint, NoteVerifier};
+use tipstaff_ledger::proof::InclusionProof;
+use tipstaff_ledger::tile::{TileId, decode_bundle};
+use tipstaff_policy::classify::Catalogue;
+use tipstaff_policy::{PolicySet, PolicySource, ToolPins};
+
+/// What the strict parser accepts has one spelling, and a lenient reader agrees that it is JSON.
+#[test]
+fn json() {
+    check!().for_each(|bytes: &[u8]| {
+        let Ok(json) = Json::parse(bytes) else { return };
+        let text = json.to_canonical();
+        assert_eq!(Json::parse(text.as_bytes()).as_ref(), Ok(&json));
+        assert!(tipstaff_core::json::is_canonical(&text));
+    });
+}
+
+#[test]
+fn receipts() {
+    let good = include_str!("seed-receipt.json").trim();
+    check!().for_each(move |bytes: &[u8]| {
+        // Arbitrary bytes, and a good leaf with a few bytes changed.
+        let _ = std::str::from_utf8(bytes).map(Signed::from_leaf);
+        let mut changed = good.as_bytes().to_vec();
+        for edit in bytes.chunks_exact(3).take(4) {
+            let at = usize::from(u16::from_le_bytes([edit[0], edit[1]])) % changed.len();
+            changed[at] = edit[2];
+        }
+        if let Ok(signed) = std::str::from_utf8(&changed).map_or(Err(()), |t| Signed::from_leaf(t).map_err(drop)) {
+            assert_eq!(signed.to_leaf().as_bytes(), changed);
+        }
+        if let Ok(json) = Json::parse(&changed) {
+            let _ = Receipt::from_json(json.get("receipt").unwrap_or(&json));
+            let _ = verify_links(&[json], &[]);
+        }
+    });
+}
+
+#[test]
+fn log_formats() {
+    let vkey = "example.com/log/testdata+33d7b496+AeHTu4Q3hEIMHNqc6fASMsq3rKNx280NI+oO5xCFkkSx";
+    let verifier = NoteVerifier::parse(vkey).unwrap();
+    check!().for_each(move |bytes: &[u8]| {
+        assert!(Checkpoint::open(bytes, &verifier).is_err(), "nobody can sign by chance");
+        let text = String::from_utf8_lossy(bytes);
+        let _ = InclusionProof::parse(&text);
+        let _ = NoteVerifier::parse(&text);
+        if let Ok(id) = TileId::parse(&text) {
+            assert_eq!(id.path(), text);
+        }
+        let _ = decode_bundle(bytes, 256);
+    });
+}
+
+#[test]
+fn policies() {
+    let words = [
+        "permit", "forbid", "(", ")", "principal", "action", "resource", ",", ";", "when", "unless",
+        "{", "}", "context.tier", "==", "&&", "||", "!", "-", "1", "\"x\"", "[", "]", "if", "then",
+        "else", "@id(\"a\")", "@modify(\"p\")", "@rank(\"1\")", "in", "Tool::\"a/b\"", "has", "like",
+        ".", "labels", "resource.getTag(\"/a\")", "class", "Class::\"fs:read\"", "//", "\n", " ",
+    ];
+    check!().for_each(move |bytes: &[u8]| {
+        let raw = String::from_utf8_lossy(bytes).into_owned();
+        let spelled: String =
+            bytes.iter().map(|byte| words[usize::from(*byte) % words.len()]).collect::<Vec<_>>().join(" ");
+        for text in [raw, spelled] {
+            let files = [("fuzz.cedar".to_owned(), text)].into();
+            let source = PolicySource { files, ..PolicySource::default() };
+            let classes = Catalogue::builtin().classes();
+            let _ = PolicySet::admit(&source, &ToolPins::default(), classes);
+        }
+    });
+}
+
+#[test]
+fn shell_lines_and_paths() {
+    use tipstaff_core::Action;
+    use tipstaff_policy::classify::{Annotations, classify};
+    check!().for_each(|bytes: &[u8]| {
+        let line = String::from_utf8_lossy(bytes).into_owned();
+        let _ = tipstaff_policy::paths::lexical_absolute(&line, "/work", "/home/u");
+        let arguments = Json::object(vec![("command".to_owned(), Json::String(line))]).unwrap();
+        let action = Action::new("s", "Bash", "tools/call", arguments, None).unwrap();
+        let one = classify(Catalogue::builtin(), &action, Annotations::default());
+        assert_eq!(one, classify(Catalogue::builtin(), &action, Annotations::default()));
+    });
+}
