@@ -3,6 +3,7 @@
 //! The adversary is whoever left the folder as it is. Nothing read here is believed: a reader is given
 //! the log's public key and checks what it hands out against the signed checkpoint.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::merkle::{HashReader as _, inclusion_proof, leaf_hash};
 use crate::note::{Checkpoint, NoteVerifier};
 use crate::proof::InclusionProof;
 use crate::recover::{is_unused, ordered_segments, read_optional, read_snapshot, read_tile};
-use crate::tile::{Content, TILE_WIDTH, TileHashes, TileWriter, decode_bundle, encode_entry};
+use crate::tile::{Content, TILE_WIDTH, TileHashes, TileId, TileWriter, decode_bundle, encode_entry};
 use crate::wal::{self, Item};
 
 /// Looks at a log that is being written.
@@ -31,6 +32,8 @@ pub struct LogReader {
     tail: Vec<String>,
     tail_first: u64,
     kept: Kept,
+    /// What could be saved of a damaged log, and what is wrong with it.
+    salvaged: Option<(BTreeMap<u64, String>, Vec<String>)>,
 }
 
 /// What a full check found.
@@ -65,6 +68,62 @@ impl LogReader {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Reads what can be read of a log that [`LogReader::open`] refuses, and says what is wrong with it.
+    /// Nothing is written or mended, and nothing of it is more than a look: no proof is made from it.
+    #[must_use]
+    pub fn salvage(disk: Arc<dyn Disk>, verifier: &NoteVerifier) -> Self {
+        let mut faults = Vec::new();
+        if let Err(error) = Self::read(&disk, verifier) {
+            faults.push(error.to_string());
+        }
+        let mut leaves = BTreeMap::new();
+        let mut kept = Kept::default();
+        salvage_bundles(&*disk, &mut leaves);
+        for name in disk.list(Path::new("wal")).unwrap_or_default() {
+            let Ok(bytes) = disk.read(&Path::new("wal").join(&name)) else { continue };
+            for batch in wal::salvage(&bytes) {
+                let mut index = batch.first;
+                for item in batch.items {
+                    kept.absorb(&item);
+                    if let Item::Leaf(leaf) = item {
+                        leaves.entry(index).or_insert(leaf);
+                        index += 1;
+                    }
+                }
+            }
+        }
+        if let Err(error) = kept.read_segments(&*disk, 0) {
+            faults.push(error.to_string());
+        }
+        leaves.retain(|index, leaf| {
+            let readable = Signed::from_leaf(leaf);
+            if let Err(error) = &readable {
+                faults.push(format!("leaf {index}: {error}"));
+            }
+            readable.is_ok()
+        });
+        let mut expected = 0;
+        for index in leaves.keys() {
+            if *index > expected {
+                faults.push(format!("leaves {expected} to {} are missing", index - 1));
+            }
+            expected = index + 1;
+        }
+        let note = read_optional(&*disk, Path::new("log/checkpoint")).ok().flatten();
+        let checkpoint = note.and_then(|note| Checkpoint::open(&note, verifier).ok());
+        if let Some(checkpoint) = checkpoint.as_ref().filter(|c| c.size > expected) {
+            faults.push(format!("leaves {expected} to {} are missing", checkpoint.size - 1));
+        }
+        let salvaged = Some((leaves, faults));
+        Self { disk, note: None, checkpoint, tail: Vec::new(), tail_first: 0, kept, salvaged }
+    }
+
+    /// What is wrong with a salvaged log; `None` for one that was opened whole.
+    #[must_use]
+    pub fn salvaged(&self) -> Option<&[String]> {
+        self.salvaged.as_ref().map(|(_, faults)| faults.as_slice())
     }
 
     /// One look; `None` if the snapshot changed meanwhile.
@@ -106,7 +165,7 @@ impl LogReader {
             .map(|note| Checkpoint::open(note.as_bytes(), verifier))
             .transpose()
             .map_err(|error| LedgerError::damaged(error.to_string(), "log/checkpoint"))?;
-        Ok(Some(Self { disk: Arc::clone(disk), note, checkpoint, tail, tail_first, kept }))
+        Ok(Some(Self { disk: Arc::clone(disk), note, checkpoint, tail, tail_first, kept, salvaged: None }))
     }
 
     /// The signed checkpoint, if one was published.
@@ -130,6 +189,9 @@ impl LogReader {
         &self,
         mut visit: impl FnMut(u64, &str) -> Result<(), LedgerError>,
     ) -> Result<(), LedgerError> {
+        if let Some((leaves, _)) = &self.salvaged {
+            return leaves.iter().try_for_each(|(index, leaf)| visit(*index, leaf));
+        }
         let mut index = 0;
         while index < self.tail_first {
             let number = index / u64::from(TILE_WIDTH);
@@ -199,6 +261,10 @@ impl LogReader {
     /// # Errors
     /// [`LedgerError`] if the log can't be read to its end.
     pub fn fsck(&self) -> Result<Fsck, LedgerError> {
+        if let Some((leaves, faults)) = &self.salvaged {
+            let published = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
+            return Ok(Fsck { leaves: leaves.len() as u64, published, faults: faults.clone() });
+        }
         let published = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
         let reader = self.hashes(published);
         let mut report = Fsck { published, ..Fsck::default() };
@@ -278,5 +344,31 @@ impl LogReader {
             *last.borrow_mut() = Some((key, bytes.clone()));
             Some(bytes)
         })
+    }
+}
+
+/// The leaves of every bundle that can be read, full or partial.
+fn salvage_bundles(disk: &dyn Disk, leaves: &mut BTreeMap<u64, String>) {
+    for number in 0.. {
+        let full = TileId { content: Content::Entries, index: number, width: TILE_WIDTH };
+        let path = Path::new("log").join(full.path());
+        let partials = path.with_extension("p");
+        let widths = disk.list(&partials).unwrap_or_default();
+        let widths = widths.iter().filter_map(|name| name.parse::<u16>().ok());
+        let files = widths.map(|width| (width, partials.join(width.to_string())));
+        let mut found = false;
+        for (width, path) in std::iter::once((TILE_WIDTH, path.clone())).chain(files) {
+            let Ok(bytes) = disk.read(&path) else { continue };
+            found = true;
+            let entries = decode_bundle(&bytes, width).unwrap_or_default();
+            for (index, entry) in (number * u64::from(TILE_WIDTH)..).zip(entries) {
+                if let Ok(leaf) = std::str::from_utf8(entry) {
+                    leaves.entry(index).or_insert_with(|| leaf.to_owned());
+                }
+            }
+        }
+        if !found {
+            return;
+        }
     }
 }

@@ -133,6 +133,22 @@ pub(crate) fn scan(bytes: &[u8], name: &str) -> Result<Scan, LedgerError> {
     Ok(scan)
 }
 
+/// Every batch that can be read of a damaged segment.
+pub(crate) fn salvage(bytes: &[u8]) -> Vec<Batch> {
+    let (mut batches, mut at) = (Vec::new(), 0);
+    while let Some(rest) = bytes.get(at..) {
+        if let Some((batch, length)) = read_batch(rest) {
+            batches.push(batch);
+            at += length;
+            continue;
+        }
+        let next = rest.windows(MAGIC.len()).skip(1).position(|window| window == MAGIC);
+        let Some(next) = next else { break };
+        at += next + 1;
+    }
+    batches
+}
+
 fn read_batch(bytes: &[u8]) -> Option<(Batch, usize)> {
     let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
     let (magic, fields) = header.split_first_chunk::<4>()?;

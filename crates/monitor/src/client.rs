@@ -418,7 +418,8 @@ fn start(home: &Home) -> io::Result<std::process::Child> {
 
 fn last_words(home: &Home) -> String {
     let log = fs::read_to_string(home.root().join("monitor.log")).unwrap_or_default();
-    log.lines().last().unwrap_or("it said nothing").to_owned()
+    let cause = log.lines().rev().find_map(|line| line.trim().strip_prefix("because: "));
+    cause.or_else(|| log.lines().last()).unwrap_or("it said nothing").to_owned()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

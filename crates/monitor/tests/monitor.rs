@@ -220,6 +220,31 @@ fn a_dropped_permit_is_ambiguous_and_one_home_has_one_monitor() {
 }
 
 #[test]
+fn a_damaged_log_stops_the_node_and_can_still_be_looked_at() {
+    let world = World::new();
+    let monitor = Monitor::open(&world.home).unwrap();
+    let member = join(&monitor);
+    drop(monitor.admit(&member, call("read_file", &world.work("a"))).unwrap());
+    monitor.leave(&member).unwrap();
+    monitor.shut_down().unwrap();
+    drop((member, monitor));
+    let whole = world.receipts();
+    let snapshot = world.home.root().join("snapshot");
+    let mut bytes = fs::read(&snapshot).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&snapshot, bytes).unwrap();
+    let error = Monitor::open(&world.home).unwrap_err().to_string();
+    assert!(error.contains("damaged"), "{error}");
+    let keys = HomeKeys::open(world.home.root()).unwrap();
+    let verifier = NoteVerifier::new(keys.origin(), keys.public().log).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(NativeDisk::new(world.home.root()));
+    let looked = LogReader::salvage(disk, &verifier);
+    assert!(looked.salvaged().is_some_and(|faults| !faults.is_empty()));
+    let found: Vec<_> = looked.receipts().unwrap().into_iter().map(|(_, signed)| signed).collect();
+    assert_eq!(found, whole);
+}
+
+#[test]
 fn receipts_hold_no_names_paths_or_arguments() {
     let world = World::new();
     let monitor = Monitor::open(&world.home).unwrap();

@@ -54,7 +54,11 @@ impl Place {
             NoteVerifier::new(&public.origin, public.log.clone()).map_err(|e| bad(&e))?;
         let sealing = SealingKey::new(keys.home_key()).map_err(|e| bad(&e))?;
         let disk: Arc<dyn Disk> = Arc::new(NativeDisk::new(self.home.root()));
-        let reader = LogReader::open(disk, &verifier).map_err(|e| bad(&e))?;
+        let reader = LogReader::open(Arc::clone(&disk), &verifier).unwrap_or_else(|error| {
+            // A damaged log stops the node; looking at what is left of it is what a person needs then.
+            eprintln!("tipstaff: {error}\n  what can still be read follows; see `tipstaff log fsck`");
+            LogReader::salvage(disk, &verifier)
+        });
         Ok(Opened { reader, public, verifier, sealing })
     }
 }
