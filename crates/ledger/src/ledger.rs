@@ -280,6 +280,12 @@ impl Ledger {
         &self.identity
     }
 
+    /// Stops the node for good: a check found what no honest crash leaves.
+    pub fn stop(&self, why: &LedgerError) {
+        self.tail().stop(why);
+        self.progress.notify_all();
+    }
+
     /// Why the node stopped, if it did.
     #[must_use]
     pub fn stopped(&self) -> Option<String> {

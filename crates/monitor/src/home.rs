@@ -74,10 +74,13 @@ impl Home {
     /// # Errors
     /// [`MonitorError::Config`]
     pub fn config(&self) -> Result<Config, MonitorError> {
-        let path = self.root.join("config.toml");
-        match fs::read_to_string(&path) {
-            Ok(text) => Config::parse(&text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
+        Config::parse(&self.config_text()?)
+    }
+
+    pub(crate) fn config_text(&self) -> Result<String, MonitorError> {
+        match fs::read_to_string(self.root.join("config.toml")) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
             Err(error) => Err(MonitorError::Config(error.to_string())),
         }
     }

@@ -37,7 +37,7 @@ use crate::sessions::{OpenVerdict, Session};
 #[derive(Debug)]
 pub struct Monitor {
     home: Home,
-    config: Config,
+    config: RwLock<Arc<Config>>,
     ledger: Ledger,
     pseudonyms: Pseudonyms,
     clock: Arc<dyn Clock>,
@@ -47,12 +47,18 @@ pub struct Monitor {
     sessions: Mutex<HashMap<String, Arc<Mutex<Session>>>>,
     /// Lists that differ from the pins, by server, for `tools diff`.
     pending: Mutex<BTreeMap<String, ServerPins>>,
-    /// What the policy folder looked like when it was last tried.
-    tried: Mutex<Option<Digest>>,
+    /// What policies and configuration looked like when they were last tried.
+    tried: Mutex<Tried>,
     next_member: AtomicU64,
     home_path: String,
     user_home: String,
     _lock: Lock,
+}
+
+#[derive(Debug, Default)]
+struct Tried {
+    policies: Option<Digest>,
+    config: Option<Digest>,
 }
 
 /// A door of one client, joined to its session.
@@ -195,7 +201,9 @@ impl Monitor {
     /// # Errors
     /// [`LedgerError`] if the node has to stop.
     pub fn tick(&self) -> Result<(), LedgerError> {
-        unless_full(self.close_abandoned(Duration::from_secs(self.config.session_grace_s)))?;
+        let grace = Duration::from_secs(self.config().session_grace_s);
+        unless_full(self.close_abandoned(grace))?;
+        self.try_config();
         self.try_policies();
         self.ledger.flush()?;
         unless_full(self.ledger.publish())
@@ -223,18 +231,23 @@ impl Monitor {
     /// What a door needs to know.
     #[must_use]
     pub fn settings(&self) -> Settings {
+        let config = self.config();
         Settings {
-            receipt_in_meta: self.config.receipt_in_meta,
-            env_allow: self.config.env_allow.clone(),
-            call_timeout: Duration::from_secs(self.config.call_timeout_s),
+            receipt_in_meta: config.receipt_in_meta,
+            env_allow: config.env_allow.clone(),
+            call_timeout: Duration::from_secs(config.call_timeout_s),
             stderr_folder: self.home.stderr(),
         }
     }
 
     /// How long the monitor outlives its last client.
     #[must_use]
-    pub const fn idle_exit(&self) -> Duration {
-        Duration::from_secs(self.config.idle_exit_s)
+    pub fn idle_exit(&self) -> Duration {
+        Duration::from_secs(self.config().idle_exit_s)
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn rules(&self) -> Arc<Rules> {
@@ -372,7 +385,7 @@ impl Monitor {
             agent: member.agent.clone(),
             user: member.user.clone(),
             listing: listing(member, action, rules),
-            roots: self.config.roots.clone(),
+            roots: self.config().roots.clone(),
             home: self.home_path.clone(),
             user_home: self.user_home.clone(),
             resolved: BTreeMap::new(),

@@ -43,6 +43,14 @@ pub fn serve(home: &Home) -> Result<(), MonitorError> {
     let accepting = Arc::clone(&connections);
     let shared = Arc::clone(&monitor);
     thread::spawn(move || accept(&listener, &shared, &accepting));
+    let scrubbed = Arc::clone(&monitor);
+    thread::spawn(move || {
+        // A long log is read again whole: that must not be in anyone's way.
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
+        if let Err(error) = scrubbed.scrub() {
+            log_line(&format!("the log is not whole: {error}"));
+        }
+    });
     let mut idle_since = Instant::now();
     loop {
         thread::sleep(TICK);

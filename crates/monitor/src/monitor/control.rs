@@ -11,6 +11,7 @@ use tipstaff_ledger::{Draft, State};
 use tipstaff_policy::PolicySource;
 
 use super::{Member, Monitor, lock};
+use crate::config::Config;
 use crate::error::MonitorError;
 use crate::permit::Refusal;
 use crate::pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
@@ -80,14 +81,25 @@ impl Monitor {
         let Ok(source) = read_policies(&self.home.policies()) else { return };
         let Ok(canonical) = source.to_canonical() else { return };
         let found = Digest::of(canonical.as_bytes());
-        let mut tried = lock(&self.tried);
-        if *tried == Some(found) || self.rules().set.digest() == found {
+        if lock(&self.tried).policies.replace(found) == Some(found)
+            || self.rules().set.digest() == found
+        {
             return;
         }
-        *tried = Some(found);
-        drop(tried);
         if let Err(error) = self.change_policies(&source) {
             log_line(&format!("the changed policies are refused, the old ones stay: {error}"));
+        }
+    }
+
+    /// Puts a changed configuration in force, or keeps the old one and says why.
+    pub(crate) fn try_config(&self) {
+        let Ok(text) = self.home.config_text() else { return };
+        let found = Digest::of(text.as_bytes());
+        if lock(&self.tried).config.replace(found) == Some(found) {
+            return;
+        }
+        if let Err(error) = self.change_config(&text) {
+            log_line(&format!("the changed configuration is refused, the old one stays: {error}"));
         }
     }
 
@@ -101,6 +113,12 @@ impl Monitor {
         if current != Some(rules.set.digest()) {
             self.append_control("policy-set", current, rules.set.digest())?;
         }
+        let config = self.home.keep(&self.home.config_text()?)?;
+        let current = state.control.get("config").copied();
+        if current != Some(config) {
+            self.append_control("config", current, config)?;
+        }
+        lock(&self.tried).config = Some(config);
         if !state.control.contains_key("tool-pins") {
             self.append_control("tool-pins", None, rules.pins_digest)?;
         }
@@ -144,6 +162,15 @@ impl Monitor {
         self.keep_set(&rules)?;
         self.append_control("policy-set", Some(current.set.digest()), rules.set.digest())?;
         *current = rules.into();
+        Ok(())
+    }
+
+    fn change_config(&self, text: &str) -> Result<(), MonitorError> {
+        let config = Config::parse(text)?;
+        let mut current = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        let from = self.ledger.state().control.get("config").copied();
+        self.append_control("config", from, self.home.keep(text)?)?;
+        *current = config.into();
         Ok(())
     }
 

@@ -30,13 +30,21 @@ impl Monitor {
     /// # Errors
     /// [`MonitorError`]; a damaged log stops here.
     pub fn open(home: &Home) -> Result<Arc<Self>, MonitorError> {
+        Self::open_on(home, Arc::new(NativeDisk::new(home.root())))
+    }
+
+    /// Like [`Monitor::open`], with the log on a disk of the caller's: a simulated one, or one that does
+    /// not sync, to measure what syncing costs. Keys, configuration and policies stay in the home.
+    ///
+    /// # Errors
+    /// [`MonitorError`]
+    pub fn open_on(home: &Home, disk: Arc<dyn Disk>) -> Result<Arc<Self>, MonitorError> {
         home.create()?;
         let held = home.lock()?;
         let keys = HomeKeys::open(home.root())?;
         let pseudonyms = Pseudonyms::new(keys.pseudonym_key(), keys.origin());
         let public = keys.public();
         let sealing = SealingKey::new(keys.home_key())?;
-        let disk: Arc<dyn Disk> = Arc::new(NativeDisk::new(home.root()));
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
         let identity = Identity {
             origin: keys.origin().to_owned(),
@@ -49,7 +57,7 @@ impl Monitor {
         let rules = rules_in_force(home, &state)?;
         let user_home = std::env::var("HOME").unwrap_or_else(|_| "/".to_owned());
         let monitor = Self {
-            config: home.config()?,
+            config: RwLock::new(Arc::new(home.config()?)),
             home_path: real_path(home.root()).to_string_lossy().into_owned(),
             user_home: real_path(user_home.as_ref()).to_string_lossy().into_owned(),
             home: home.clone(),
@@ -70,6 +78,31 @@ impl Monitor {
         monitor.resume(&disk, &verifier, &sealing, &state)?;
         monitor.ledger.flush()?;
         Ok(Arc::new(monitor))
+    }
+
+    /// Checks the part of the log that a start takes on trust: every tile, leaf and signature. A node
+    /// whose log is damaged stops.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] with the first fault.
+    pub fn scrub(&self) -> Result<(), LedgerError> {
+        let disk: Arc<dyn Disk> = Arc::new(NativeDisk::new(self.home.root()));
+        let identity = self.ledger.identity();
+        let key = identity.log_key.verifying_key().clone();
+        let damaged = |what: String| LedgerError::Damaged { what, place: "log".to_owned() };
+        let verifier = NoteVerifier::new(&identity.origin, key).map_err(|e| damaged(e.to_string()))?;
+        let check = || {
+            let reader = LogReader::open(disk, &verifier)?;
+            if let Some(fault) = reader.fsck()?.faults.into_iter().next() {
+                return Err(damaged(fault));
+            }
+            let receipts = identity.receipt_key.verifying_key();
+            reader.each_leaf(|index, leaf| {
+                let checked = Signed::from_leaf(leaf).and_then(|signed| signed.verify(receipts));
+                checked.map_err(|error| damaged(format!("leaf {index}: {error}")))
+            })
+        };
+        check().inspect_err(|error| self.ledger.stop(error))
     }
 
     /// Finds the sessions again that have no close receipt.
