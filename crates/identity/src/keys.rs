@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tipstaff_core::key::{SigningKey, VerifyingKey};
 use tipstaff_core::{CoreError, digest};
 use tipstaff_store::{Disk as _, NativeDisk, Random, StoreError};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Why keys could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,16 +83,7 @@ impl HomeKeys {
     pub fn open_or_create(home: &Path) -> Result<Self, IdentityError> {
         let folder = home.join("keys");
         if !folder.exists() {
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-            made.map_err(|source| StoreError::Io { what: "create keys".to_owned(), source })?;
-            for name in FILES {
-                let mut seed = Zeroizing::new([0; 32]);
-                SystemRandom.fill(seed.as_mut())?;
-                let mut text = digest::hex(seed.as_ref());
-                let written = NativeDisk::new(&folder).replace(Path::new(name), text.as_bytes());
-                text.zeroize();
-                written?;
-            }
+            create(home, &folder)?;
         }
         Self::open(home)
     }
@@ -161,6 +152,29 @@ impl PublicKeys {
     }
 }
 
+/// Several doors may start at once on a new home: whoever renames first has made its keys, and the
+/// others' are thrown away unused.
+fn create(home: &Path, folder: &Path) -> Result<(), IdentityError> {
+    let failed = |source| StoreError::Io { what: "create keys".to_owned(), source };
+    let mut unique = [0; 8];
+    SystemRandom.fill(&mut unique)?;
+    let made = home.join(format!("keys.{}", digest::hex(&unique)));
+    fs::DirBuilder::new().mode(0o700).create(&made).map_err(failed)?;
+    let disk = NativeDisk::new(&made);
+    for name in FILES {
+        let mut seed = Zeroizing::new([0; 32]);
+        SystemRandom.fill(seed.as_mut())?;
+        let text = Zeroizing::new(digest::hex(seed.as_ref()));
+        disk.replace(Path::new(name), text.as_bytes())?;
+    }
+    let renamed = fs::rename(&made, folder);
+    let _ = fs::remove_dir_all(&made);
+    match renamed {
+        Err(source) if !folder.exists() => Err(failed(source).into()),
+        _ => Ok(NativeDisk::new(home).sync_folder(Path::new(""))?),
+    }
+}
+
 const FILES: [&str; 4] = ["receipts.key", "log.key", "home.key", "pseudonyms.key"];
 
 fn refuse_exposed(path: &Path) -> Result<(), IdentityError> {
@@ -202,6 +216,20 @@ mod tests {
         assert!(matches!(HomeKeys::open(home.path()), Err(IdentityError::Exposed(_))));
         fs::remove_file(&key).unwrap();
         assert!(matches!(HomeKeys::open(home.path()), Err(IdentityError::Missing(_))));
+    }
+
+    #[test]
+    fn keys_made_by_several_at_once_are_one_set() {
+        let home = tempfile::tempdir().unwrap();
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let makers: Vec<_> = (0..16)
+                .map(|_| scope.spawn(|| HomeKeys::open_or_create(home.path()).unwrap().public()))
+                .collect();
+            makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+        });
+        assert!(made.windows(2).all(|two| two[0].receipts == two[1].receipts));
+        assert!(made.windows(2).all(|two| two[0].log == two[1].log));
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
     }
 
     #[test]
