@@ -126,10 +126,14 @@ impl Message {
                     Some(Json::Object(params)) => Some(params.clone()),
                     Some(_) => return Err(invalid(id, "The member `params` must be an object.")),
                 };
-                Ok(match id {
-                    Some(id) => Self::Request(id, method.clone(), params),
-                    None => Self::Notification(method.clone(), params),
-                })
+                match id {
+                    Some(id) => Ok(Self::Request(id, method.clone(), params)),
+                    // A lenient server carries out a call without an id: it would never be judged.
+                    None if !method.starts_with("notifications/") => {
+                        Err(invalid(None, "A request must have an id; it was not forwarded."))
+                    }
+                    None => Ok(Self::Notification(method.clone(), params)),
+                }
             }
             (None, Some(result), None, Some(id)) => {
                 Ok(Self::Answer(id, Answer::Result(result.clone())))
@@ -168,13 +172,72 @@ mod tests {
             Message::Request(Id::Integer(1), method, None) if method == "ping"
         ));
         assert!(matches!(
-            read(r#"{"jsonrpc":"2.0","method":"x","params":{}}"#),
+            read(r#"{"jsonrpc":"2.0","method":"notifications/x","params":{}}"#),
             Message::Notification(_, Some(_))
         ));
         assert!(matches!(
             read(r#"{"jsonrpc":"2.0","id":"a","result":{}}"#),
             Message::Answer(Id::Text(_), Answer::Result(_))
         ));
+    }
+
+    /// Without an id there is nothing to answer, and a lenient server would carry it out unjudged.
+    #[test]
+    fn a_call_without_an_id_is_not_a_notification() {
+        for method in ["tools/call", "resources/read", "initialize", "x", "notification/x"] {
+            let line = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\",\"params\":{{}}}}");
+            assert_eq!(refused(&line), (INVALID_REQUEST, None), "{method}");
+        }
+    }
+
+    /// Whatever the bytes, a frame is read in one way or refused, and the skimmer never panics.
+    #[test]
+    fn fuzz_frames() {
+        let words = [
+            "{",
+            "}",
+            "[",
+            "]",
+            ":",
+            ",",
+            "\"jsonrpc\"",
+            "\"2.0\"",
+            "\"id\"",
+            "\"method\"",
+            "1",
+            "\"params\"",
+            "\"tools/call\"",
+            "\"name\"",
+            "\"arguments\"",
+            "\"_meta\"",
+            "null",
+            "\"result\"",
+            "\"error\"",
+            " ",
+            "\\",
+            "\"",
+            "1e9",
+            "\"notifications/x\"",
+        ];
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let spelled: Vec<u8> = bytes
+                .iter()
+                .flat_map(|byte| words[usize::from(*byte) % words.len()].bytes())
+                .collect();
+            for line in [bytes, &spelled] {
+                let _ = Skimmer::skim(line);
+                match Message::parse(line) {
+                    Ok(Message::Request(id, method, params)) => {
+                        let _ = crate::request::from_client("s", &id, &method, params.as_ref());
+                        let _ = crate::request::from_server("s", &id, &method, params.as_ref());
+                    }
+                    Ok(Message::Notification(method, _)) => {
+                        assert!(method.starts_with("notifications/"));
+                    }
+                    Ok(Message::Answer(..)) | Err(_) => {}
+                }
+            }
+        });
     }
 
     #[test]

@@ -30,6 +30,12 @@ const AFFIXES: [&str; 4] = ["mcp-server-", "server-", "mcp-", "mcp_server_"];
 const SUFFIXES: [&str; 5] = ["-mcp-server", "-mcp", "-server", "_mcp", "_server"];
 const EXTENSIONS: [&str; 8] = [".js", ".mjs", ".cjs", ".ts", ".py", ".sh", ".exe", ".jar"];
 
+/// Names that files of many servers have: the folder above says more.
+const EVERYDAY: [&str; 18] = [
+    "index", "main", "server", "app", "cli", "start", "run", "stdio", "mcp", "mod", "__main__",
+    "dist", "build", "lib", "src", "out", "bin", "esm",
+];
+
 /// The name of the server that `command` with `args` starts: `npx -y @scope/server-files@1.2` is
 /// `files`.
 #[must_use]
@@ -51,10 +57,22 @@ pub fn server_name(command: &str, args: &[String]) -> String {
         }
         let assigns = base == "env" && arg.contains('=');
         if !VERBS.contains(&arg) && !is_runner(&last_segment(arg)) && !assigns {
-            return plain(&last_segment(arg));
+            return telling(arg);
         }
     }
     plain(&base)
+}
+
+/// The last segment of a path that says which server it is: `server-files/dist/index.js` is `files`.
+/// Two servers of one derived name would share their accepted tools.
+fn telling(path: &str) -> String {
+    let mut segments = path.trim_end_matches(['/', '\\']).rsplit(['/', '\\']);
+    let found = segments.find(|segment| {
+        let lower = segment.to_ascii_lowercase();
+        let stem = EXTENSIONS.iter().find_map(|end| lower.strip_suffix(end)).unwrap_or(&lower);
+        !stem.is_empty() && stem != "." && stem != ".." && !EVERYDAY.contains(&stem)
+    });
+    plain(&last_segment(found.unwrap_or(path)))
 }
 
 fn is_runner(base: &str) -> bool {
@@ -107,6 +125,9 @@ mod tests {
             ("uvx --from mcp-server-fetch==1.0 mcp-server-fetch", "fetch"),
             ("/usr/bin/python3.12 -m mcp_server_time", "time"),
             ("node dist/index.js", "index"),
+            ("node /opt/node_modules/@scope/server-filesystem/dist/index.js /notes", "filesystem"),
+            ("node ./weather-mcp/build/stdio.mjs", "weather"),
+            ("python3 -u tools/main.py", "tools"),
             ("docker run -i --rm -e TOKEN ghcr.io/github/github-mcp-server:latest", "github"),
             ("/opt/tools/Weather-MCP.exe", "weather"),
             ("uv run --directory /srv/x server.py", "server"),

@@ -21,6 +21,9 @@ const CLIENT_PASSES: [&str; 8] = [
     "tasks/list",
     "logging/setLevel",
 ];
+/// How clients of a newer revision ask whether the other side speaks it. This gateway speaks 2025-11-25
+/// and answers for itself, so that they turn to `initialize`; nothing is sent on.
+const DISCOVER: &str = "server/discover";
 /// Methods of a server that the agent's client answers from what it already declared.
 const SERVER_PASSES: [&str; 2] = ["ping", "roots/list"];
 /// `_meta` members that are sent on beside those of the protocol's own namespace.
@@ -79,6 +82,10 @@ pub(crate) fn from_client(
 ) -> Result<Route, Malformed> {
     if CLIENT_PASSES.contains(&method) {
         return Ok(Route::Pass);
+    }
+    if method == DISCOVER {
+        let text = "Method not found: this gateway speaks MCP 2025-11-25.".to_owned();
+        return Err(Malformed { code: METHOD_NOT_FOUND, id: Some(id.clone()), text });
     }
     let empty = Object::default();
     let params = params.unwrap_or(&empty);
@@ -197,6 +204,12 @@ mod tests {
             assert_eq!((draft.action.tool(), draft.action.operation()), (method, method));
             assert_eq!(draft.action.parameters().to_canonical(), r#"{"name":"x"}"#);
         }
+    }
+
+    #[test]
+    fn a_newer_client_is_sent_to_the_handshake() {
+        let refused = route(DISCOVER, r#"{"_meta":{"io.modelcontextprotocol/x":1}}"#);
+        assert_eq!(refused.unwrap_err().code, METHOD_NOT_FOUND);
     }
 
     #[test]

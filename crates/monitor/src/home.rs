@@ -44,14 +44,23 @@ impl Home {
             let what = "the home folder can be read by others; run chmod 700 on it".to_owned();
             return Err(MonitorError::Inconsistent(what));
         }
+        // Clients start one door per server, all at once: one of them makes the home, the others wait.
+        let making = self.root.join("making.lock");
+        let making = File::options().create(true).truncate(false).write(true).open(making);
+        let making = making.map_err(failed)?;
+        making.lock().map_err(failed)?;
         let disk = NativeDisk::new(&self.root);
         if !self.root.join("config.toml").exists() {
             disk.replace(Path::new("config.toml"), DEFAULT_TEXT.as_bytes())?;
         }
-        if !self.root.join("policies").exists() {
+        // Keys are made last. Policies that are gone later stay gone: then nothing is permitted.
+        if !self.exists() && !self.policies().exists() {
+            // Put in place whole: half a policy set, left by a crash, would be a set of its own.
+            let staged = Path::new("policies.new");
             for (name, text) in tipstaff_policy::default_source().files {
-                disk.replace(&Path::new("policies").join(name), text.as_bytes())?;
+                disk.replace(&staged.join(name), text.as_bytes())?;
             }
+            fs::rename(self.root.join(staged), self.policies()).map_err(failed)?;
         }
         tipstaff_identity::HomeKeys::open_or_create(&self.root)?;
         Ok(())

@@ -195,8 +195,8 @@ impl Monitor {
         Ok(())
     }
 
-    /// What comes up twice a second: outcomes are synced, leaves published, changed policies tried,
-    /// abandoned sessions closed.
+    /// What comes up twice a second: outcomes are synced, changed policies tried, abandoned sessions
+    /// closed.
     ///
     /// # Errors
     /// [`LedgerError`] if the node has to stop.
@@ -205,7 +205,14 @@ impl Monitor {
         unless_full(self.close_abandoned(grace))?;
         self.try_config();
         self.try_policies();
-        self.ledger.flush()?;
+        self.ledger.flush()
+    }
+
+    /// Publishes what is durable under a new checkpoint; at most once a second by itself.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the node has to stop.
+    pub fn publish(&self) -> Result<(), LedgerError> {
         unless_full(self.ledger.publish())
     }
 

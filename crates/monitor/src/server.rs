@@ -31,6 +31,8 @@ const CONNECTIONS_MAX: usize = 256;
 const BATCH_MAX: usize = 128;
 /// Time between ticks.
 const TICK: Duration = Duration::from_millis(500);
+/// Least time between publications.
+const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the monitor of a home until nobody needs it any more.
 ///
@@ -52,9 +54,14 @@ pub fn serve(home: &Home) -> Result<(), MonitorError> {
         }
     });
     let mut idle_since = Instant::now();
+    let mut published = Instant::now();
     loop {
         thread::sleep(TICK);
         monitor.tick()?;
+        if published.elapsed() >= PUBLISH_INTERVAL {
+            monitor.publish()?;
+            published = Instant::now();
+        }
         if connections.load(Ordering::SeqCst) > 0 {
             idle_since = Instant::now();
         } else if idle_since.elapsed() >= monitor.idle_exit() {
@@ -314,7 +321,7 @@ fn control(stream: &mut UnixStream, hello: &Json, monitor: &Arc<Monitor>) -> io:
                 }
             }
         }
-        Some("flush") => match monitor.tick() {
+        Some("flush") => match monitor.tick().and_then(|()| monitor.publish()) {
             Ok(()) => object([("ok", Json::from(true))]),
             Err(error) => object([("ok", Json::from(false)), ("text", Json::String(error.to_string()))]),
         },

@@ -46,6 +46,10 @@ pub(crate) fn run(
     };
     let lines = lines(&text);
     let lines: Vec<&str> = lines.iter().map(AsRef::as_ref).collect();
+    if lines.is_empty() && file.is_none() && !at.json {
+        println!("There are no receipts yet, so there is nothing that could be valid.");
+        return Err(Failure::No);
+    }
     let chains = check(&lines, &keys);
     let mut good = true;
     let mut answers = Vec::new();

@@ -91,6 +91,9 @@ impl<J: Judge> Shim<J> {
                     self.tell(Side::Server, &answer::malformed(&fault));
                 }
             }
+            Seen::Notification(method) if !method.starts_with("notifications/") => {
+                self.complain("the server sent a request without an id; dropped");
+            }
             Seen::Notification(method) => {
                 self.observe(&method, line);
                 batch.frames.push_str(line);

@@ -1,0 +1,304 @@
+//! The monitor in one thread, without a disk that syncs: what judging and both receipts cost.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tipstaff_core::receipt::{Door, Status};
+use tipstaff_core::{Action, Json, Millis, Tier};
+use tipstaff_identity::Peer;
+use tipstaff_monitor::{Ended, Home, ListedTool, Member, Monitor};
+use tipstaff_policy::classify::{Annotations, Catalogue, classify};
+use tipstaff_policy::paths::PathFacts;
+use tipstaff_policy::{Classified, PolicySet, PolicySource, Request, SessionContext, ToolPins};
+use tipstaff_store::{Disk, DiskFile, NativeDisk, StoreError};
+
+use crate::echo::{SERVER, TOOL};
+use crate::failure::Failure;
+use crate::machine::Load;
+use crate::out::Out;
+
+/// Repetitions of what takes microseconds.
+const REPEAT: usize = 50_000;
+/// Policies in the larger sets.
+const LARGER: usize = 100;
+
+pub(crate) fn run(scratch: &Path, actions: usize, out: &Out) -> Result<(), Failure> {
+    whole(scratch, actions, out)?;
+    verdict(out)?;
+    classifier(out)
+}
+
+/// A monitor whose log is written and never synced, with one door joined.
+pub(crate) fn unsynced(home: &Home) -> Result<(Arc<Monitor>, Arc<Member>), Failure> {
+    home.create()?;
+    let disk = Arc::new(Unsynced(NativeDisk::new(home.root())));
+    let monitor = Monitor::open_on(home, disk)?;
+    let peer = Peer::of_process(std::process::id(), 1000);
+    let joined = monitor.join(&peer, None, SERVER, Door::McpStdio);
+    let member = joined.map_err(|refusal| Failure::wrong(refusal.text))?;
+    let definition = format!(
+        "{{\"name\":\"{TOOL}\",\"description\":\"Reads a note.\",\"inputSchema\":{{\"type\":\
+         \"object\",\"properties\":{{\"name\":{{\"type\":\"string\"}},\"text\":{{\"type\":\
+         \"string\"}}}},\"required\":[\"name\"]}}}}"
+    );
+    let tool = ListedTool { name: TOOL.to_owned(), definition };
+    let listed = monitor.tools_listed(&member, &[tool]);
+    listed.map_err(|refusal| Failure::wrong(refusal.text))?;
+    Ok((monitor, member))
+}
+
+/// Judges, records, settles and records one action: two receipts.
+pub(crate) fn one(monitor: &Arc<Monitor>, member: &Arc<Member>) -> Result<(), Failure> {
+    let permit = monitor.admit(member, call(SERVER, TOOL, ARGUMENTS)?);
+    let permit = permit.map_err(|refusal| Failure::wrong(refusal.text))?;
+    let settlement = permit.start().settle(Ended::of(Status::Ok, &[b'e'; 100]));
+    Ok(monitor.settle(member, settlement)?)
+}
+
+const ARGUMENTS: &str = "{\"name\":\"today\",\"text\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\
+                         eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\"}";
+
+fn call(server: &str, tool: &str, arguments: &str) -> Result<Action, Failure> {
+    Ok(Action::new(server, tool, "tools/call", Json::parse(arguments.as_bytes())?, None)?)
+}
+
+fn whole(scratch: &Path, actions: usize, out: &Out) -> Result<(), Failure> {
+    let folder = tempfile::tempdir_in(scratch)?;
+    let home = Home::at(&folder.path().join("home"));
+    let (monitor, member) = unsynced(&home)?;
+    for _ in 0..actions.min(2_000) {
+        one(&monitor, &member)?;
+    }
+    let (size, _) = monitor.ledger().position();
+    let (look, cpu, start) = (Load::look(folder.path()), thread_time(), Instant::now());
+    let mut ticked = start;
+    for _ in 0..actions {
+        one(&monitor, &member)?;
+        // What the server does twice a second is part of the price.
+        if ticked.elapsed() > Duration::from_millis(500) {
+            monitor.tick()?;
+            ticked = Instant::now();
+        }
+    }
+    monitor.tick()?;
+    let (wall, cpu) = (start.elapsed(), thread_time().saturating_sub(cpu));
+    let spent = Load::look(folder.path()).since(look);
+    let receipts = monitor.ledger().position().0 - size;
+    if receipts != 2 * actions as u64 {
+        return Err(Failure::wrong(format!("{receipts} receipts of {actions} actions")));
+    }
+    monitor.leave(&member)?;
+    monitor.shut_down()?;
+    let per_core = actions as f64 / cpu.as_secs_f64();
+    let per_second = actions as f64 / wall.as_secs_f64();
+    println!("judge and both receipts, no fsync, one thread, {actions} actions:");
+    println!("  {per_core:.0} actions/s of processor time, {per_second:.0}/s of wall time");
+    println!("  foreign load {:.2} processors", spent.foreign);
+    out.write(
+        "inprocess",
+        &json!({ "actions": actions, "per_core": per_core, "per_second": per_second,
+                 "us_per_action": 1e6 / per_core, "foreign": spent.foreign }),
+    )
+}
+
+fn verdict(out: &Out) -> Result<(), Failure> {
+    let shipped = tipstaff_policy::default_source();
+    let shipped_set = admit(&shipped)?;
+    let more = LARGER - shipped_set.len();
+    let extra = |rule: &dyn Fn(usize) -> String| {
+        let mut source = shipped.clone();
+        source.files.insert("more.cedar".to_owned(), (0..more).map(rule).collect());
+        source
+    };
+    // Policies of other tools are never looked at; policies of any tool all are.
+    let elsewhere = admit(&extra(&|number| {
+        format!(
+            "@id(\"extra-{number}\")\nforbid (principal, action, resource == Tool::\"other/t{number}\") \
+             when {{ context.tier >= 3 }};\n"
+        )
+    }))?;
+    let candidates = admit(&extra(&|number| {
+        format!(
+            "@id(\"extra-{number}\")\nforbid (principal, action, resource) \
+             when {{ context.tier == 5 && context.inside_roots }};\n"
+        )
+    }))?;
+    let shipped_us = time_decide(&shipped_set)?;
+    let elsewhere_us = time_decide(&elsewhere)?;
+    let candidates_us = time_decide(&candidates)?;
+    let each_us = (candidates_us - shipped_us) / more as f64;
+    println!("the verdict alone, µs of processor time:");
+    println!("  shipped set ({} policies): {shipped_us:.2}", shipped_set.len());
+    println!("  {LARGER} policies, {more} of other tools: {elsewhere_us:.2}");
+    println!("  {LARGER} policies, all candidates: {candidates_us:.2}");
+    println!("  each further candidate: {each_us:.3}");
+    out.write(
+        "verdict",
+        &json!({ "shipped_policies": shipped_set.len(), "shipped_us": shipped_us,
+                 "larger_policies": LARGER, "elsewhere_us": elsewhere_us,
+                 "candidates_us": candidates_us, "candidate_us": each_us }),
+    )
+}
+
+fn admit(source: &PolicySource) -> Result<PolicySet, Failure> {
+    let classes = Catalogue::builtin().classes();
+    let admitted = PolicySet::admit(source, &ToolPins::default(), classes);
+    let admitted = admitted.map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Failure::wrong(faults.join("; "))
+    })?;
+    Ok(admitted.set)
+}
+
+fn time_decide(set: &PolicySet) -> Result<f64, Failure> {
+    let action = call(SERVER, TOOL, ARGUMENTS)?;
+    let session = SessionContext::default();
+    let request = Request {
+        action: &action,
+        tier: Tier::T1,
+        class: "fs:read",
+        classified: Classified::Known,
+        paths: PathFacts::default(),
+        principal: "0011",
+        user: "2233",
+        session: &session,
+        now: Millis(1_776_772_800_000),
+    };
+    let verdict = set.decide(&request).verdict;
+    if verdict != tipstaff_core::Verdict::Allow {
+        return Err(Failure::wrong(format!("the verdict is {verdict}")));
+    }
+    Ok(time(|| {
+        std::hint::black_box(set.decide(std::hint::black_box(&request)));
+    }))
+}
+
+fn classifier(out: &Out) -> Result<(), Failure> {
+    let cases = [
+        ("a catalogue row", call(SERVER, TOOL, ARGUMENTS)?),
+        ("a name's verbs", call("elsewhere", "delete_everything", ARGUMENTS)?),
+        ("a shell line", call("shell", "bash", "{\"command\":\"cd /srv && rm -rf ./build | tee log\"}")?),
+    ];
+    println!("the classifier alone, µs of processor time:");
+    let mut figures = serde_json::Map::new();
+    for (name, action) in &cases {
+        let catalogue = Catalogue::builtin();
+        let us = time(|| {
+            let found = classify(catalogue, std::hint::black_box(action), Annotations::default());
+            std::hint::black_box(found);
+        });
+        println!("  {name}: {us:.2}");
+        figures.insert((*name).to_owned(), us.into());
+    }
+    out.write("classifier", &json!(figures))
+}
+
+/// Microseconds of processor time of one call: the best of five, since others' noise only adds.
+pub(crate) fn time(mut work: impl FnMut()) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..5 {
+        let start = thread_time();
+        for _ in 0..REPEAT / 5 {
+            work();
+        }
+        let spent = thread_time().saturating_sub(start).as_secs_f64();
+        best = best.min(spent * 1e6 / (REPEAT / 5) as f64);
+    }
+    best
+}
+
+/// Processor time of this thread.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// The real disk, except that nothing is synced.
+#[derive(Debug)]
+struct Unsynced(NativeDisk);
+
+#[derive(Debug)]
+struct UnsyncedFile(Arc<dyn DiskFile>);
+
+impl Disk for Unsynced {
+    fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, StoreError> {
+        Ok(Arc::new(UnsyncedFile(self.0.open(path)?)))
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
+        self.0.read(path)
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        self.0.project(path, bytes)
+    }
+
+    fn project(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        self.0.project(path, bytes)
+    }
+
+    fn sync_folder(&self, _: &Path) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<String>, StoreError> {
+        self.0.list(path)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        self.0.remove(path)
+    }
+}
+
+impl DiskFile for UnsyncedFile {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        self.0.write_at(offset, bytes)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn reserve(&self, length: u64) -> Result<(), StoreError> {
+        self.0.reserve(length)
+    }
+}
+
+/// Writes an export of a log with about `receipts` receipts in one chain, and its key set.
+pub(crate) fn export(
+    folder: &Path,
+    receipts: usize,
+    to: &Path,
+    jwks: &Path,
+) -> Result<usize, Failure> {
+    let home = Home::at(&folder.join("home"));
+    let (monitor, member) = unsynced(&home)?;
+    let mut ticked = Instant::now();
+    for _ in 0..receipts / 2 {
+        one(&monitor, &member)?;
+        if ticked.elapsed() > Duration::from_millis(500) {
+            monitor.tick()?;
+            ticked = Instant::now();
+        }
+    }
+    let chain = member.chain();
+    monitor.leave(&member)?;
+    monitor.shut_down()?;
+    drop((member, monitor));
+    let keys = tipstaff_identity::HomeKeys::open(home.root())?;
+    let public = keys.public();
+    let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": public.receipts.x() });
+    fs::write(jwks, json!({ "keys": [jwk] }).to_string())?;
+    let verifier = tipstaff_ledger::note::NoteVerifier::new(&public.origin, public.log);
+    let verifier = verifier.map_err(Failure::wrong)?;
+    let disk: Arc<dyn Disk> = Arc::new(NativeDisk::new(home.root()));
+    let reader = tipstaff_ledger::LogReader::open(disk, &verifier)?;
+    let all = reader.receipts()?;
+    let own = all.iter().filter(|(_, signed)| signed.receipt().chain == chain);
+    let lines: Vec<String> = own.map(|(_, signed)| signed.to_leaf() + "\n").collect();
+    fs::write(to, lines.concat())?;
+    Ok(lines.len())
+}
