@@ -180,7 +180,10 @@ fn classifier(out: &Out) -> Result<(), Failure> {
     let cases = [
         ("a catalogue row", call(SERVER, TOOL, ARGUMENTS)?),
         ("a name's verbs", call("elsewhere", "delete_everything", ARGUMENTS)?),
-        ("a shell line", call("shell", "bash", "{\"command\":\"cd /srv && rm -rf ./build | tee log\"}")?),
+        (
+            "a shell line",
+            call("shell", "bash", "{\"command\":\"cd /srv && rm -rf ./build | tee log\"}")?,
+        ),
     ];
     println!("the classifier alone, µs of processor time:");
     let mut figures = serde_json::Map::new();

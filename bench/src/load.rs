@@ -76,7 +76,8 @@ impl Client {
             let lines = self.lines()?;
             let now = Instant::now();
             for line in lines {
-                let number = id(&line).and_then(|id| std::str::from_utf8(id).ok()?.trim().parse().ok());
+                let number =
+                    id(&line).and_then(|id| std::str::from_utf8(id).ok()?.trim().parse().ok());
                 let Some(begun) = number.and_then(|number| sent.remove(&number)) else { continue };
                 seen.latencies.push(now - begun);
                 let refused = find(&line, b"\"isError\":true").is_some();

@@ -104,7 +104,8 @@ pub(crate) fn shuffle<T>(items: &mut [T]) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut state = u64::from(now.subsec_nanos()) | 1;
     for last in (1..items.len()).rev() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let pick = usize::try_from(state >> 33).unwrap_or(0) % (last + 1);
         items.swap(last, pick);
     }

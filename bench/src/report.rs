@@ -1,4 +1,6 @@
 //! x
-use std::path::Path;
 use crate::failure::Failure;
-pub(crate) fn run(_results: &Path) -> Result<(), Failure> { Ok(()) }
+use std::path::Path;
+pub(crate) fn run(_results: &Path) -> Result<(), Failure> {
+    Ok(())
+}

@@ -75,9 +75,9 @@ struct Round {
 
 pub(crate) fn run(plan: &Plan, out: &Out) -> Result<(), Failure> {
     let mut targets = vec![Target::Direct, Target::Tipstaff];
-    targets.extend(plan.peers.iter().map(|(name, command)| {
-        Target::Peer(name.clone(), command.clone())
-    }));
+    targets.extend(
+        plan.peers.iter().map(|(name, command)| Target::Peer(name.clone(), command.clone())),
+    );
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
         let mut order: Vec<(Shape, Target)> = SHAPES
@@ -90,7 +90,12 @@ pub(crate) fn run(plan: &Plan, out: &Out) -> Result<(), Failure> {
             let figures = measure(plan, shape, &target)?;
             println!(
                 "round {number}: {:20} {:9} {:8.0}/s  p50 {:.3} p90 {:.3} p99 {:.3} ms  foreign {:.2}",
-                shape.name, target.name(), figures.rate, figures.p50, figures.p90, figures.p99,
+                shape.name,
+                target.name(),
+                figures.rate,
+                figures.p50,
+                figures.p90,
+                figures.p99,
                 figures.spent.foreign
             );
             round.rows.push((shape, target, figures));
@@ -265,8 +270,10 @@ fn summarize(rounds: &[Round], targets: &[Target], out: &Out) -> Result<(), Fail
             let all = |pick: fn(&Figures) -> f64| {
                 spread(&both.iter().map(|(_, figures, _)| pick(figures)).collect::<Vec<_>>())
             };
-            let ratios: Vec<f64> = both.iter().map(|(_, own, direct)| own.rate / direct.rate).collect();
-            let added: Vec<f64> = both.iter().map(|(_, own, direct)| own.p50 - direct.p50).collect();
+            let ratios: Vec<f64> =
+                both.iter().map(|(_, own, direct)| own.rate / direct.rate).collect();
+            let added: Vec<f64> =
+                both.iter().map(|(_, own, direct)| own.p50 - direct.p50).collect();
             let beyond: Vec<f64> = both
                 .iter()
                 .map(|(round, own, direct)| own.p50 - direct.p50 - round.sync.0)

@@ -46,8 +46,16 @@ pub(crate) fn run(
     let foreign = column(|row| row.4);
     let ends = (rows.first().map_or(0.0, |row| row.0), rows.last().map_or(0.0, |row| row.0));
     println!("chain verification, {lines} receipts of {bytes:.0} bytes a line, median of {RUNS}:");
-    println!("  {:.1} % of the limit [{:.1} to {:.1}]", ratio * 100.0, ends.0 * 100.0, ends.1 * 100.0);
-    println!("  {per_second:.0}/s; limit {limit:.0}/s = {} processors, {check_us:.1} µs a check", cores());
+    println!(
+        "  {:.1} % of the limit [{:.1} to {:.1}]",
+        ratio * 100.0,
+        ends.0 * 100.0,
+        ends.1 * 100.0
+    );
+    println!(
+        "  {per_second:.0}/s; limit {limit:.0}/s = {} processors, {check_us:.1} µs a check",
+        cores()
+    );
     println!("  foreign load {foreign:.2} processors");
     out.write(
         "verify",

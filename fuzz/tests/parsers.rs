@@ -31,7 +31,9 @@ fn receipts() {
             let at = usize::from(u16::from_le_bytes([edit[0], edit[1]])) % changed.len();
             changed[at] = edit[2];
         }
-        if let Ok(signed) = std::str::from_utf8(&changed).map_or(Err(()), |t| Signed::from_leaf(t).map_err(drop)) {
+        if let Ok(signed) =
+            std::str::from_utf8(&changed).map_or(Err(()), |t| Signed::from_leaf(t).map_err(drop))
+        {
             assert_eq!(signed.to_leaf().as_bytes(), changed);
         }
         if let Ok(json) = Json::parse(&changed) {
@@ -60,15 +62,55 @@ fn log_formats() {
 #[test]
 fn policies() {
     let words = [
-        "permit", "forbid", "(", ")", "principal", "action", "resource", ",", ";", "when", "unless",
-        "{", "}", "context.tier", "==", "&&", "||", "!", "-", "1", "\"x\"", "[", "]", "if", "then",
-        "else", "@id(\"a\")", "@modify(\"p\")", "@rank(\"1\")", "in", "Tool::\"a/b\"", "has", "like",
-        ".", "labels", "resource.getTag(\"/a\")", "class", "Class::\"fs:read\"", "//", "\n", " ",
+        "permit",
+        "forbid",
+        "(",
+        ")",
+        "principal",
+        "action",
+        "resource",
+        ",",
+        ";",
+        "when",
+        "unless",
+        "{",
+        "}",
+        "context.tier",
+        "==",
+        "&&",
+        "||",
+        "!",
+        "-",
+        "1",
+        "\"x\"",
+        "[",
+        "]",
+        "if",
+        "then",
+        "else",
+        "@id(\"a\")",
+        "@modify(\"p\")",
+        "@rank(\"1\")",
+        "in",
+        "Tool::\"a/b\"",
+        "has",
+        "like",
+        ".",
+        "labels",
+        "resource.getTag(\"/a\")",
+        "class",
+        "Class::\"fs:read\"",
+        "//",
+        "\n",
+        " ",
     ];
     check!().for_each(move |bytes: &[u8]| {
         let raw = String::from_utf8_lossy(bytes).into_owned();
-        let spelled: String =
-            bytes.iter().map(|byte| words[usize::from(*byte) % words.len()]).collect::<Vec<_>>().join(" ");
+        let spelled: String = bytes
+            .iter()
+            .map(|byte| words[usize::from(*byte) % words.len()])
+            .collect::<Vec<_>>()
+            .join(" ");
         for text in [raw, spelled] {
             let files = [("fuzz.cedar".to_owned(), text)].into();
             let source = PolicySource { files, ..PolicySource::default() };

@@ -13,13 +13,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 TIPSTAFF = str(pathlib.Path(os.environ["TIPSTAFF"]).resolve())
 INSTALLED = pathlib.Path(sys.argv[1]).resolve()
 SHORT = "--short" in sys.argv[2:]
-CONFIG = 'roots = ["{work}"]\nsession_grace_s = 1\nidle_exit_s = 1\n'
+CONFIG = 'roots = ["{base}/python/work", "{base}/typescript/work"]\nsession_grace_s = 1\nidle_exit_s = 1\n'
 
 passed, failed = 0, 0
 
@@ -42,7 +43,7 @@ def tipstaff(home, *words):
 def fresh(work, outside):
     for folder in (work, outside):
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        folder.mkdir(parents=True)
     (work / ".ssh").mkdir()
     (work / ".ssh" / "id_ed25519").write_text("not a key\n")
     (work / "a.txt").write_text("one\ntwo\n")
@@ -223,7 +224,7 @@ def new_home(base, name, referee):
     home = base / name
     made = tipstaff(home, "init")
     check("init", made.returncode == 0, made.stderr)
-    (home / "config.toml").write_text(CONFIG.format(work=base / "work"))
+    (home / "config.toml").write_text(CONFIG.format(base=base))
     if referee:
         shutil.copy(HERE / "referee.cedar", home / "policies")
     return home
@@ -232,7 +233,7 @@ def new_home(base, name, referee):
 def default_set(base):
     """Without the referee's policies, what the server asks of the client is judged by the default set."""
     home = new_home(base, "default", referee=False)
-    through = drive("typescript", base, home)
+    through = drive("typescript", base / "typescript", home)
     steps = through.get("everything", {})
     for step in ("sampling", "elicitation", "updates on", "logging on"):
         meta = (steps.get(step) or {}).get("_meta") or {}
@@ -241,22 +242,35 @@ def default_set(base):
     wait_for_end(home)
 
 
+def one_client(client, base, home, seen):
+    try:
+        direct = drive(client, base)
+        through = drive(client, base, home)
+        compare(client, direct, through, base)
+        seen += receipts_in(through)
+        if not SHORT:
+            again = drive(client, base, home, runner=True)
+            compare(f"{client} (npx)", direct, again, base)
+            seen += receipts_in(again)
+    except Exception as error:  # noqa: BLE001  a thread's fault is a failed check, not silence
+        check(f"{client}: the comparison runs", False, repr(error))
+
+
 def main():
     base = pathlib.Path(tempfile.mkdtemp(prefix="tipstaff-official-run-")).resolve()
     try:
         home = new_home(base, "home", referee=True)
-        seen, sessions = [], 0
-        for client in ("python", "typescript"):
-            direct = drive(client, base)
-            through = drive(client, base, home)
-            compare(client, direct, through, base)
-            seen += receipts_in(through)
-            sessions += 1
-            if not SHORT:
-                again = drive(client, base, home, runner=True)
-                compare(f"{client} (npx)", direct, again, base)
-                seen += receipts_in(again)
-                sessions += 1
+        seen = []
+        # Both clients at once, each with two servers, on one home.
+        threads = [
+            threading.Thread(target=one_client, args=(client, base / client, home, seen))
+            for client in ("python", "typescript")
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        sessions = 2 if SHORT else 4
         check_log(home, sessions, seen)
         if not SHORT:
             default_set(base)

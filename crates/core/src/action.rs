@@ -38,9 +38,14 @@ impl Action {
         parameters: Json,
         resource: Option<&str>,
     ) -> Result<Self, CoreError> {
-        for (name, what) in [(server, "server name"), (tool, "tool name"), (operation, "operation")] {
+        for (name, what) in [(server, "server name"), (tool, "tool name"), (operation, "operation")]
+        {
             let slashed = what == "server name" && name.contains('/');
-            if name.is_empty() || slashed || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+            if name.is_empty()
+                || slashed
+                || name.len() > NAME_BYTES_MAX
+                || name.chars().any(char::is_control)
+            {
                 return Err(CoreError::Malformed(what));
             }
         }
@@ -155,7 +160,8 @@ mod tests {
     #[test]
     fn inputs_are_canonical_and_read_back() {
         let parameters = Json::parse(br#"{"z":1,"a":[true,null,"x"]}"#).unwrap();
-        let action = Action::new("fs", "write", "tools/call", parameters, Some("file:///x")).unwrap();
+        let action =
+            Action::new("fs", "write", "tools/call", parameters, Some("file:///x")).unwrap();
         let salt = Salt([7; 16]);
         let text = action.inputs(salt);
         let again = Json::parse(text.as_bytes()).unwrap().to_canonical();

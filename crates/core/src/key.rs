@@ -178,7 +178,11 @@ impl Signature {
 
 impl std::fmt::Debug for Signature {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Signature({}…)", crate::digest::hex(self.0.first_chunk::<4>().map_or(&[], |c| c)))
+        write!(
+            f,
+            "Signature({}…)",
+            crate::digest::hex(self.0.first_chunk::<4>().map_or(&[], |c| c))
+        )
     }
 }
 

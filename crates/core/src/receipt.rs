@@ -317,7 +317,8 @@ impl Signed {
         let receipt = Receipt::from_json(member("receipt")?)?;
         let hash = member("hash")?.as_str().ok_or(CoreError::ReceiptMember("hash"))?;
         let hash = Digest::from_hex(hash)?;
-        let signature = member("signature")?.as_str().ok_or(CoreError::ReceiptMember("signature"))?;
+        let signature =
+            member("signature")?.as_str().ok_or(CoreError::ReceiptMember("signature"))?;
         let signature = Signature::from_base64url(signature)?;
         if Digest::of(text.as_bytes()) != hash {
             return Err(CoreError::Malformed("receipt hash"));

@@ -2,7 +2,12 @@
 //!
 //! The adversary is the agent in front of `wrap`: what is refused must leave no trace on disk.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test; the lint knows only `#[test]`")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test; the lints know only `#[test]`"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

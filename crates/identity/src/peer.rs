@@ -84,10 +84,8 @@ impl Pseudonyms {
     /// The five levels of a local peer in a session.
     #[must_use]
     pub fn identity(&self, peer: &Peer, session: &str) -> Identity {
-        let local = |level: &str, name: &str| Level {
-            id: Some(self.of(level, name)),
-            proof: Proof::Local,
-        };
+        let local =
+            |level: &str, name: &str| Level { id: Some(self.of(level, name)), proof: Proof::Local };
         Identity {
             agent: local("agent", &peer.instance),
             principal: local("principal", &peer.uid.to_string()),
@@ -122,10 +120,7 @@ fn stat(pid: u32) -> Option<Stat> {
     // The program's name is in parentheses and may hold anything; fields count from the last one.
     let (_, fields) = text.rsplit_once(')')?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
-    Some(Stat {
-        parent: fields.get(1)?.parse().ok(),
-        started: fields.get(19)?.parse().ok()?,
-    })
+    Some(Stat { parent: fields.get(1)?.parse().ok(), started: fields.get(19)?.parse().ok()? })
 }
 
 #[cfg(test)]

@@ -16,7 +16,9 @@ use crate::merkle::{HashReader as _, inclusion_proof, leaf_hash};
 use crate::note::{Checkpoint, NoteVerifier};
 use crate::proof::InclusionProof;
 use crate::recover::{is_unused, ordered_segments, read_optional, read_snapshot, read_tile};
-use crate::tile::{Content, TILE_WIDTH, TileHashes, TileId, TileWriter, decode_bundle, encode_entry};
+use crate::tile::{
+    Content, TILE_WIDTH, TileHashes, TileId, TileWriter, decode_bundle, encode_entry,
+};
 use crate::wal::{self, Item};
 
 /// Looks at a log that is being written.
@@ -165,7 +167,15 @@ impl LogReader {
             .map(|note| Checkpoint::open(note.as_bytes(), verifier))
             .transpose()
             .map_err(|error| LedgerError::damaged(error.to_string(), "log/checkpoint"))?;
-        Ok(Some(Self { disk: Arc::clone(disk), note, checkpoint, tail, tail_first, kept, salvaged: None }))
+        Ok(Some(Self {
+            disk: Arc::clone(disk),
+            note,
+            checkpoint,
+            tail,
+            tail_first,
+            kept,
+            salvaged: None,
+        }))
     }
 
     /// The signed checkpoint, if one was published.

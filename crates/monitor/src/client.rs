@@ -176,7 +176,11 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Broken`]
-    pub fn control(home: &Home, what: &str, server: Option<&str>) -> Result<Option<Json>, ClientError> {
+    pub fn control(
+        home: &Home,
+        what: &str,
+        server: Option<&str>,
+    ) -> Result<Option<Json>, ClientError> {
         let broken = |error: io::Error| ClientError::Broken(error.to_string());
         let Ok(mut stream) = with_socket(home, |path| UnixStream::connect(path)) else {
             return Ok(None);
@@ -310,7 +314,8 @@ fn permit(inner: &Arc<Inner>, asked: Action, answer: &Json) -> Result<Permit, Re
 }
 
 fn review(answer: &Json) -> Result<ToolReview, Refusal> {
-    let withheld = answer.get("withheld").and_then(Json::as_array).ok_or_else(|| refusal(answer))?;
+    let withheld =
+        answer.get("withheld").and_then(Json::as_array).ok_or_else(|| refusal(answer))?;
     let withheld = withheld.iter().filter_map(|tool| {
         Some(Withheld { name: text_of(tool, "name")?, pinned: text_of(tool, "pinned") })
     });
@@ -387,7 +392,10 @@ fn open_socket(home: &Home) -> Result<UnixStream, ClientError> {
             },
         };
         if Instant::now() > deadline {
-            return Err(ClientError::NotStarted(format!("no answer in {} s", START_WAIT.as_secs())));
+            return Err(ClientError::NotStarted(format!(
+                "no answer in {} s",
+                START_WAIT.as_secs()
+            )));
         }
         if ended && started.as_ref().is_none_or(|_| wait > Duration::from_millis(50)) {
             started = Some(start(home).map_err(|e| ClientError::NotStarted(e.to_string()))?);
@@ -402,7 +410,8 @@ pub(crate) const ALREADY_RUNNING: i32 = 4;
 
 fn start(home: &Home) -> io::Result<std::process::Child> {
     home.create().map_err(|error| io::Error::other(error.to_string()))?;
-    let log = fs::File::options().create(true).append(true).open(home.root().join("monitor.log"))?;
+    let log =
+        fs::File::options().create(true).append(true).open(home.root().join("monitor.log"))?;
     Command::new(std::env::current_exe()?)
         .arg("monitor")
         .arg("--home")

@@ -112,7 +112,8 @@ impl Facts {
     #[must_use]
     pub fn from_json(json: &Json) -> Option<Self> {
         let text = |name| Some(json.get(name)?.as_str()?.to_owned());
-        let roots = json.get("roots")?.as_array()?.iter().map(|root| Some(root.as_str()?.to_owned()));
+        let roots =
+            json.get("roots")?.as_array()?.iter().map(|root| Some(root.as_str()?.to_owned()));
         let resolved = json.get("resolved")?.as_object()?.iter();
         let resolved = resolved.map(|(from, to)| Some((from.to_owned(), to.as_str()?.to_owned())));
         Some(Self {
@@ -152,8 +153,7 @@ fn with_request(
             Some(Place { pointer: path.pointer.clone(), path: resolved })
         })
         .collect();
-    let bounds =
-        Bounds { roots: &known.roots, home: &known.home, user_home: &known.user_home };
+    let bounds = Bounds { roots: &known.roots, home: &known.home, user_home: &known.user_home };
     let basis = classified.basis;
     decide(&Request {
         action,

@@ -23,8 +23,8 @@ mod wire;
 
 pub use client::{Client, Join};
 pub use config::{Config, Settings};
-pub use explain::{Explainer, check_policies};
 pub use error::{ClientError, MonitorError};
+pub use explain::{Explainer, check_policies};
 pub use home::Home;
 pub use monitor::{Member, Monitor};
 pub use permit::{Ended, Permit, Refusal, Running, Settlement};

@@ -133,7 +133,11 @@ impl Monitor {
     ///
     /// # Errors
     /// [`Refusal`], with its receipt where one could be written.
-    pub fn admit(self: &Arc<Self>, member: &Arc<Member>, action: Action) -> Result<Permit, Refusal> {
+    pub fn admit(
+        self: &Arc<Self>,
+        member: &Arc<Member>,
+        action: Action,
+    ) -> Result<Permit, Refusal> {
         let asked = action.clone();
         let answer = self.admit_batch(member, vec![action]).pop();
         let granted = answer.unwrap_or_else(|| Err(Refusal::unrecorded("nothing was asked")))?;
@@ -409,14 +413,19 @@ impl Monitor {
     ) -> Refusal {
         let why = match (judged.reason, judged.verdict) {
             ("tool_changed" | "tool_unlisted", _) => self.describe_listing(member, action, rules),
-            (_, Verdict::StepUp) => "It has to be approved by a person first, and this version can't \
+            (_, Verdict::StepUp) => {
+                "It has to be approved by a person first, and this version can't \
                                      ask one yet, so it was not done."
-                .to_owned(),
-            (_, Verdict::Defer) => "It needs context that is not known yet, so it was not done.".to_owned(),
+                    .to_owned()
+            }
+            (_, Verdict::Defer) => {
+                "It needs context that is not known yet, so it was not done.".to_owned()
+            }
             ("no_rule", _) => "No policy permits it.".to_owned(),
             (reason, _) => format!("Reason: {reason}."),
         };
-        let rule = judged.rule.as_ref().map_or_else(String::new, |rule| format!(" by policy `{rule}`"));
+        let rule =
+            judged.rule.as_ref().map_or_else(String::new, |rule| format!(" by policy `{rule}`"));
         let advice = judged.advice.as_ref().map_or_else(String::new, |advice| format!(" {advice}"));
         Refusal {
             verdict: Some(judged.verdict),

@@ -132,7 +132,8 @@ impl Pins {
         let raw = self.servers.get(server).and_then(|pins| pins.tools.get(tool));
         let definition = raw.and_then(|raw| Json::parse(raw.as_bytes()).ok());
         let hint = |name: &str| {
-            let value = definition.as_ref().and_then(|d| d.get("annotations")?.get(name)?.as_bool());
+            let value =
+                definition.as_ref().and_then(|d| d.get("annotations")?.get(name)?.as_bool());
             match value {
                 Some(true) => Hint::Yes,
                 Some(false) => Hint::No,
@@ -258,7 +259,8 @@ mod tests {
         let pinned = ServerPins::of(&[tool("a", "one"), tool("b", "two"), tool("c", "three")]);
         let listed = ServerPins::of(&[tool("a", "ONE"), tool("d", "two"), tool("c", "three")]);
         let changes = pinned.changes(&listed);
-        let names: Vec<_> = changes.iter().map(|c| (c.name.as_str(), c.renamed_from.as_deref())).collect();
+        let names: Vec<_> =
+            changes.iter().map(|c| (c.name.as_str(), c.renamed_from.as_deref())).collect();
         assert_eq!(names, [("a", None), ("d", Some("b")), ("b", None)]);
         assert!(changes[0].describe().contains("- description: \"one\"\n  + description: \"ONE\""));
         let reordered = ListedTool {

@@ -74,9 +74,12 @@ pub fn read_policies(folder: &Path) -> Result<PolicySource, MonitorError> {
             let file = fs::File::open(&path).map_err(failed)?;
             let read = file.take(left as u64 + 1).read_to_string(&mut text).map_err(failed)?;
             left = left.checked_sub(read).ok_or_else(|| {
-                MonitorError::Inconsistent(format!("the policies are over {POLICY_BYTES_MAX} bytes"))
+                MonitorError::Inconsistent(format!(
+                    "the policies are over {POLICY_BYTES_MAX} bytes"
+                ))
             })?;
-            let key = if suffix == ".json" { name.trim_end_matches(suffix).to_owned() } else { name };
+            let key =
+                if suffix == ".json" { name.trim_end_matches(suffix).to_owned() } else { name };
             into.insert(key, text);
         }
     }

@@ -200,7 +200,9 @@ fn converse(
                     let settled = monitor.settle(member, settlement);
                     settled.map_err(|error| io::Error::other(error.to_string()))?;
                 }
-                Some("tools") => replies.extend_from_slice(&wire::frame(&review(monitor, member, &frame))),
+                Some("tools") => {
+                    replies.extend_from_slice(&wire::frame(&review(monitor, member, &frame)))
+                }
                 Some("child") => {
                     let pid = number_of(&frame, "pid").and_then(|pid| u32::try_from(pid).ok());
                     *child = pid.and_then(|pid| Some((pid, Peer::started(pid)?)));
@@ -275,7 +277,10 @@ fn review(monitor: &Monitor, member: &Member, frame: &Json) -> Json {
     let tools: Option<Vec<ListedTool>> = tools
         .iter()
         .map(|tool| {
-            Some(ListedTool { name: text_of(tool, "name")?, definition: text_of(tool, "definition")? })
+            Some(ListedTool {
+                name: text_of(tool, "name")?,
+                definition: text_of(tool, "definition")?,
+            })
         })
         .collect();
     let answer = tools
@@ -284,7 +289,10 @@ fn review(monitor: &Monitor, member: &Member, frame: &Json) -> Json {
     match answer {
         Ok(review) => {
             let withheld = review.withheld.iter().map(|tool| {
-                object([("name", Json::string(&tool.name)), ("pinned", text(tool.pinned.as_deref()))])
+                object([
+                    ("name", Json::string(&tool.name)),
+                    ("pinned", text(tool.pinned.as_deref())),
+                ])
             });
             let withheld = Json::Array(withheld.collect());
             object([("n", number(n)), ("t", Json::string("review")), ("withheld", withheld)])
@@ -323,7 +331,9 @@ fn control(stream: &mut UnixStream, hello: &Json, monitor: &Arc<Monitor>) -> io:
         }
         Some("flush") => match monitor.tick().and_then(|()| monitor.publish()) {
             Ok(()) => object([("ok", Json::from(true))]),
-            Err(error) => object([("ok", Json::from(false)), ("text", Json::String(error.to_string()))]),
+            Err(error) => {
+                object([("ok", Json::from(false)), ("text", Json::String(error.to_string()))])
+            }
         },
         _ => object([("ok", Json::from(false)), ("text", Json::string("not a request"))]),
     };

@@ -85,7 +85,13 @@ impl Session {
     }
 
     /// The second receipt of an action.
-    pub(crate) fn outcome(&self, of: Digest, open: &OpenVerdict, outcome: Outcome, now: Millis) -> Receipt {
+    pub(crate) fn outcome(
+        &self,
+        of: Digest,
+        open: &OpenVerdict,
+        outcome: Outcome,
+        now: Millis,
+    ) -> Receipt {
         let mut receipt = self.receipt(Kind::Outcome, (&open.class, open.tier), open.door, now);
         receipt.of = Some(of);
         receipt.outcome = Some(outcome);

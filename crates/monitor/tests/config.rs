@@ -1,7 +1,5 @@
 //! A changed configuration is a control action: it takes effect with a receipt, or not at all.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use std::fs;
 
 use tipstaff_core::receipt::Door;
@@ -22,7 +20,8 @@ fn roots_change_without_a_restart_and_leave_a_receipt() {
     let write = || {
         let path = folder.path().join("a.txt").to_string_lossy().into_owned();
         let arguments = Json::object(vec![("path".to_owned(), Json::String(path))]).unwrap();
-        let action = Action::new("filesystem", "write_file", "tools/call", arguments, None).unwrap();
+        let action =
+            Action::new("filesystem", "write_file", "tools/call", arguments, None).unwrap();
         monitor.admit(&member, action).map(|permit| permit.verdict())
     };
     // An empty list of roots allows no change anywhere.

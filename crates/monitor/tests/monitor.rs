@@ -136,7 +136,8 @@ fn verdicts_are_rederived_under_the_policies_in_force_then() {
     monitor.tick().unwrap();
     let refusal = monitor.admit(&member, call("read_file", &world.work("a"))).unwrap_err();
     assert_eq!(refusal.rule.as_deref(), Some("nothing"));
-    let changes = world.receipts().iter().filter(|s| s.receipt().action == "control:policy-set").count();
+    let changes =
+        world.receipts().iter().filter(|s| s.receipt().action == "control:policy-set").count();
     assert_eq!(changes, 2, "the first set and the one change that was admitted");
 
     monitor.leave(&member).unwrap();

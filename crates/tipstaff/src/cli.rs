@@ -16,7 +16,13 @@ use clap_complete::Shell;
 )]
 pub(crate) struct Cli {
     /// The home folder [default: $XDG_DATA_HOME/tipstaff]
-    #[arg(long, global = true, env = "TIPSTAFF_HOME", hide_env_values = true, value_name = "FOLDER")]
+    #[arg(
+        long,
+        global = true,
+        env = "TIPSTAFF_HOME",
+        hide_env_values = true,
+        value_name = "FOLDER"
+    )]
     pub(crate) home: Option<PathBuf>,
     /// Answer in JSON
     #[arg(long, global = true)]
@@ -36,7 +42,9 @@ pub(crate) enum Command {
         keep: bool,
     },
     /// Put an MCP server (stdio) behind the monitor: paste this into your client's configuration
-    #[command(after_help = "Example:\n  tipstaff wrap -- npx -y @modelcontextprotocol/server-filesystem@2026.8.31 ./notes\n\nName a fixed version: a runner that pulls a new one changes the tools, which are then refused until you accept them.")]
+    #[command(
+        after_help = "Example:\n  tipstaff wrap -- npx -y @modelcontextprotocol/server-filesystem@2026.8.31 ./notes\n\nName a fixed version: a runner that pulls a new one changes the tools, which are then refused until you accept them."
+    )]
     Wrap {
         /// The server's name in policies and receipts [default: from the command]
         #[arg(long)]
@@ -54,7 +62,9 @@ pub(crate) enum Command {
         id: String,
     },
     /// Verify an export, or this home's log
-    #[command(after_help = "Examples:\n  tipstaff verify\n  tipstaff verify receipts.jsonl --jwks keys.json\n  tipstaff receipts export | tipstaff verify -")]
+    #[command(
+        after_help = "Examples:\n  tipstaff verify\n  tipstaff verify receipts.jsonl --jwks keys.json\n  tipstaff receipts export | tipstaff verify -"
+    )]
     Verify {
         /// A file of `receipts export`, `-` for standard input [default: this home's log]
         file: Option<PathBuf>,
@@ -74,7 +84,9 @@ pub(crate) enum Command {
     /// Derive every recorded verdict again from the kept inputs
     Replay,
     /// Say which class and tier an action has
-    #[command(after_help = "Examples:\n  tipstaff classify write_file '{\"path\":\"a.txt\"}' --server filesystem\n  tipstaff classify --shell 'curl https://example.com/x | sh'")]
+    #[command(
+        after_help = "Examples:\n  tipstaff classify write_file '{\"path\":\"a.txt\"}' --server filesystem\n  tipstaff classify --shell 'curl https://example.com/x | sh'"
+    )]
     Classify {
         /// The tool's name
         #[arg(required_unless_present = "shell")]
@@ -164,7 +176,9 @@ pub(crate) enum PolicyCommand {
         folder: Option<PathBuf>,
     },
     /// Judge the cases of a file and compare with what they expect
-    #[command(after_help = "A case per line: {\"server\":\"notes\",\"tool\":\"delete_note\",\"arguments\":{},\"expect\":\"STEP_UP\"}")]
+    #[command(
+        after_help = "A case per line: {\"server\":\"notes\",\"tool\":\"delete_note\",\"arguments\":{},\"expect\":\"STEP_UP\"}"
+    )]
     Test {
         /// The file of cases
         file: PathBuf,

@@ -29,8 +29,11 @@ fn script(outside: &Path) -> [(&'static str, &'static str, Value); 7] {
     [
         ("list the notes", "list_notes", json!({})),
         ("read one", "read_note", json!({ "name": "welcome.md" })),
-        ("write one inside the declared folder", "write_note",
-         json!({ "name": "plan.md", "text": "Ask before deleting." })),
+        (
+            "write one inside the declared folder",
+            "write_note",
+            json!({ "name": "plan.md", "text": "Ask before deleting." }),
+        ),
         ("search with a limit of 100", "search_notes", json!({ "query": "a", "limit": 100 })),
         ("delete a note, which can't be undone", "delete_note", json!({ "name": "welcome.md" })),
         ("read a private key", "read_note", json!({ "name": secret.to_string_lossy() })),
@@ -100,7 +103,8 @@ fn make_folder() -> Result<PathBuf, Failure> {
     let failed = |e: std::io::Error| Failure::undone("There is no room for the demo.", e, RETRY);
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let unique = nanos.map(|since| since.as_nanos()).unwrap_or_default();
-    let folder = std::env::temp_dir().join(format!("tipstaff-demo-{}-{unique}", std::process::id()));
+    let folder =
+        std::env::temp_dir().join(format!("tipstaff-demo-{}-{unique}", std::process::id()));
     fs::create_dir(&folder).map_err(failed)?;
     fs::canonicalize(&folder).map_err(failed)
 }
@@ -240,7 +244,8 @@ fn summary(answer: &Value) -> String {
 fn print_new(json: bool, home: &Home, printed: usize) -> Result<usize, Failure> {
     let place = Place { home: home.clone(), json };
     let receipts = place.open()?.reader.receipts();
-    let receipts = receipts.map_err(|e| Failure::undone("The receipts can't be read.", e, RETRY))?;
+    let receipts =
+        receipts.map_err(|e| Failure::undone("The receipts can't be read.", e, RETRY))?;
     for (index, signed) in receipts.iter().skip(printed) {
         if json {
             println!("{}", signed.to_leaf());
@@ -261,9 +266,7 @@ fn wait_for_close(home: &Home) {
 
 fn wait_for_monitor(home: &Home) {
     let deadline = Instant::now() + Duration::from_secs(5);
-    while Instant::now() < deadline
-        && matches!(Client::control(home, "ping", None), Ok(Some(_)))
-    {
+    while Instant::now() < deadline && matches!(Client::control(home, "ping", None), Ok(Some(_))) {
         thread::sleep(Duration::from_millis(100));
     }
 }

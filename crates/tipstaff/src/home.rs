@@ -49,14 +49,17 @@ impl Place {
         let _ = Client::control(&self.home, "flush", None);
         let public = keys.public();
         let damaged = "Look with `tipstaff log fsck`; restore the folder from a backup.";
-        let bad = |e: &dyn ToString| Failure::undone("The log can't be read.", e.to_string(), damaged);
+        let bad =
+            |e: &dyn ToString| Failure::undone("The log can't be read.", e.to_string(), damaged);
         let verifier =
             NoteVerifier::new(&public.origin, public.log.clone()).map_err(|e| bad(&e))?;
         let sealing = SealingKey::new(keys.home_key()).map_err(|e| bad(&e))?;
         let disk: Arc<dyn Disk> = Arc::new(NativeDisk::new(self.home.root()));
         let reader = LogReader::open(Arc::clone(&disk), &verifier).unwrap_or_else(|error| {
             // A damaged log stops the node; looking at what is left of it is what a person needs then.
-            eprintln!("tipstaff: {error}\n  what can still be read follows; see `tipstaff log fsck`");
+            eprintln!(
+                "tipstaff: {error}\n  what can still be read follows; see `tipstaff log fsck`"
+            );
             LogReader::salvage(disk, &verifier)
         });
         Ok(Opened { reader, public, verifier, sealing })
@@ -71,9 +74,9 @@ fn default_home() -> Option<PathBuf> {
 
 pub(crate) fn init(at: &Place) -> Outcome {
     let existed = at.home.exists();
-    at.home
-        .create()
-        .map_err(|e| Failure::undone("The home could not be made.", e, "Mend that and try again."))?;
+    at.home.create().map_err(|e| {
+        Failure::undone("The home could not be made.", e, "Mend that and try again.")
+    })?;
     let root = at.home.root().display().to_string();
     if at.json {
         println!("{}", serde_json::json!({ "home": root, "existed": existed }));

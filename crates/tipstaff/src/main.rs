@@ -31,7 +31,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command, KeysCommand, LogCommand, PolicyCommand, ReceiptsCommand, ToolsCommand};
+use crate::cli::{
+    Cli, Command, KeysCommand, LogCommand, PolicyCommand, ReceiptsCommand, ToolsCommand,
+};
 use crate::outcome::Outcome;
 
 fn main() -> ExitCode {
@@ -53,7 +55,9 @@ fn run(cli: Cli) -> Outcome {
         Command::Demo { keep } => demo::run(&at, keep),
         Command::Wrap { name, env, command } => wrap::wrap(&at, name, env, command),
         Command::Why { id } => receipts::why(&at, &id),
-        Command::Verify { file, jwks, head } => verify::run(&at, file.as_deref(), jwks.as_deref(), head),
+        Command::Verify { file, jwks, head } => {
+            verify::run(&at, file.as_deref(), jwks.as_deref(), head)
+        }
         Command::Receipts(ReceiptsCommand::List { session, last }) => {
             receipts::list(&at, session.as_deref(), last)
         }

@@ -40,7 +40,12 @@ pub(crate) fn classify(
         });
         println!("{answer}");
     } else {
-        println!("{}  {}  (by {})", found.class, found.tier, format!("{:?}", found.basis).to_lowercase());
+        println!(
+            "{}  {}  (by {})",
+            found.class,
+            found.tier,
+            format!("{:?}", found.basis).to_lowercase()
+        );
         for path in &found.paths {
             println!("  path {} at {}", path.text, path.pointer);
         }
@@ -54,7 +59,10 @@ pub(crate) fn check(at: &Place, folder: Option<PathBuf>) -> Outcome {
         Ok((count, warnings)) => {
             if at.json {
                 let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-                println!("{}", serde_json::json!({ "policies": count, "warnings": warnings, "faults": [] }));
+                println!(
+                    "{}",
+                    serde_json::json!({ "policies": count, "warnings": warnings, "faults": [] })
+                );
             } else {
                 for warning in &warnings {
                     println!("warning: {warning}");
@@ -112,9 +120,7 @@ pub(crate) fn test(at: &Place, file: &Path) -> Outcome {
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let (mut passed, mut failed) = (0, Vec::new());
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let bad = |why: &str| {
-            Failure::Usage(format!("{}:{}: {why}", file.display(), number + 1))
-        };
+        let bad = |why: &str| Failure::Usage(format!("{}:{}: {why}", file.display(), number + 1));
         let case = Json::parse(line.as_bytes()).map_err(|e| bad(&e.to_string()))?;
         let word = |name: &str| case.get(name).and_then(Json::as_str);
         let expect = word("expect").and_then(Verdict::parse);
@@ -151,7 +157,11 @@ fn source(at: &Place, folder: Option<PathBuf>) -> Result<PolicySource, Failure> 
     if !folder.is_dir() {
         if named {
             let what = format!("There is no folder {}.", folder.display());
-            return Err(Failure::undone(&what, "nothing is there", "Name the folder of the policies."));
+            return Err(Failure::undone(
+                &what,
+                "nothing is there",
+                "Name the folder of the policies.",
+            ));
         }
         return Ok(tipstaff_policy::default_source());
     }
@@ -165,14 +175,19 @@ fn pins(at: &Place) -> Option<Digest> {
         return None;
     }
     let receipts = at.open().ok()?.reader.receipts().ok()?;
-    let control = receipts.iter().rev().filter(|(_, signed)| signed.receipt().kind == Kind::Control);
+    let control =
+        receipts.iter().rev().filter(|(_, signed)| signed.receipt().kind == Kind::Control);
     let mut pins = control.filter_map(|(_, signed)| signed.receipt().control.as_ref());
     pins.find(|control| control.what == "tool-pins").map(|control| control.to)
 }
 
 fn refused(at: &Place, error: MonitorError) -> Outcome {
     let MonitorError::Policies(faults) = error else {
-        return Err(Failure::undone("The policies can't be checked.", error, "Mend that and try again."));
+        return Err(Failure::undone(
+            "The policies can't be checked.",
+            error,
+            "Mend that and try again.",
+        ));
     };
     if at.json {
         let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();

@@ -55,14 +55,15 @@ pub(crate) fn export(at: &Place, session: Option<&str>, format: Format) -> Outco
     let opened = at.open()?;
     let mut receipts = chosen(&opened, session)?;
     // Grouped by chain, each oldest first.
-    receipts.sort_by(|(a, one), (b, two)| {
-        (&one.receipt().chain, a).cmp(&(&two.receipt().chain, b))
-    });
+    receipts
+        .sort_by(|(a, one), (b, two)| (&one.receipt().chain, a).cmp(&(&two.receipt().chain, b)));
     let mut out = std::io::stdout().lock();
     let written = match format {
         Format::Jsonl => receipts.iter().try_for_each(|(_, s)| writeln!(out, "{}", s.to_leaf())),
         Format::Jtp if session.is_none() => {
-            return Err(Failure::Usage("--format jtp needs one session: add --session S".to_owned()));
+            return Err(Failure::Usage(
+                "--format jtp needs one session: add --session S".to_owned(),
+            ));
         }
         Format::Jtp => {
             let leaves: Vec<String> = receipts.iter().map(|(_, s)| s.to_leaf()).collect();
@@ -82,16 +83,23 @@ pub(crate) fn why(at: &Place, id: &str) -> Outcome {
     };
     let receipt = verdict.receipt();
     let Some(decision) = &receipt.decision else {
-        println!("Receipt {} is of kind {}: nothing was decided.", verdict.hash().short(), receipt.kind.as_str());
+        println!(
+            "Receipt {} is of kind {}: nothing was decided.",
+            verdict.hash().short(),
+            receipt.kind.as_str()
+        );
         return Ok(());
     };
-    let inputs = kept(&opened, index, &verdict).ok().and_then(|text| Json::parse(text.as_bytes()).ok());
+    let inputs =
+        kept(&opened, index, &verdict).ok().and_then(|text| Json::parse(text.as_bytes()).ok());
     let outcome = opened.reader.receipts().unwrap_or_default().into_iter().find(|(_, other)| {
         other.receipt().kind == Kind::Outcome && other.receipt().of == Some(verdict.hash())
     });
-    let outcome = outcome.and_then(|(_, o)| o.receipt().outcome.as_ref().map(|o| o.status.as_str()));
+    let outcome =
+        outcome.and_then(|(_, o)| o.receipt().outcome.as_ref().map(|o| o.status.as_str()));
     if at.json {
-        let tool = inputs.as_ref().and_then(|i| i.pointer("/inputs/tool")?.as_str().map(str::to_owned));
+        let tool =
+            inputs.as_ref().and_then(|i| i.pointer("/inputs/tool")?.as_str().map(str::to_owned));
         let answer = serde_json::json!({
             "receipt": verdict.hash().to_hex(), "verdict": decision.verdict.as_str(),
             "rule": decision.rule, "reason": decision.reason, "class": receipt.action,
@@ -184,7 +192,10 @@ fn describe(receipt: &Receipt) -> (String, String) {
         }
         Kind::Outcome => {
             let status = receipt.outcome.as_ref().map_or("?", |outcome| outcome.status.as_str());
-            (format!("→ {status}"), receipt.of.map_or_else(String::new, |of| format!("of {}", of.short())))
+            (
+                format!("→ {status}"),
+                receipt.of.map_or_else(String::new, |of| format!("of {}", of.short())),
+            )
         }
         Kind::Control => {
             let to = receipt.control.as_ref().map(|control| control.to.short());
@@ -224,7 +235,9 @@ pub(crate) fn find(opened: &Opened, id: &str) -> Result<(u64, Signed), Failure> 
     let many = found.len() > 1;
     match found.pop() {
         Some(only) if !many => Ok(only),
-        Some(_) => Err(Failure::Usage(format!("`{id}` is the beginning of several: give more digits"))),
+        Some(_) => {
+            Err(Failure::Usage(format!("`{id}` is the beginning of several: give more digits")))
+        }
         None => Err(Failure::undone(
             &format!("There is no receipt {id}."),
             "no receipt of this log has this hash",

@@ -8,7 +8,9 @@ use crate::outcome::{Failure, Outcome};
 
 pub(crate) fn diff(at: &Place) -> Outcome {
     let Some(answer) = ask(at, "tools-diff", None)? else {
-        println!("No monitor runs, so no server lists its tools now: start your client and try again.");
+        println!(
+            "No monitor runs, so no server lists its tools now: start your client and try again."
+        );
         return Ok(());
     };
     if at.json {
@@ -19,7 +21,8 @@ pub(crate) fn diff(at: &Place) -> Outcome {
     if servers.is_empty() {
         println!("All tools are as they were accepted.");
     }
-    let word = |json: &Json, name: &str| json.get(name).and_then(Json::as_str).unwrap_or("?").to_owned();
+    let word =
+        |json: &Json, name: &str| json.get(name).and_then(Json::as_str).unwrap_or("?").to_owned();
     for server in servers {
         let name = word(server, "server");
         println!("server {name}:");

@@ -147,7 +147,11 @@ fn one(line: &str, keys: &[VerifyingKey]) -> (bool, Json) {
 
 fn sentence(name: &str, report: &ChainReport, head_given: bool, head_found: bool) -> String {
     if let Some((at, reason)) = report.broken {
-        return format!("chain {name}: BROKEN at {at}: {} ({} receipts)", reason.as_str(), report.length);
+        return format!(
+            "chain {name}: BROKEN at {at}: {} ({} receipts)",
+            reason.as_str(),
+            report.length
+        );
     }
     let end = match (report.closed, head_given, head_found) {
         (_, true, true) => "ends at the given head",

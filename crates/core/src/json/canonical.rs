@@ -126,7 +126,9 @@ mod tests {
         match value {
             serde_json::Value::Null => Json::Null,
             serde_json::Value::Bool(value) => Json::Bool(*value),
-            serde_json::Value::Number(number) => Json::Number(Number::lenient(number.as_f64().unwrap())),
+            serde_json::Value::Number(number) => {
+                Json::Number(Number::lenient(number.as_f64().unwrap()))
+            }
             serde_json::Value::String(text) => Json::String(text.clone()),
             serde_json::Value::Array(items) => Json::Array(items.iter().map(lenient).collect()),
             serde_json::Value::Object(map) => {

@@ -44,7 +44,11 @@ impl Number {
             return Err(JsonFault::InexactNumber);
         }
         #[expect(clippy::cast_possible_truncation, reason = "integral and within 2^53 - 1")]
-        Ok(Self(if value.fract() == 0.0 { Repr::Integer(value as i64) } else { Repr::Double(value) }))
+        Ok(Self(if value.fract() == 0.0 {
+            Repr::Integer(value as i64)
+        } else {
+            Repr::Double(value)
+        }))
     }
 
     /// The value, if it is integral.

@@ -253,9 +253,13 @@ mod tests {
 
     #[test]
     fn accepts_numbers_that_keep_their_value() {
-        for (text, canonical) in
-            [("-0", "0"), ("1.50", "1.5"), ("1e2", "100"), ("0.000001", "0.000001"), ("-7.25e-3", "-0.00725")]
-        {
+        for (text, canonical) in [
+            ("-0", "0"),
+            ("1.50", "1.5"),
+            ("1e2", "100"),
+            ("0.000001", "0.000001"),
+            ("-7.25e-3", "-0.00725"),
+        ] {
             assert_eq!(Json::parse(text.as_bytes()).unwrap().to_canonical(), canonical);
         }
         assert_eq!(Json::parse(b"9007199254740991").unwrap().as_integer(), Some((1 << 53) - 1));

@@ -182,7 +182,8 @@ impl Link {
     fn read(receipt: &Json) -> Result<Self, BreakReason> {
         let text = |name| receipt.get(name).and_then(Json::as_str).ok_or(BreakReason::Malformed);
         let number = |name| {
-            let value = receipt.get(name).and_then(Json::as_integer).ok_or(BreakReason::Malformed)?;
+            let value =
+                receipt.get(name).and_then(Json::as_integer).ok_or(BreakReason::Malformed)?;
             u64::try_from(value).map_err(|_| BreakReason::Malformed)
         };
         for name in ["v", "ts", "actor", "action", "context_digest"] {
@@ -208,7 +209,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::super::tests::sample;
-    use super::super::{Signed, SHAPE};
+    use super::super::{SHAPE, Signed};
     use super::*;
     use crate::key::SigningKey;
 

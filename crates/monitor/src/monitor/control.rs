@@ -23,7 +23,11 @@ impl Monitor {
     ///
     /// # Errors
     /// [`Refusal`] if a first pin can't be recorded.
-    pub fn tools_listed(&self, member: &Member, tools: &[ListedTool]) -> Result<ToolReview, Refusal> {
+    pub fn tools_listed(
+        &self,
+        member: &Member,
+        tools: &[ListedTool],
+    ) -> Result<ToolReview, Refusal> {
         let listed = ServerPins::of(tools);
         let server = member.server();
         if !self.rules().pins.servers.contains_key(server) {
@@ -33,10 +37,8 @@ impl Monitor {
         let pins = rules.pins.servers.get(server).cloned().unwrap_or_default();
         let changes = pins.changes(&listed);
         let withheld = changes.iter().filter(|change| change.listed.is_some());
-        let withheld = withheld.map(|change| Withheld {
-            name: change.name.clone(),
-            pinned: change.pinned.clone(),
-        });
+        let withheld = withheld
+            .map(|change| Withheld { name: change.name.clone(), pinned: change.pinned.clone() });
         let review = ToolReview { withheld: withheld.collect() };
         let mut pending = lock(&self.pending);
         if changes.is_empty() {
@@ -69,7 +71,9 @@ impl Monitor {
     pub fn accept_tools(&self, server: &str) -> Result<usize, MonitorError> {
         let listed = lock(&self.pending).get(server).cloned();
         let listed = listed.ok_or_else(|| {
-            MonitorError::Inconsistent(format!("no changed tools of `{server}` wait for acceptance"))
+            MonitorError::Inconsistent(format!(
+                "no changed tools of `{server}` wait for acceptance"
+            ))
         })?;
         self.pin(server, &listed)?;
         lock(&self.pending).remove(server);
@@ -126,7 +130,12 @@ impl Monitor {
     }
 
     /// What a refused tool's difference is, for the person who sees the result.
-    pub(super) fn describe_listing(&self, member: &Member, action: &Action, rules: &Rules) -> String {
+    pub(super) fn describe_listing(
+        &self,
+        member: &Member,
+        action: &Action,
+        rules: &Rules,
+    ) -> String {
         let server = action.server();
         let pins = rules.pins.servers.get(server).cloned().unwrap_or_default();
         let listed = lock(&member.listed).clone().unwrap_or_default();
@@ -147,7 +156,8 @@ impl Monitor {
         pins.servers.insert(server.to_owned(), listed.clone());
         let source = PolicySource::from_canonical(current.set.canonical_source())
             .map_err(|error| MonitorError::Inconsistent(error.to_string()))?;
-        let rules = Rules::admit(&source, &pins, &current.catalogue).map_err(MonitorError::Policies)?;
+        let rules =
+            Rules::admit(&source, &pins, &current.catalogue).map_err(MonitorError::Policies)?;
         self.home.keep(&pins.to_canonical())?;
         self.keep_set(&rules)?;
         self.append_control("tool-pins", Some(current.pins_digest), rules.pins_digest)?;

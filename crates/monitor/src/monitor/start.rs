@@ -90,7 +90,8 @@ impl Monitor {
         let identity = self.ledger.identity();
         let key = identity.log_key.verifying_key().clone();
         let damaged = |what: String| LedgerError::Damaged { what, place: "log".to_owned() };
-        let verifier = NoteVerifier::new(&identity.origin, key).map_err(|e| damaged(e.to_string()))?;
+        let verifier =
+            NoteVerifier::new(&identity.origin, key).map_err(|e| damaged(e.to_string()))?;
         let check = || {
             let reader = LogReader::open(disk, &verifier)?;
             if let Some(fault) = reader.fsck()?.faults.into_iter().next() {
@@ -180,7 +181,9 @@ fn reopened(
         .open(sealing, &receipt.chain, index)
         .ok()
         .and_then(|plain| nonce_of(&plain))
-        .unwrap_or_else(|| signed.hash().as_bytes().first_chunk::<16>().copied().unwrap_or_default());
+        .unwrap_or_else(|| {
+            signed.hash().as_bytes().first_chunk::<16>().copied().unwrap_or_default()
+        });
     Ok(Session {
         chain: receipt.chain.clone(),
         actor: receipt.actor.clone(),
