@@ -3,6 +3,8 @@
 //! The adversary is a figure that flatters: every run states the machine, the foreign load beside it and
 //! a physical or peer limit measured in the same minutes, so that ratios are read and not absolutes.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
+
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 
 mod echo;

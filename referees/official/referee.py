@@ -113,6 +113,20 @@ def normal(value):
     return value
 
 
+def difference(one, other, place=""):
+    """The first place where two values differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in sorted(set(one) | set(other)):
+            if one.get(name) != other.get(name):
+                return difference(one.get(name), other.get(name), f"{place}/{name}")
+    if isinstance(one, list) and isinstance(other, list):
+        for at, (first, second) in enumerate(zip(one, other)):
+            if first != second:
+                return difference(first, second, f"{place}/{at}")
+        return f"{place}: directly {len(one)} elements, through {len(other)}: {one[len(other):] or other[len(one):]}"
+    return f"{place}: directly {one!r}, through {other!r}"
+
+
 def receipts_in(value):
     """Every receipt id that a transcript carries."""
     if isinstance(value, dict):
@@ -134,7 +148,8 @@ def compare(client, direct, through, base):
             if step == "progress seen":
                 # The last one races with the result inside the client, directly too.
                 expected, found = expected[:2], found[:2]
-            check(f"{name} is the same", normal(expected) == normal(found), f"\n  direct  {expected}\n  through {found}")
+            expected, found = normal(expected), normal(found)
+            check(f"{name} is the same", expected == found, difference(expected, found))
     gates = [
         ("filesystem", "write outside", "STEP_UP", "outside-roots"),
         ("filesystem", "read a key", "DENY", "credentials"),

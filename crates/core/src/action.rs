@@ -122,7 +122,7 @@ impl Action {
             None => out.push_str("null"),
         }
         out.push_str(",\"salt\":\"");
-        out.push_str(&crate::digest::hex(&salt.0));
+        crate::digest::push_hex(&mut out, &salt.0);
         out.push_str("\",\"tool\":");
         crate::json::write_string(&mut out, &self.qualified_tool());
         out.push('}');

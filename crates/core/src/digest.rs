@@ -76,15 +76,24 @@ impl Digest {
 /// Lower-case hex of any bytes.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            text.extend(DIGITS.get(usize::from(nibble)));
-        }
-    }
+    push_hex(&mut text, bytes);
     text
+}
+
+/// Appends lower-case hex.
+pub(crate) fn push_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let mut pairs = [0; 64];
+    for part in bytes.chunks(pairs.len() / 2) {
+        for (pair, byte) in pairs.as_chunks_mut::<2>().0.iter_mut().zip(part) {
+            let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
+        let written = pairs.get(..part.len() * 2).unwrap_or_default();
+        // Digits are always text.
+        out.push_str(std::str::from_utf8(written).unwrap_or_default());
+    }
 }
 
 fn nibble(digit: u8) -> Option<u8> {

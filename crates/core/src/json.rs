@@ -7,9 +7,12 @@
 mod canonical;
 mod number;
 mod parse;
+mod plain;
 
 pub use canonical::{is_canonical, write_string};
 pub use number::Number;
+pub(crate) use plain::Node;
+pub use plain::Plain;
 
 use crate::error::CoreError;
 

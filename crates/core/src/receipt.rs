@@ -12,7 +12,9 @@ mod chain;
 mod read;
 mod write;
 
-pub use chain::{BreakReason, ChainReport, ChainVerifier, verify_links};
+pub use chain::{
+    BreakReason, ChainReport, ChainVerifier, Examined, Examiner, verify_examined, verify_links,
+};
 
 use crate::digest::Digest;
 use crate::error::CoreError;
@@ -330,13 +332,17 @@ impl Signed {
     /// The export line and log leaf: the RFC 8785 form of `{hash, key_id, receipt, signature}`.
     #[must_use]
     pub fn to_leaf(&self) -> String {
-        format!(
-            "{{\"hash\":\"{}\",\"key_id\":\"{}\",\"receipt\":{},\"signature\":\"{}\"}}",
-            self.hash,
-            self.receipt.key_id,
-            self.text,
-            self.signature.to_base64url()
-        )
+        let mut out = String::with_capacity(self.text.len() + 320);
+        out.push_str("{\"hash\":\"");
+        crate::digest::push_hex(&mut out, self.hash.as_bytes());
+        out.push_str("\",\"key_id\":\"");
+        out.push_str(&self.receipt.key_id);
+        out.push_str("\",\"receipt\":");
+        out.push_str(&self.text);
+        out.push_str(",\"signature\":\"");
+        out.push_str(&self.signature.to_base64url());
+        out.push_str("\"}");
+        out
     }
 
     /// The receipt.

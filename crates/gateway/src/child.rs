@@ -61,6 +61,7 @@ pub(crate) fn environment(
 
 impl Server {
     /// Starts a server with the variables given and nothing else.
+    #[expect(clippy::disallowed_methods, reason = "this module owns the servers' processes")]
     pub(crate) fn start(
         command: &str,
         args: &[String],

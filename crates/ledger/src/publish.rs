@@ -202,12 +202,13 @@ impl Publisher {
     }
 
     fn write_inputs(&mut self, disk: &dyn Disk) -> Result<(), LedgerError> {
-        let Some(new) = self.inputs.get(self.inputs_written..).filter(|new| !new.is_empty()) else {
+        if self.inputs.is_empty() {
             return Ok(());
-        };
+        }
         let path = Path::new("inputs").join(format!("{:016x}.seg", self.inputs_segment));
-        disk.open(&path)?.write_at(self.inputs_written as u64, new)?;
-        self.inputs_written = self.inputs.len();
+        disk.open(&path)?.write_at(self.inputs_written, &self.inputs)?;
+        self.inputs_written += self.inputs.len() as u64;
+        self.inputs.clear();
         Ok(())
     }
 

@@ -130,7 +130,7 @@ impl Facts {
 }
 
 fn classification(rules: &Rules, action: &Action) -> Classification {
-    let annotations = rules.pins.annotations(action.server(), action.tool());
+    let annotations = rules.annotations(action.server(), action.tool());
     classify(&rules.catalogue, action, annotations)
 }
 

@@ -127,24 +127,13 @@ impl Pins {
         ToolPins { tools }
     }
 
-    /// The annotations of an accepted tool. They may raise a tier, never lower it.
-    pub(crate) fn annotations(&self, server: &str, tool: &str) -> Annotations {
-        let raw = self.servers.get(server).and_then(|pins| pins.tools.get(tool));
-        let definition = raw.and_then(|raw| Json::parse(raw.as_bytes()).ok());
-        let hint = |name: &str| {
-            let value =
-                definition.as_ref().and_then(|d| d.get("annotations")?.get(name)?.as_bool());
-            match value {
-                Some(true) => Hint::Yes,
-                Some(false) => Hint::No,
-                None => Hint::Unknown,
-            }
-        };
-        Annotations {
-            read_only: hint("readOnlyHint"),
-            destructive: hint("destructiveHint"),
-            open_world: hint("openWorldHint"),
-        }
+    /// The annotations of every accepted tool, by server and tool.
+    pub(crate) fn all_annotations(&self) -> BTreeMap<String, BTreeMap<String, Annotations>> {
+        let servers = self.servers.iter().map(|(server, pins)| {
+            let tools = pins.tools.iter().map(|(tool, raw)| (tool.clone(), annotations(raw)));
+            (server.clone(), tools.collect())
+        });
+        servers.collect()
     }
 }
 
@@ -220,6 +209,23 @@ impl PinChange {
     }
 }
 
+fn annotations(raw: &str) -> Annotations {
+    let definition = Json::parse(raw.as_bytes()).ok();
+    let hint = |name: &str| {
+        let value = definition.as_ref().and_then(|d| d.get("annotations")?.get(name)?.as_bool());
+        match value {
+            Some(true) => Hint::Yes,
+            Some(false) => Hint::No,
+            None => Hint::Unknown,
+        }
+    };
+    Annotations {
+        read_only: hint("readOnlyHint"),
+        destructive: hint("destructiveHint"),
+        open_world: hint("openWorldHint"),
+    }
+}
+
 fn clip(text: &str) -> String {
     let short: String = text.chars().take(400).collect();
     if short.len() < text.len() { format!("{short}…") } else { short }
@@ -278,7 +284,7 @@ mod tests {
         let mut pins = Pins::default();
         pins.servers.insert("s".to_owned(), ServerPins::of(&[tool("a", "one")]));
         assert_eq!(Pins::from_canonical(&pins.to_canonical()), Some(pins.clone()));
-        assert!(pins.annotations("s", "a").destructive == Hint::Yes);
+        assert_eq!(pins.all_annotations()["s"]["a"].destructive, Hint::Yes);
         assert!(pins.tool_pins().tools.contains_key("s/a"));
     }
 }

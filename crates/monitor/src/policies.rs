@@ -4,6 +4,7 @@
 //! is a proposal, its effect is a receipt with the digests before and after, and a set that can't be
 //! admitted changes nothing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use tipstaff_core::Digest;
 use tipstaff_core::limits::POLICY_BYTES_MAX;
-use tipstaff_policy::classify::Catalogue;
+use tipstaff_policy::classify::{Annotations, Catalogue};
 use tipstaff_policy::{PolicyFault, PolicySet, PolicySource};
 
 use crate::error::MonitorError;
@@ -23,6 +24,8 @@ pub(crate) struct Rules {
     pub(crate) set: PolicySet,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) pins: Pins,
+    /// What the accepted tools say of themselves, by server and tool: read once, not at every call.
+    annotations: BTreeMap<String, BTreeMap<String, Annotations>>,
     pub(crate) pins_digest: Digest,
     pub(crate) schema_digest: Digest,
     pub(crate) catalogue_digest: Digest,
@@ -41,9 +44,16 @@ impl Rules {
             set: admitted.set,
             catalogue: Arc::clone(catalogue),
             pins: pins.clone(),
+            annotations: pins.all_annotations(),
             pins_digest: pins.digest(),
             catalogue_digest: catalogue.digest(),
         })
+    }
+
+    /// The annotations of an accepted tool. They may raise a tier, never lower it.
+    pub(crate) fn annotations(&self, server: &str, tool: &str) -> Annotations {
+        let known = self.annotations.get(server).and_then(|tools| tools.get(tool));
+        known.copied().unwrap_or_default()
     }
 }
 

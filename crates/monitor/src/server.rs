@@ -89,6 +89,7 @@ pub(crate) fn with_socket<T>(
     act(&short)
 }
 
+#[expect(clippy::disallowed_methods, reason = "the monitor's one listener")]
 fn bind(home: &Home) -> Result<UnixListener, MonitorError> {
     let failed = |source| MonitorError::System { what: "open the monitor's socket", source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(home.run()).map_err(failed)?;

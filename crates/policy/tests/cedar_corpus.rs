@@ -5,6 +5,8 @@
 //! (decision, reasons, errors), before our rule that an error never allows.
 //!
 //! `TIPSTAFF_CORPUS=all` runs every case, otherwise every tenth.
+
+#![expect(clippy::disallowed_methods, reason = "a test starts what it tests")]
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,15 +1,18 @@
 //! Verifying exports offline (row A8).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tipstaff_core::Json;
 use tipstaff_core::key::VerifyingKey;
-use tipstaff_core::receipt::{BreakReason, ChainReport, Signed, verify_links};
+use tipstaff_core::receipt::{ChainReport, Examined, Examiner, verify_examined};
 
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome};
@@ -87,62 +90,48 @@ pub(crate) fn run(
 
 /// Checks the lines of an export, chain by chain.
 pub(crate) fn check(lines: &[&str], keys: &[VerifyingKey]) -> Vec<Checked> {
-    let parsed = verify_signatures(lines, keys);
-    let mut chains: BTreeMap<String, Vec<(Json, bool)>> = BTreeMap::new();
-    for (line, element) in parsed {
-        let name = element.get("receipt").unwrap_or(&element).get("chain").and_then(Json::as_str);
-        chains.entry(name.unwrap_or("-").to_owned()).or_default().push((element, line));
+    let mut chains: BTreeMap<String, Vec<Examined>> = BTreeMap::new();
+    for element in examine(lines, keys) {
+        match element.chain().and_then(|name| chains.get_mut(name)) {
+            Some(chain) => chain.push(element),
+            None => {
+                let name = element.chain().unwrap_or("-").to_owned();
+                chains.entry(name).or_default().push(element);
+            }
+        }
     }
     if chains.is_empty() {
-        let report = verify_links(&[], keys);
+        let report = verify_examined(&[]);
         return vec![Checked { name: "-".to_owned(), report }];
     }
-    chains
-        .into_iter()
-        .map(|(name, elements)| {
-            let bad = elements.iter().position(|(_, signed)| !signed);
-            let elements: Vec<Json> = elements.into_iter().map(|(element, _)| element).collect();
-            // Signatures were checked above, on all cores; here are the links.
-            let mut report = verify_links(&elements, &[]);
-            report.signatures = if keys.is_empty() { 0 } else { elements.len() };
-            if let Some(bad) = bad
-                && report.broken.is_none_or(|(at, _)| at >= bad)
-            {
-                report.broken = Some((bad, reason(elements.get(bad))));
-            }
-            Checked { name, report }
-        })
-        .collect()
+    let reports = chains.into_iter();
+    reports.map(|(name, elements)| Checked { name, report: verify_examined(&elements) }).collect()
 }
 
-fn reason(element: Option<&Json>) -> BreakReason {
-    match element {
-        Some(Json::Null) | None => BreakReason::Malformed,
-        Some(_) => BreakReason::BadSignature,
-    }
-}
-
-/// Parses every line and checks its signature, on all cores. A line that can't be parsed is `null`.
-fn verify_signatures(lines: &[&str], keys: &[VerifyingKey]) -> Vec<(bool, Json)> {
+/// Looks at every line by itself, on all cores. They take parts until none is left, so that one which
+/// others keep busy holds nobody up.
+fn examine(lines: &[&str], keys: &[VerifyingKey]) -> Vec<Examined> {
+    const PART: usize = 256;
+    let (examiner, next) = (Examiner::new(keys), AtomicUsize::new(0));
+    let parts: Vec<&[&str]> = lines.chunks(PART).collect();
+    let worker = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = parts.get(at) else { return done };
+            let part: Vec<Examined> = part.iter().map(|line| examiner.examine_text(line)).collect();
+            done.push((at, part));
+        }
+    };
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let share = lines.len().div_ceil(cores).max(1);
-    thread::scope(|scope| {
-        let parts: Vec<_> = lines
-            .chunks(share)
-            .map(|part| scope.spawn(|| part.iter().map(|line| one(line, keys)).collect::<Vec<_>>()))
-            .collect();
-        parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
-    })
-}
-
-fn one(line: &str, keys: &[VerifyingKey]) -> (bool, Json) {
-    let Ok(element) = Json::parse(line.as_bytes()) else { return (false, Json::Null) };
-    if keys.is_empty() || element.get("receipt").is_none() {
-        return (true, element);
-    }
-    let signed = Signed::from_leaf(&element.to_canonical());
-    let good = signed.is_ok_and(|signed| keys.iter().any(|key| signed.verify(key).is_ok()));
-    (good, element)
+    let mut done: Vec<(usize, Vec<Examined>)> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+        // A part that is lost must not make a chain look shorter and whole.
+        let joined = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|e| resume_unwind(e)));
+        joined.flatten().collect()
+    });
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().flat_map(|(_, part)| part).collect()
 }
 
 fn sentence(name: &str, report: &ChainReport, head_given: bool, head_found: bool) -> String {
@@ -163,14 +152,14 @@ fn sentence(name: &str, report: &ChainReport, head_given: bool, head_found: bool
 }
 
 /// The elements of an export: JSON lines, an array, or `{"receipts": […]}`.
-fn lines(text: &str) -> Vec<String> {
+fn lines(text: &str) -> Vec<Cow<'_, str>> {
     if let Ok(json) = Json::parse(text.as_bytes()) {
         let array = json.get("receipts").unwrap_or(&json);
         if let Some(items) = array.as_array() {
-            return items.iter().map(Json::to_canonical).collect();
+            return items.iter().map(|item| Cow::Owned(item.to_canonical())).collect();
         }
     }
-    text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
+    text.lines().filter(|line| !line.trim().is_empty()).map(Cow::Borrowed).collect()
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

@@ -77,7 +77,7 @@ pub fn is_canonical(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::super::{Number, Object};

@@ -7,7 +7,7 @@
 use super::{Kind, Receipt};
 use crate::digest::Digest;
 use crate::error::CoreError;
-use crate::json::Json;
+use crate::json::{Json, Node, Plain};
 use crate::key::{Signature, VerifyingKey};
 
 /// Why a chain is not valid.
@@ -60,46 +60,160 @@ pub struct ChainReport {
     pub signatures: usize,
 }
 
+/// Looks at the elements of a chain one by one, each by itself: this part can run on all cores.
+#[derive(Debug)]
+pub struct Examiner<'k> {
+    keys: &'k [VerifyingKey],
+    key_ids: Vec<String>,
+}
+
+/// What an element is by itself, before its neighbours are known.
+#[derive(Debug, Clone)]
+pub struct Examined {
+    chain: Option<String>,
+    hash: Digest,
+    /// What it says about its place, or why it says nothing that can be believed.
+    link: Result<Link, BreakReason>,
+    /// `None` if no signature was looked for.
+    signature: Option<bool>,
+}
+
 /// Follows one chain, receipt by receipt.
 #[derive(Debug)]
 pub struct ChainVerifier<'k> {
-    keys: &'k [VerifyingKey],
-    key_ids: Vec<String>,
+    examiner: Examiner<'k>,
+    links: Links,
+}
+
+#[derive(Debug)]
+struct Links {
     head: Digest,
     next: u64,
     closed: bool,
     signatures: usize,
 }
 
+impl<'k> Examiner<'k> {
+    /// An examiner that knows `keys`. Without keys no signature is checked.
+    #[must_use]
+    pub fn new(keys: &'k [VerifyingKey]) -> Self {
+        Self { keys, key_ids: keys.iter().map(VerifyingKey::key_id).collect() }
+    }
+
+    /// Looks at an element: a receipt of at least the eight-field shape, raw or wrapped as
+    /// `{receipt, hash}` with optional `signature` and `key_id`.
+    #[must_use]
+    pub fn examine(&self, element: &Json) -> Examined {
+        let text = element.get("receipt").unwrap_or(element).to_canonical();
+        self.examine_node(element, &text)
+    }
+
+    /// Looks at an element's JSON text. What is canonical, as every line of an export is, is checked in
+    /// place.
+    #[must_use]
+    pub fn examine_text(&self, text: &str) -> Examined {
+        if let Some(plain) = Plain::read(text) {
+            return self.examine_node(&plain, plain.text_of("receipt").unwrap_or(text));
+        }
+        match Json::parse(text.as_bytes()) {
+            Ok(json) => self.examine(&json),
+            Err(_) => Examined {
+                chain: None,
+                hash: Digest::ZERO,
+                link: Err(BreakReason::Malformed),
+                signature: None,
+            },
+        }
+    }
+
+    /// `text` is the canonical text of the receipt in the element.
+    fn examine_node<N: Node>(&self, element: &N, text: &str) -> Examined {
+        let wrapped = element.get("receipt");
+        let receipt = wrapped.unwrap_or(element);
+        let hash = Digest::of(text.as_bytes());
+        let link = match wrapped.and_then(|_| element.get("hash")) {
+            Some(stated) if !stated.is_null() => match stated.as_str() {
+                Some(stated) if Digest::from_hex(stated) == Ok(hash) => Link::read(receipt),
+                Some(_) => Err(BreakReason::HashMismatch),
+                None => Err(BreakReason::Malformed),
+            },
+            _ => Link::read(receipt),
+        };
+        let looked = wrapped.is_some() && !self.keys.is_empty() && link.is_ok();
+        let signature = looked.then(|| self.check_signature(element, receipt, text).is_ok());
+        let chain = receipt.get("chain").and_then(Node::as_str).map(str::to_owned);
+        Examined { chain, hash, link, signature }
+    }
+
+    fn check_signature<N: Node>(
+        &self,
+        element: &N,
+        receipt: &N,
+        text: &str,
+    ) -> Result<(), CoreError> {
+        let signature = element.get("signature").and_then(Node::as_str);
+        let signature = Signature::from_base64url(signature.ok_or(CoreError::BadSignature)?)?;
+        let key_id = receipt.get("key_id").or_else(|| element.get("key_id"));
+        let key_id = key_id.and_then(Node::as_str).ok_or(CoreError::BadSignature)?;
+        // The key named beside the receipt must be the one named, and signed, inside it.
+        if element.get("key_id").and_then(Node::as_str).is_some_and(|outer| outer != key_id) {
+            return Err(CoreError::BadSignature);
+        }
+        let known = self.key_ids.iter().position(|id| id == key_id);
+        let key = known.and_then(|at| self.keys.get(at)).ok_or(CoreError::BadSignature)?;
+        key.verify(text.as_bytes(), &signature)
+    }
+}
+
+impl Examined {
+    /// The chain that the receipt says it belongs to.
+    #[must_use]
+    pub fn chain(&self) -> Option<&str> {
+        self.chain.as_deref()
+    }
+}
+
 impl<'k> ChainVerifier<'k> {
     /// A verifier that knows `keys`. Without keys only the links are checked.
     #[must_use]
     pub fn new(keys: &'k [VerifyingKey]) -> Self {
-        let key_ids = keys.iter().map(VerifyingKey::key_id).collect();
-        Self { keys, key_ids, head: Digest::ZERO, next: 0, closed: false, signatures: 0 }
+        Self { examiner: Examiner::new(keys), links: Links::new() }
     }
 
-    /// The next element: a receipt of at least the eight-field shape, raw or wrapped as
-    /// `{receipt, hash}` with optional `signature` and `key_id`.
+    /// The next element, as in [`Examiner::examine`].
     ///
     /// # Errors
     /// The reason why the chain does not hold here.
     pub fn push(&mut self, element: &Json) -> Result<(), BreakReason> {
-        let (receipt, wrapped) = match element.get("receipt") {
-            Some(receipt) => (receipt, true),
-            None => (element, false),
-        };
-        let text = receipt.to_canonical();
-        let hash = Digest::of(text.as_bytes());
-        if wrapped {
-            match element.get("hash") {
-                Some(Json::String(stated)) if Digest::from_hex(stated) == Ok(hash) => {}
-                None | Some(Json::Null) => {}
-                Some(Json::String(_)) => return Err(BreakReason::HashMismatch),
-                Some(_) => return Err(BreakReason::Malformed),
-            }
-        }
-        let link = Link::read(receipt)?;
+        self.links.push(&self.examiner.examine(element))
+    }
+
+    /// Hash of the last receipt that held.
+    #[must_use]
+    pub const fn head(&self) -> Digest {
+        self.links.head
+    }
+
+    /// Whether the last receipt closes the session.
+    #[must_use]
+    pub const fn closed(&self) -> bool {
+        self.links.closed
+    }
+
+    /// How many signatures were checked.
+    #[must_use]
+    pub const fn signatures(&self) -> usize {
+        self.links.signatures
+    }
+}
+
+impl Links {
+    const fn new() -> Self {
+        Self { head: Digest::ZERO, next: 0, closed: false, signatures: 0 }
+    }
+
+    fn push(&mut self, element: &Examined) -> Result<(), BreakReason> {
+        let link = element.link?;
         if self.next == 0 && (link.seq != 0 || link.prev != Digest::ZERO) {
             return Err(BreakReason::BadGenesis);
         }
@@ -109,69 +223,46 @@ impl<'k> ChainVerifier<'k> {
         if link.prev != self.head {
             return Err(BreakReason::PrevHashMismatch);
         }
-        if wrapped && !self.keys.is_empty() {
-            self.check_signature(element, receipt, &text).map_err(|_| BreakReason::BadSignature)?;
-            self.signatures += 1;
+        if element.signature == Some(false) {
+            return Err(BreakReason::BadSignature);
         }
+        self.signatures += usize::from(element.signature.is_some());
         self.closed = link.closes;
-        self.head = hash;
+        self.head = element.hash;
         self.next += 1;
         Ok(())
-    }
-
-    /// Hash of the last receipt that held.
-    #[must_use]
-    pub const fn head(&self) -> Digest {
-        self.head
-    }
-
-    /// Whether the last receipt closes the session.
-    #[must_use]
-    pub const fn closed(&self) -> bool {
-        self.closed
-    }
-
-    /// How many signatures were checked.
-    #[must_use]
-    pub const fn signatures(&self) -> usize {
-        self.signatures
-    }
-
-    fn check_signature(&self, element: &Json, receipt: &Json, text: &str) -> Result<(), CoreError> {
-        let signature = element.get("signature").and_then(Json::as_str);
-        let signature = Signature::from_base64url(signature.ok_or(CoreError::BadSignature)?)?;
-        let key_id = receipt.get("key_id").or_else(|| element.get("key_id"));
-        let key_id = key_id.and_then(Json::as_str).ok_or(CoreError::BadSignature)?;
-        // The key named beside the receipt must be the one named, and signed, inside it.
-        if element.get("key_id").and_then(Json::as_str).is_some_and(|outer| outer != key_id) {
-            return Err(CoreError::BadSignature);
-        }
-        let known = self.key_ids.iter().position(|id| id == key_id);
-        let key = known.and_then(|at| self.keys.get(at)).ok_or(CoreError::BadSignature)?;
-        key.verify(text.as_bytes(), &signature)
     }
 }
 
 /// Checks a whole chain.
 #[must_use]
 pub fn verify_links(elements: &[Json], keys: &[VerifyingKey]) -> ChainReport {
-    let mut verifier = ChainVerifier::new(keys);
-    let mut broken = elements.is_empty().then_some((0, BreakReason::Empty));
-    for (index, element) in elements.iter().enumerate() {
-        if let Err(reason) = verifier.push(element) {
+    let examiner = Examiner::new(keys);
+    report(elements.iter().map(|element| examiner.examine(element)))
+}
+
+/// Checks the links of a whole chain whose elements were looked at already.
+#[must_use]
+pub fn verify_examined(elements: &[Examined]) -> ChainReport {
+    report(elements.iter())
+}
+
+fn report<E: std::borrow::Borrow<Examined>>(
+    elements: impl ExactSizeIterator<Item = E>,
+) -> ChainReport {
+    let (length, mut links) = (elements.len(), Links::new());
+    let mut broken = (length == 0).then_some((0, BreakReason::Empty));
+    for (index, element) in elements.enumerate() {
+        if let Err(reason) = links.push(element.borrow()) {
             broken = Some((index, reason));
             break;
         }
     }
-    ChainReport {
-        broken,
-        closed: verifier.closed,
-        head: verifier.head,
-        length: elements.len(),
-        signatures: verifier.signatures,
-    }
+    let Links { head, closed, signatures, .. } = links;
+    ChainReport { broken, closed, head, length, signatures }
 }
 
+#[derive(Debug, Clone, Copy)]
 struct Link {
     seq: u64,
     prev: Digest,
@@ -179,11 +270,11 @@ struct Link {
 }
 
 impl Link {
-    fn read(receipt: &Json) -> Result<Self, BreakReason> {
-        let text = |name| receipt.get(name).and_then(Json::as_str).ok_or(BreakReason::Malformed);
+    fn read<N: Node>(receipt: &N) -> Result<Self, BreakReason> {
+        let text = |name| receipt.get(name).and_then(Node::as_str).ok_or(BreakReason::Malformed);
         let number = |name| {
             let value =
-                receipt.get(name).and_then(Json::as_integer).ok_or(BreakReason::Malformed)?;
+                receipt.get(name).and_then(Node::as_integer).ok_or(BreakReason::Malformed)?;
             u64::try_from(value).map_err(|_| BreakReason::Malformed)
         };
         for name in ["v", "ts", "actor", "action", "context_digest"] {
@@ -194,12 +285,12 @@ impl Link {
         }
         // A receipt that claims our profile must keep all of it.
         if receipt.get("profile").is_some() {
-            Receipt::from_json(receipt).map_err(|_| BreakReason::Malformed)?;
+            Receipt::from_node(receipt).map_err(|_| BreakReason::Malformed)?;
         }
         let prev = Digest::from_hex(text("prev_hash")?).map_err(|_| BreakReason::Malformed)?;
-        let kind = receipt.get("kind").and_then(Json::as_str).and_then(Kind::parse);
+        let kind = receipt.get("kind").and_then(Node::as_str).and_then(Kind::parse);
         let closes = kind == Some(Kind::Session)
-            && receipt.get("action").and_then(Json::as_str) == Some("session:close");
+            && receipt.get("action").and_then(Node::as_str) == Some("session:close");
         Ok(Self { seq: number("chain_seq")?, prev, closes })
     }
 }
@@ -228,8 +319,16 @@ mod tests {
         (elements, key)
     }
 
+    /// Looked at as values, in place, and as text that has to be rewritten: one answer.
     fn verdict(elements: &[Json], keys: &[VerifyingKey]) -> Option<(usize, BreakReason)> {
-        verify_links(elements, keys).broken
+        let report = verify_links(elements, keys);
+        let examiner = Examiner::new(keys);
+        for blank in ["", " "] {
+            let texts = elements.iter().map(|element| element.to_canonical() + blank);
+            let examined: Vec<_> = texts.map(|text| examiner.examine_text(&text)).collect();
+            assert_eq!(verify_examined(&examined), report);
+        }
+        report.broken
     }
 
     fn edit(element: &Json, name: &str, value: Json) -> Json {

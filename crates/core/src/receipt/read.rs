@@ -7,7 +7,7 @@ use super::{
 };
 use crate::digest::Digest;
 use crate::error::CoreError;
-use crate::json::Json;
+use crate::json::{Json, Node};
 use crate::time::Millis;
 use crate::verdict::{Tier, Verdict};
 
@@ -19,7 +19,12 @@ impl Receipt {
     /// # Errors
     /// [`CoreError::ReceiptMember`] naming the member.
     pub fn from_json(json: &Json) -> Read<Self> {
-        let r = Reader(json);
+        Self::from_node(json)
+    }
+
+    /// Like [`Receipt::from_json`], from a value of either kind.
+    pub(super) fn from_node(node: &impl Node) -> Read<Self> {
+        let r = Reader(node);
         if r.text("v")? != SHAPE {
             return Err(CoreError::ReceiptMember("v"));
         }
@@ -65,7 +70,7 @@ impl Receipt {
     }
 }
 
-fn read_as_of(r: &Reader<'_>) -> Read<AsOf> {
+fn read_as_of<N: Node>(r: &Reader<'_, N>) -> Read<AsOf> {
     Ok(AsOf {
         control: r.number("control")?,
         log: r.text("log")?.to_owned(),
@@ -73,7 +78,7 @@ fn read_as_of(r: &Reader<'_>) -> Read<AsOf> {
     })
 }
 
-fn read_context(r: &Reader<'_>) -> Read<ContextRef> {
+fn read_context<N: Node>(r: &Reader<'_, N>) -> Read<ContextRef> {
     let ppm = r.optional_number("distance_ppm")?.map(u32::try_from).transpose();
     Ok(ContextRef {
         count: r.number("count")?,
@@ -84,7 +89,7 @@ fn read_context(r: &Reader<'_>) -> Read<ContextRef> {
     })
 }
 
-fn read_control(r: &Reader<'_>) -> Read<Control> {
+fn read_control<N: Node>(r: &Reader<'_, N>) -> Read<Control> {
     Ok(Control {
         from: r.optional_digest("from")?,
         to: r.digest("to")?,
@@ -92,7 +97,7 @@ fn read_control(r: &Reader<'_>) -> Read<Control> {
     })
 }
 
-fn read_decision(r: &Reader<'_>) -> Read<DecisionRef> {
+fn read_decision<N: Node>(r: &Reader<'_, N>) -> Read<DecisionRef> {
     Ok(DecisionRef {
         catalogue: r.digest("catalogue")?,
         engine: r.text("engine")?.to_owned(),
@@ -105,7 +110,7 @@ fn read_decision(r: &Reader<'_>) -> Read<DecisionRef> {
     })
 }
 
-fn read_identity(r: &Reader<'_>) -> Read<Identity> {
+fn read_identity<N: Node>(r: &Reader<'_, N>) -> Read<Identity> {
     let level = |name| r.object(name, read_level)?.ok_or(CoreError::ReceiptMember(name));
     Ok(Identity {
         agent: level("agent")?,
@@ -116,11 +121,11 @@ fn read_identity(r: &Reader<'_>) -> Read<Identity> {
     })
 }
 
-fn read_level(r: &Reader<'_>) -> Read<Level> {
+fn read_level<N: Node>(r: &Reader<'_, N>) -> Read<Level> {
     Ok(Level { id: r.optional_text("id")?, proof: r.word("proof", Proof::parse)? })
 }
 
-fn read_outcome(r: &Reader<'_>) -> Read<Outcome> {
+fn read_outcome<N: Node>(r: &Reader<'_, N>) -> Read<Outcome> {
     Ok(Outcome {
         bytes: r.number("bytes")?,
         duration_us: r.number("duration_us")?,
@@ -130,17 +135,17 @@ fn read_outcome(r: &Reader<'_>) -> Read<Outcome> {
     })
 }
 
-struct Reader<'a>(&'a Json);
+struct Reader<'a, N>(&'a N);
 
-impl<'a> Reader<'a> {
+impl<'a, N: Node> Reader<'a, N> {
     /// A member that must be present; `None` if it is `null`.
-    fn member(&self, name: &'static str) -> Read<Option<&'a Json>> {
+    fn member(&self, name: &'static str) -> Read<Option<&'a N>> {
         let value = self.0.get(name).ok_or(CoreError::ReceiptMember(name))?;
         Ok((!value.is_null()).then_some(value))
     }
 
     fn json(&self, name: &'static str) -> Read<Option<Json>> {
-        Ok(self.member(name)?.cloned())
+        Ok(self.member(name)?.map(Node::to_json))
     }
 
     fn optional_text(&self, name: &'static str) -> Read<Option<String>> {
@@ -149,7 +154,7 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&self, name: &'static str) -> Read<&'a str> {
-        self.member(name)?.and_then(Json::as_str).ok_or(CoreError::ReceiptMember(name))
+        self.member(name)?.and_then(Node::as_str).ok_or(CoreError::ReceiptMember(name))
     }
 
     fn optional_number(&self, name: &'static str) -> Read<Option<u64>> {
@@ -182,7 +187,11 @@ impl<'a> Reader<'a> {
         texts.collect::<Option<Vec<_>>>().map(Some).ok_or(CoreError::ReceiptMember(name))
     }
 
-    fn object<T>(&self, name: &'static str, read: fn(&Reader<'_>) -> Read<T>) -> Read<Option<T>> {
+    fn object<T>(
+        &self,
+        name: &'static str,
+        read: fn(&Reader<'_, N>) -> Read<T>,
+    ) -> Read<Option<T>> {
         self.member(name)?.map(|value| read(&Reader(value))).transpose()
     }
 }

@@ -165,7 +165,7 @@ impl Writer {
             Some(value) => {
                 self.name(name);
                 self.out.push('"');
-                self.out.push_str(&value.to_hex());
+                crate::digest::push_hex(&mut self.out, value.as_bytes());
                 self.out.push('"');
             }
             None => self.null(name),
