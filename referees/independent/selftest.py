@@ -225,7 +225,9 @@ def damage_proofs(folder, vkey, work, size):
         run(1, f"proof {index} beyond the tree", "proof", proof(hashes, index=size), *arguments)
         run(1, f"proof {index} too long", "proof", proof(hashes + hashes[:1]), *arguments)
         run(1, f"proof {index} too short", "proof", proof(hashes[:-1]), *arguments)
-        run(1, f"proof {index} reversed", "proof", proof(hashes[1:] + hashes[:1]), *arguments)
+        # One hash, or equal ones, have no other order.
+        if hashes[1:] + hashes[:1] != hashes:
+            run(1, f"proof {index} reversed", "proof", proof(hashes[1:] + hashes[:1]), *arguments)
         run(1, f"proof {index} of another form", "proof", proof(hashes, head=b"c2sp.org/tlog-proof@v2\n"), *arguments)
         run(1, f"proof {index} with another note", "proof", proof(hashes, note=flipped(note, len(note) - 9)), *arguments)
         run(1, f"proof {index} of another leaf", "proof", proof(hashes), "--leaf", write(leaf_path, b"other"), "--vkey", vkey)

@@ -20,7 +20,10 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 async function connect(name, events) {
   const note = (kind, value) => (events[kind] ??= []).push(value);
   const asks = name === "everything";
-  const capabilities = asks ? { sampling: {}, elicitation: { form: {} }, roots: { listChanged: true } } : {};
+  // The same capabilities as the Python client: the server lists tools by them, and a tool that was not
+  // there when the list was first accepted would be held back until it is accepted too.
+  const declared = { sampling: {}, elicitation: { form: {}, url: {} }, roots: { listChanged: true } };
+  const capabilities = asks ? declared : {};
   const client = new Client({ name: "referee", version: "1.0.0" }, { capabilities });
   client.onerror = (error) => appendFileSync(spec.errors, `client: ${error}\n`);
   if (asks) {

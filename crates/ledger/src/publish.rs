@@ -34,9 +34,10 @@ pub(crate) struct Publisher {
     /// Leaves of the snapshot. A start reads the right edge at this size and nothing written later is
     /// durable before the next snapshot, so these files are neither removed nor written again.
     pinned: u64,
+    /// Sealed inputs of the segment that are not written yet, and how many bytes are.
     inputs: Vec<u8>,
     inputs_segment: u64,
-    inputs_written: usize,
+    inputs_written: u64,
     checkpoint: Option<(u64, String)>,
 }
 

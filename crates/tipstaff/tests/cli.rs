@@ -1,7 +1,6 @@
 //! The command line as a user meets it: every command, its answers in JSON, its errors and exit codes.
 
 #![expect(clippy::disallowed_methods, reason = "a test starts what it tests")]
-
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod support;
@@ -57,7 +56,9 @@ fn without_a_home_every_command_says_what_to_do() {
     }
     assert!(!world.home().exists(), "looking makes no home");
     let failed = world.run(&["--json", "verify"]).json();
-    assert!(failed["error"].is_string() && failed["cause"].is_string() && failed["next"].is_string());
+    assert!(
+        failed["error"].is_string() && failed["cause"].is_string() && failed["next"].is_string()
+    );
 }
 
 #[test]
@@ -117,7 +118,8 @@ fn classify_says_class_and_tier() {
     assert!(tier(&["--shell", "git push --force"]) >= 4);
     let unknown = world.run(&["--json", "classify", "frobnicate"]).json();
     assert_eq!((&unknown["class"], &unknown["tier"]), (&json!("unclassified"), &json!(3)));
-    let paths = world.run(&["--json", "classify", "write_file", write[1], "--server", "filesystem"]);
+    let paths =
+        world.run(&["--json", "classify", "write_file", write[1], "--server", "filesystem"]);
     assert_eq!(paths.json()["paths"][0]["text"], json!("a.txt"));
 }
 
@@ -141,7 +143,11 @@ fn a_faulty_policy_set_is_named_by_file_and_line() {
         let faults = world.run(&["--json", "policy", "check", &set]).json();
         assert!(!faults["faults"].as_array().unwrap().is_empty());
     }
-    let nested = format!("permit (principal, action, resource) when {{ {}true{} }};", "(".repeat(5000), ")".repeat(5000));
+    let nested = format!(
+        "permit (principal, action, resource) when {{ {}true{} }};",
+        "(".repeat(5000),
+        ")".repeat(5000)
+    );
     fs::write(folder.join("bad.cedar"), nested).unwrap();
     assert_eq!(world.run(&["policy", "check", &set]).code, 1, "refused, and no stack overflow");
 }
@@ -183,7 +189,9 @@ fn the_demo_runs_and_leaves_nothing() {
     let output = command.arg("demo").env("TMPDIR", world.at("")).output().unwrap();
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{out}");
-    for word in ["ALLOW", "MODIFY", "STEP_UP", "DENY", "duplicate object key", " 0 faults", "0 differ"] {
+    for word in
+        ["ALLOW", "MODIFY", "STEP_UP", "DENY", "duplicate object key", " 0 faults", "0 differ"]
+    {
         assert!(out.contains(word), "{word} is missing in\n{out}");
     }
     assert_eq!(fs::read_dir(world.at("")).unwrap().count(), 0, "the demo's folder is gone");

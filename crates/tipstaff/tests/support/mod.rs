@@ -76,8 +76,7 @@ impl World {
     /// Writes the configuration, with `more` lines.
     pub fn config(&self, more: &str) {
         let roots = self.work();
-        let text =
-            format!("roots = [{roots:?}]\nsession_grace_s = 0\nidle_exit_s = 0\n{more}\n");
+        let text = format!("roots = [{roots:?}]\nsession_grace_s = 0\nidle_exit_s = 0\n{more}\n");
         fs::write(self.home().join("config.toml"), text).unwrap();
     }
 
@@ -135,10 +134,13 @@ impl World {
     /// The process of the monitor.
     pub fn monitor(&self) -> Option<u32> {
         let home = self.home();
-        processes().into_iter().find(|(_, words)| {
-            words.iter().any(|word| word == "monitor")
-                && words.iter().any(|word| Path::new(word) == home)
-        }).map(|(pid, _)| pid)
+        processes()
+            .into_iter()
+            .find(|(_, words)| {
+                words.iter().any(|word| word == "monitor")
+                    && words.iter().any(|word| Path::new(word) == home)
+            })
+            .map(|(pid, _)| pid)
     }
 
     /// Waits until the monitor has ended and its sessions are closed.
@@ -209,7 +211,8 @@ impl Session {
 
     /// The result of a call.
     pub fn call(&mut self, tool: &str, arguments: Value) -> Value {
-        self.request("tools/call", json!({ "name": tool, "arguments": arguments }))["result"].clone()
+        self.request("tools/call", json!({ "name": tool, "arguments": arguments }))["result"]
+            .clone()
     }
 
     pub fn request(&mut self, method: &str, params: Value) -> Value {
