@@ -28,6 +28,8 @@ const RESERVE_STEP: u64 = 4 << 20;
 const OUTCOME_ROOM: u64 = 4 << 10;
 /// Longest name of a chain in bytes: its length is written in 8 bits.
 const CHAIN_BYTES_MAX: usize = u8::MAX as usize;
+/// Most room that is held for the next batch, in bytes.
+const BATCH_ROOM: usize = 256 << 10;
 /// A segment of the write-ahead log is left behind at this size, in bytes.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
@@ -328,7 +330,9 @@ impl Ledger {
         mut tail: MutexGuard<'a, Tail>,
     ) -> Result<MutexGuard<'a, Tail>, LedgerError> {
         tail.committing = true;
-        let payload = std::mem::take(&mut tail.payload);
+        // The next batch is likely to be of this size: it need not grow step by step.
+        let room = Vec::with_capacity(tail.payload.len().min(BATCH_ROOM));
+        let payload = std::mem::replace(&mut tail.payload, room);
         let leaves = std::mem::take(&mut tail.payload_leaves);
         let target = tail.size;
         let batch = wal::frame(target - u64::from(leaves), leaves, &payload);

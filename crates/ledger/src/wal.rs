@@ -39,20 +39,25 @@ pub enum Item {
 impl Item {
     /// Appends the item's bytes.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        let (kind, head, body): (u8, Vec<u8>, &[u8]) = match self {
-            Self::Leaf(text) => (1, Vec::new(), text.as_bytes()),
-            Self::Inputs { index, sealed } => (2, index.to_le_bytes().to_vec(), sealed),
+        let prefix;
+        let (kind, [first, second], body): (u8, [&[u8]; 2], &[u8]) = match self {
+            Self::Leaf(text) => (1, [&[], &[]], text.as_bytes()),
+            Self::Inputs { index, sealed } => {
+                prefix = index.to_le_bytes();
+                (2, [&prefix, &[]], sealed)
+            }
             Self::Key { chain, wrapped } => {
-                let mut head = vec![u8::try_from(chain.len()).unwrap_or(u8::MAX)];
-                head.extend_from_slice(chain.as_bytes());
-                (3, head, wrapped)
+                prefix = [u8::try_from(chain.len()).unwrap_or(u8::MAX), 0, 0, 0, 0, 0, 0, 0];
+                (3, [prefix.get(..1).unwrap_or_default(), chain.as_bytes()], wrapped)
             }
         };
+        let total = [first, second, body].iter().map(|part| part.len()).sum::<usize>();
+        out.reserve(5 + total);
         out.push(kind);
-        let length = u32::try_from(head.len() + body.len()).unwrap_or(u32::MAX);
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(&head);
-        out.extend_from_slice(body);
+        out.extend_from_slice(&u32::try_from(total).unwrap_or(u32::MAX).to_le_bytes());
+        for part in [first, second, body] {
+            out.extend_from_slice(part);
+        }
     }
 
     /// Reads items until the bytes end.

@@ -261,9 +261,12 @@ fn component(part: &str, name: &str) -> bool {
     if part == name {
         return true;
     }
+    // Hardly any path holds a pattern, and every one is compared with a hundred names.
+    if !part.bytes().any(|byte| matches!(byte, b'*' | b'?' | b'[')) {
+        return false;
+    }
     let literal = part.chars().filter(|c| !matches!(c, '*' | '?' | '[' | ']')).count();
-    let wild = part.contains(['*', '?', '[']);
-    wild && literal > 0
+    literal > 0
         && (name.starts_with('.') == part.starts_with(['.', '[', '?']))
         && matches_glob(part, name)
 }

@@ -154,7 +154,7 @@ fn a_damaged_configuration_or_policy_set_is_an_error() {
     let mut session = world.notes();
     assert_eq!(session.code(), 3);
     let words = session.words().join("\n");
-    assert!(words.contains("rooots"), "{words}");
+    assert!(words.contains("config.toml") && words.contains("line 1"), "{words}");
     world.config("");
     fs::write(
         world.home().join("policies/bad.cedar"),

@@ -23,7 +23,7 @@ fn a_session_with_the_notes_server() {
     assert_eq!(session.list().as_array().unwrap().len(), 5);
     assert_eq!(session.request("ping", json!({}))["result"], json!({}));
     let wrote = session.call("write_note", json!({"name": "a.md", "text": "one"}));
-    assert_eq!(wrote["isError"], Value::Null, "{wrote}");
+    assert_ne!(wrote["isError"], json!(true), "{wrote}");
     let receipt = wrote["_meta"]["tipstaff/receipt"].as_str().unwrap().to_owned();
     assert_eq!(text(&session.call("read_note", json!({"name": "a.md"}))), "one");
     assert_eq!(fs::read_to_string(world.work().join("a.md")).unwrap(), "one");
@@ -168,6 +168,7 @@ fn tools_that_change_are_refused_with_the_difference() {
     // With a notification, the change is looked at without the client's doing.
     fs::write(world.at("version"), "3").unwrap();
     session.call("notify", json!({}));
+    std::thread::sleep(Duration::from_secs(1));
     assert!(text(&session.call("echo", json!({}))).contains("version 3"));
     assert_eq!(session.end(), 0);
     world.settle();
@@ -251,7 +252,7 @@ fn the_socket_refuses_garbage_and_goes_on() {
     }
     assert_eq!(world.monitor(), Some(monitor), "the monitor lives");
     assert!(support::peak_mib(monitor) < 96);
-    assert_eq!(session.call("list_notes", json!({}))["isError"], Value::Null);
+    assert_ne!(session.call("list_notes", json!({}))["isError"], json!(true));
     session.end();
     world.settle();
     world.assert_whole();
