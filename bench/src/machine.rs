@@ -61,6 +61,11 @@ pub(crate) fn resident_mib(pid: u32) -> Option<f64> {
     Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
 }
 
+/// Processor time of this process's children that have ended, in seconds.
+pub(crate) fn children_seconds() -> f64 {
+    stat(std::process::id(), [13, 14]) as f64 / ticks_per_second()
+}
+
 /// What this machine is.
 pub(crate) fn describe() -> Value {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -120,11 +125,16 @@ fn busy() -> u64 {
     working.sum()
 }
 
+/// User and system time of a process.
 fn ticks(pid: u32) -> u64 {
+    stat(pid, [11, 12])
+}
+
+fn stat(pid: u32, which: [usize; 2]) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let Some((_, fields)) = text.rsplit_once(')') else { return 0 };
     let fields: Vec<&str> = fields.split_whitespace().collect();
-    [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum()
+    which.iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum()
 }
 
 fn ticks_per_second() -> f64 {

@@ -4,7 +4,6 @@
 //! a physical or peer limit measured in the same minutes, so that ratios are read and not absolutes.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
-
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 
 mod echo;

@@ -60,6 +60,8 @@ class Wrap:
             while not self.stop.is_set():
                 if not self.room.acquire(timeout=0.05):
                     continue
+                # Some load, and a log that is checked whole in a few seconds.
+                time.sleep(0.01)
                 self.sent += 1
                 call = {"name": "record", "arguments": {"token": f"{self.name}-{self.sent}"}}
                 self.send({"jsonrpc": "2.0", "id": self.sent, "method": "tools/call", "params": call})
@@ -143,45 +145,46 @@ def strike(dice, home, wraps):
     return told
 
 
-def kept_tokens(home, receipts, known):
-    """The token of each verdict by its kept inputs, each checked against the digest in the receipt."""
-    for line in receipts:
-        receipt, hash = line["receipt"], line["hash"]
-        if receipt["kind"] != "verdict" or hash in known:
-            continue
-        shown = tipstaff(home, "receipts", "show", hash, "--inputs")
-        assert shown.returncode == 0, shown.stderr
-        kept = json.loads(shown.stdout)["inputs"]
-        inputs = kept["inputs"]
-        canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
-        assert digest == receipt["inputs_digest"], f"{hash}: the kept inputs are not those of the receipt"
-        known[hash] = (inputs["parameters"].get("token"), receipt["decision"]["verdict"])
-    return known
+def kept_token(home, hash, receipt):
+    """The token of a verdict by its kept inputs, which are checked against the digest in the receipt."""
+    shown = tipstaff(home, "receipts", "show", hash, "--inputs")
+    assert shown.returncode == 0, shown.stderr
+    inputs = json.loads(shown.stdout)["inputs"]["inputs"]
+    canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    assert digest == receipt["inputs_digest"], f"{hash}: the kept inputs are not those of the receipt"
+    return inputs["parameters"].get("token")
 
 
-def check(home, records, acknowledged, known, all_tokens):
+def check(home, records, acknowledged, known, dice):
     verify = tipstaff(home, "--json", "verify")
     assert verify.returncode == 0 and json.loads(verify.stdout)["valid"], verify.stdout + verify.stderr
     fsck = tipstaff(home, "--json", "log", "fsck")
     assert fsck.returncode == 0 and json.loads(fsck.stdout)["faults"] == [], fsck.stdout + fsck.stderr
     replay = tipstaff(home, "--json", "replay")
-    assert replay.returncode == 0 and json.loads(replay.stdout)["differ"] == 0, replay.stdout + replay.stderr
+    counts = json.loads(replay.stdout or "{}")
+    assert replay.returncode == 0 and counts["differ"] == 0 == counts["expired"], replay.stdout + replay.stderr
     listed = tipstaff(home, "--json", "receipts", "list")
     receipts = [json.loads(line) for line in listed.stdout.splitlines()]
     verdicts = {line["hash"]: line["receipt"] for line in receipts if line["receipt"]["kind"] == "verdict"}
-    lost = [hash for hash in acknowledged if hash not in verdicts]
-    assert not lost, f"acknowledged but not in the log: {lost[:3]}"
-    tokens = {}
-    for hash, (token, verdict) in (all_tokens(receipts, known)).items():
-        if verdict in ("ALLOW", "MODIFY"):
-            tokens.setdefault(token, []).append(hash)
+    permitted = {hash for hash, receipt in verdicts.items() if receipt["decision"]["verdict"] in ("ALLOW", "MODIFY")}
+    lost = [hash for hash in acknowledged if hash not in permitted]
+    assert not lost, f"acknowledged but not permitted in the log: {lost[:3]}"
+    # Which call a verdict is of: the reply said so, and the kept inputs say so for each verdict whose
+    # reply was lost, and for some of the others.
+    fresh = [hash for hash in permitted if hash not in known]
+    for hash in fresh:
+        if hash not in acknowledged or dice.random() < 0.03:
+            known[hash] = kept_token(home, hash, verdicts[hash])
+            said = acknowledged.get(hash, known[hash])
+            assert said == known[hash], f"{hash} was named in the reply to {said}, and is of {known[hash]}"
+        else:
+            known[hash] = acknowledged[hash]
+    tokens = set(known.values())
     seen = [token for record in records if record.exists() for token in record.read_text().split()]
+    assert len(seen) == len(set(seen)), "an upstream saw a call twice"
     naked = [token for token in seen if token not in tokens]
     assert not naked, f"effects without a durable verdict: {naked[:3]}"
-    wrong = [hash for hash, token in acknowledged.items() if known[hash][0] != token]
-    assert not wrong, f"receipts of other calls: {wrong[:3]}"
-    permitted = {hash for hash, receipt in verdicts.items() if receipt["decision"]["verdict"] in ("ALLOW", "MODIFY")}
     ended = [line["receipt"]["of"] for line in receipts if line["receipt"]["kind"] == "outcome"]
     assert len(ended) == len(set(ended)), "an action has two outcomes"
     return len(receipts), len(seen), len(permitted - set(ended))
@@ -206,12 +209,11 @@ def one_home(base, dice, rounds, first, totals):
         wraps = [Wrap(home, records[w], f"r{n}w{w}") for w in range(WRAPS)]
         told = strike(dice, home, wraps)
         # No hand is needed: who was not killed goes on and is judged.
-        alive = [wrap for wrap in wraps if wrap.process.poll() is None]
-        before = [wrap.replies() for wrap in alive]
+        before = [wrap.replies() for wrap in wraps]
         until = time.monotonic() + 25
-        while any(wrap.replies() <= count for wrap, count in zip(alive, before)):
+        while any(w.process.poll() is None and w.replies() <= count for w, count in zip(wraps, before)):
             assert time.monotonic() < until, f"round {n}: no call is judged any more after {told}: " + str(
-                [wrap.refused[-1:] for wrap in alive]
+                [(wrap.name, wrap.process.poll(), wrap.refused[-1:]) for wrap in wraps]
             )
             time.sleep(0.02)
         refused = []
@@ -220,7 +222,7 @@ def one_home(base, dice, rounds, first, totals):
             refused += wrap.refused
             acknowledged.update(wrap.acknowledged)
         settle(home)
-        receipts, effects, open_ended = check(home, records, acknowledged, known, lambda r, k: kept_tokens(home, r, k))
+        receipts, effects, open_ended = check(home, records, acknowledged, known, dice)
         print(
             f"round {n}: {', '.join(told) or 'nothing hit'}; {receipts} receipts, {effects} effects, "
             f"{len(acknowledged)} acknowledged, {open_ended} open, {len(refused)} refused",

@@ -317,6 +317,10 @@ impl LogReader {
             }
             Ok(())
         })?;
+        // A start signs a checkpoint before anything is appended.
+        if self.checkpoint.is_none() && report.leaves > 0 {
+            report.faults.push("there are leaves, and no signed checkpoint over any".to_owned());
+        }
         if report.leaves < published {
             report
                 .faults

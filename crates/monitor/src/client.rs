@@ -389,8 +389,9 @@ fn open_socket(home: &Home) -> Result<UnixStream, ClientError> {
         let ended = match &mut started {
             None => true,
             Some(child) => match child.try_wait() {
-                // Several doors start one each; all but the one that got the lock end at once.
-                Ok(Some(status)) if status.code() == Some(ALREADY_RUNNING) => true,
+                // Several doors start one each; all but the one that got the lock end at once. One that
+                // was killed while it started said nothing about the next.
+                Ok(Some(status)) if matches!(status.code(), Some(ALREADY_RUNNING) | None) => true,
                 Ok(Some(_)) => return Err(ClientError::NotStarted(last_words(home))),
                 Ok(None) => false,
                 Err(error) => return Err(ClientError::NotStarted(error.to_string())),
@@ -433,8 +434,15 @@ fn start(home: &Home) -> io::Result<std::process::Child> {
 
 fn last_words(home: &Home) -> String {
     let log = fs::read_to_string(home.root().join("monitor.log")).unwrap_or_default();
-    let cause = log.lines().rev().find_map(|line| line.trim().strip_prefix("because: "));
-    cause.or_else(|| log.lines().last()).unwrap_or("it said nothing").to_owned()
+    let lines: Vec<&str> = log.lines().collect();
+    let cause = lines.iter().rposition(|line| line.trim_start().starts_with("because: "));
+    let Some(cause) = cause.and_then(|at| lines.get(at..)) else {
+        return lines.last().copied().unwrap_or("it said nothing").to_owned();
+    };
+    // A cause may have several lines: a fault in the configuration shows the line.
+    let whole: Vec<&str> =
+        cause.iter().take_while(|line| !line.trim_start().starts_with("next:")).copied().collect();
+    whole.join("\n").trim_start().trim_start_matches("because: ").to_owned()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

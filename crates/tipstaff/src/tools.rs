@@ -8,6 +8,10 @@ use crate::outcome::{Failure, Outcome};
 
 pub(crate) fn diff(at: &Place) -> Outcome {
     let Some(answer) = ask(at, "tools-diff", None)? else {
+        if at.json {
+            println!("{}", serde_json::json!({ "ok": true, "monitor": false, "servers": [] }));
+            return Ok(());
+        }
         println!(
             "No monitor runs, so no server lists its tools now: start your client and try again."
         );

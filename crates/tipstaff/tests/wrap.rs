@@ -1,6 +1,6 @@
 //! `wrap` end to end over pipes: what passes, what is refused and how, and what survives.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks to sockets and processes")]
 
 mod support;
 
@@ -37,7 +37,7 @@ fn a_session_with_the_notes_server() {
     assert_eq!(meta["tipstaff/receipt"].as_str().unwrap().len(), 64);
     assert!(text(&refused).contains("by policy `high-tiers`"), "{refused}");
     assert!(world.work().join("a.md").exists());
-    let refused = session.call("read_note", json!({"name": world.home().join("keys/log.key")}));
+    let refused = session.call("read_note", json!({"name": world.home().join("config.toml")}));
     assert_eq!(refused["_meta"]["tipstaff/policy"], json!("own-home"), "{refused}");
     let refused = session.call("no_such_tool", json!({}));
     assert_eq!(refused["_meta"]["tipstaff/verdict"], json!("DENY"));

@@ -1,9 +1,13 @@
 //! A home in a temporary folder, the binary, and an MCP client that speaks to it over pipes.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-#![expect(clippy::panic, reason = "a test that can't go on has failed")]
-#![expect(clippy::allow_attributes, reason = "each test binary uses a part of this file")]
-#![allow(dead_code, reason = "each test binary uses a part of this file")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test that can't go on has failed, and it starts processes"
+)]
+#![expect(dead_code, reason = "each test binary uses a part of this file")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -257,7 +261,8 @@ impl Session {
 
     /// What it wrote to standard error so far.
     pub fn words(&self) -> Vec<String> {
-        self.errors.try_iter().collect()
+        let wait = Duration::from_millis(200);
+        std::iter::from_fn(|| self.errors.recv_timeout(wait).ok()).collect()
     }
 
     /// Closes the client's side and waits for the end; the exit code.
