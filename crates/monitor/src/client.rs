@@ -384,6 +384,10 @@ fn open_socket(home: &Home) -> Result<UnixStream, ClientError> {
     let mut wait = Duration::from_millis(2);
     loop {
         if let Ok(stream) = dial(home) {
+            // The monitor outlives its starter as a rule; where it doesn't, it must not stay a zombie.
+            if let Some(mut child) = started {
+                thread::spawn(move || child.wait());
+            }
             return Ok(stream);
         }
         let ended = match &mut started {
