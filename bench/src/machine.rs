@@ -29,7 +29,9 @@ impl Load {
     /// A look. Measured are this process and those whose command line names `mark`.
     pub(crate) fn look(mark: &Path) -> Self {
         let own: u64 = processes(mark).iter().map(|pid| ticks(*pid)).sum();
-        Self { busy: busy(), own: own + ticks(std::process::id()), at: Instant::now() }
+        // Children that have ended are no longer found by name.
+        let this = ticks(std::process::id()) + stat(std::process::id(), [13, 14]);
+        Self { busy: busy(), own: own + this, at: Instant::now() }
     }
 
     /// What was spent since an earlier look.
