@@ -43,13 +43,15 @@ impl Digest {
         if text.len() != 64 {
             return Err(malformed);
         }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let [high, low] = pair else { return Err(malformed) };
-            match (nibble(*high), nibble(*low)) {
-                (Some(high), Some(low)) => *byte = high << 4 | low,
-                _ => return Err(malformed),
-            }
+        let (mut bytes, mut wrong) = ([0; 32], 0);
+        for (byte, [high, low]) in bytes.iter_mut().zip(text.as_bytes().as_chunks::<2>().0) {
+            // What is no digit has high bits, which are looked at once, at the end.
+            let (high, low) = (nibble(*high), nibble(*low));
+            wrong |= high | low;
+            *byte = high << 4 | low & 15;
+        }
+        if wrong > 15 {
+            return Err(malformed);
         }
         Ok(Self(bytes))
     }
@@ -96,11 +98,15 @@ pub(crate) fn push_hex(out: &mut String, bytes: &[u8]) {
     }
 }
 
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+/// The value of a lower-case hex digit, more than 15 for anything else.
+const fn nibble(digit: u8) -> u8 {
+    let (decimal, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+    if decimal < 10 {
+        decimal
+    } else if letter < 6 {
+        letter + 10
+    } else {
+        u8::MAX
     }
 }
 

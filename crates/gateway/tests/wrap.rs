@@ -3,7 +3,6 @@
 //! The adversary is the agent in front of `wrap`: what is refused must leave no trace on disk.
 
 #![expect(clippy::disallowed_methods, reason = "a test starts what it tests")]
-
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

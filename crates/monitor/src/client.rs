@@ -418,7 +418,10 @@ fn open_socket(home: &Home) -> Result<UnixStream, ClientError> {
 /// Exit code of a monitor that found another one.
 pub(crate) const ALREADY_RUNNING: i32 = 4;
 
-#[expect(clippy::disallowed_methods, reason = "the monitor is this program, started where it is absent")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the monitor is this program, started where it is absent"
+)]
 fn start(home: &Home) -> io::Result<std::process::Child> {
     home.create().map_err(|error| io::Error::other(error.to_string()))?;
     let log =

@@ -139,7 +139,10 @@ struct Agent {
 }
 
 impl Agent {
-    #[expect(clippy::disallowed_methods, reason = "the demo's client starts the door as any client does")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the demo's client starts the door as any client does"
+    )]
     fn start(home: &Home, notes: &Path) -> Result<Self, Failure> {
         let failed = |e: &dyn ToString| {
             Failure::undone("The shim can't be started.", e.to_string(), "Try again.")

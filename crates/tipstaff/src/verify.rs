@@ -127,7 +127,8 @@ fn examine(lines: &[&str], keys: &[VerifyingKey]) -> Vec<Examined> {
     let mut done: Vec<(usize, Vec<Examined>)> = thread::scope(|scope| {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
         // A part that is lost must not make a chain look shorter and whole.
-        let joined = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|e| resume_unwind(e)));
+        let joined =
+            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|e| resume_unwind(e)));
         joined.flatten().collect()
     });
     done.sort_by_key(|(at, _)| *at);
