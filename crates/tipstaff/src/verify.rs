@@ -10,6 +10,7 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::value::RawValue;
 use tipstaff_core::Json;
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::receipt::{ChainReport, Examined, Examiner, verify_examined};
@@ -152,13 +153,20 @@ fn sentence(name: &str, report: &ChainReport, head_given: bool, head_found: bool
     format!("chain {name}: valid, {} receipts, {end}; head {}", report.length, report.head)
 }
 
+/// An export in one JSON value. Its elements are cut out as they stand, whatever their number; each is
+/// read by the strict parser afterwards.
+#[derive(serde::Deserialize)]
+struct Wrapped<'a> {
+    #[serde(borrow)]
+    receipts: Vec<&'a RawValue>,
+}
+
 /// The elements of an export: JSON lines, an array, or `{"receipts": […]}`.
 fn lines(text: &str) -> Vec<Cow<'_, str>> {
-    if let Ok(json) = Json::parse(text.as_bytes()) {
-        let array = json.get("receipts").unwrap_or(&json);
-        if let Some(items) = array.as_array() {
-            return items.iter().map(|item| Cow::Owned(item.to_canonical())).collect();
-        }
+    let array = serde_json::from_str::<Vec<&RawValue>>(text).ok();
+    let elements = array.or_else(|| serde_json::from_str::<Wrapped<'_>>(text).ok().map(|w| w.receipts));
+    if let Some(elements) = elements {
+        return elements.into_iter().map(|element| Cow::Borrowed(element.get())).collect();
     }
     text.lines().filter(|line| !line.trim().is_empty()).map(Cow::Borrowed).collect()
 }
