@@ -164,7 +164,8 @@ struct Wrapped<'a> {
 /// The elements of an export: JSON lines, an array, or `{"receipts": […]}`.
 fn lines(text: &str) -> Vec<Cow<'_, str>> {
     let array = serde_json::from_str::<Vec<&RawValue>>(text).ok();
-    let elements = array.or_else(|| serde_json::from_str::<Wrapped<'_>>(text).ok().map(|w| w.receipts));
+    let elements =
+        array.or_else(|| serde_json::from_str::<Wrapped<'_>>(text).ok().map(|w| w.receipts));
     if let Some(elements) = elements {
         return elements.into_iter().map(|element| Cow::Borrowed(element.get())).collect();
     }
