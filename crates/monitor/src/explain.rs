@@ -13,9 +13,9 @@ use tipstaff_policy::{PolicySet, PolicySource, PolicyWarning};
 use crate::error::MonitorError;
 use crate::home::Home;
 use crate::judge::{Facts, Judged, Listing, judge};
-use crate::monitor::{real_path, resolve};
 use crate::pins::Pins;
 use crate::policies::Rules;
+use crate::resolve::{real_path, resolve};
 
 /// A policy set, ready to be asked.
 #[derive(Debug)]
@@ -59,6 +59,7 @@ impl Explainer {
             home: self.home.clone(),
             user_home: self.user_home.clone(),
             resolved: BTreeMap::new(),
+            physical: BTreeMap::new(),
         };
         let cwd = cwd.to_string_lossy();
         let judged = judge(&self.rules, action, &mut facts, &mut |facts, paths| {

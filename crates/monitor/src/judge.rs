@@ -36,6 +36,8 @@ pub struct Facts {
     pub user_home: String,
     /// Paths of the call, as written, with what they resolved to (symlinks followed).
     pub resolved: BTreeMap<String, String>,
+    /// Those of them that the file system reads as another place than their text says, with that place.
+    pub physical: BTreeMap<String, String>,
 }
 
 /// A judgement.
@@ -94,17 +96,24 @@ impl Facts {
     #[must_use]
     pub fn to_json(&self) -> Json {
         let text = |text: &str| Json::string(text);
-        let resolved = self.resolved.iter().map(|(from, to)| (from.clone(), text(to))).collect();
-        let members = vec![
+        let map = |map: &BTreeMap<String, String>| {
+            let members = map.iter().map(|(from, to)| (from.clone(), text(to))).collect();
+            Json::Object(Object::new(members).unwrap_or_default())
+        };
+        let mut members = vec![
             ("agent".to_owned(), text(&self.agent)),
             ("home".to_owned(), text(&self.home)),
             ("listing".to_owned(), text(self.listing.as_str())),
             ("now".to_owned(), Json::from(i64::try_from(self.now.0).unwrap_or(i64::MAX))),
-            ("resolved".to_owned(), Json::Object(Object::new(resolved).unwrap_or_default())),
+            ("resolved".to_owned(), map(&self.resolved)),
             ("roots".to_owned(), Json::Array(self.roots.iter().map(|root| text(root)).collect())),
             ("user".to_owned(), text(&self.user)),
             ("user_home".to_owned(), text(&self.user_home)),
         ];
+        // Rare, and not in what was kept before it was looked at.
+        if !self.physical.is_empty() {
+            members.push(("physical".to_owned(), map(&self.physical)));
+        }
         Json::Object(Object::new(members).unwrap_or_default())
     }
 
@@ -114,8 +123,10 @@ impl Facts {
         let text = |name| Some(json.get(name)?.as_str()?.to_owned());
         let roots =
             json.get("roots")?.as_array()?.iter().map(|root| Some(root.as_str()?.to_owned()));
-        let resolved = json.get("resolved")?.as_object()?.iter();
-        let resolved = resolved.map(|(from, to)| Some((from.to_owned(), to.as_str()?.to_owned())));
+        let map = |map: &Json| -> Option<BTreeMap<String, String>> {
+            let members = map.as_object()?.iter();
+            members.map(|(from, to)| Some((from.to_owned(), to.as_str()?.to_owned()))).collect()
+        };
         Some(Self {
             now: Millis(u64::try_from(json.get("now")?.as_integer()?).ok()?),
             agent: text("agent")?,
@@ -124,7 +135,8 @@ impl Facts {
             roots: roots.collect::<Option<_>>()?,
             home: text("home")?,
             user_home: text("user_home")?,
-            resolved: resolved.collect::<Option<_>>()?,
+            resolved: map(json.get("resolved")?)?,
+            physical: json.get("physical").map_or(Some(BTreeMap::new()), map)?,
         })
     }
 }
@@ -148,9 +160,12 @@ fn with_request(
     let places: Vec<Place> = classified
         .paths
         .iter()
-        .filter_map(|path| {
-            let resolved = known.resolved.get(&path.text)?.clone();
-            Some(Place { pointer: path.pointer.clone(), path: resolved })
+        .flat_map(|path| {
+            let readings = [&known.resolved, &known.physical];
+            readings.into_iter().filter_map(|reading| {
+                let place = reading.get(&path.text)?.clone();
+                Some(Place { pointer: path.pointer.clone(), path: place })
+            })
         })
         .collect();
     let bounds = Bounds { roots: &known.roots, home: &known.home, user_home: &known.user_home };

@@ -17,8 +17,10 @@ mod permit;
 mod pins;
 mod policies;
 pub mod replay;
+mod resolve;
 mod server;
 mod sessions;
+mod socket;
 mod wire;
 
 pub use client::{Client, Join};

@@ -10,7 +10,7 @@ mod start;
 pub(crate) use start::{nonce_of, tool_of};
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -21,8 +21,6 @@ use tipstaff_core::receipt::{DecisionRef, Door, Kind, Outcome, Status};
 use tipstaff_core::{Action, Digest, Json, Millis, Tier, Verdict, digest};
 use tipstaff_identity::{Peer, Pseudonyms};
 use tipstaff_ledger::{Draft, Ledger, LedgerError};
-use tipstaff_policy::classify::PathUse;
-use tipstaff_policy::paths::lexical_absolute;
 use tipstaff_store::{Clock, Random};
 
 use crate::config::{Config, Settings};
@@ -31,6 +29,7 @@ use crate::judge::{ENGINE, Facts, Judged, Listing, judge};
 use crate::permit::{Permit, Refusal, Settlement, Sink};
 use crate::pins::ServerPins;
 use crate::policies::Rules;
+use crate::resolve::resolve;
 use crate::sessions::{OpenVerdict, Session};
 
 /// The one monitor of a home.
@@ -209,6 +208,7 @@ impl Monitor {
         unless_full(self.close_abandoned(grace))?;
         self.try_config();
         self.try_policies();
+        self.ledger.lay_out()?;
         self.ledger.flush()
     }
 
@@ -400,6 +400,7 @@ impl Monitor {
             home: self.home_path.clone(),
             user_home: self.user_home.clone(),
             resolved: BTreeMap::new(),
+            physical: BTreeMap::new(),
         }
     }
 
@@ -497,33 +498,6 @@ fn listing(member: &Member, action: &Action, rules: &Rules) -> Listing {
             if changed { Listing::Changed } else { Listing::Accepted }
         }
         _ => Listing::Unlisted,
-    }
-}
-
-/// Follows symlinks of the part of each path that exists; the rest is as written.
-pub(crate) fn resolve(facts: &mut Facts, paths: &[PathUse], cwd: &str) {
-    for path in paths {
-        if facts.resolved.contains_key(&path.text) {
-            continue;
-        }
-        let Some(absolute) = lexical_absolute(&path.text, cwd, &facts.user_home) else { continue };
-        let resolved = real_path(Path::new(&absolute));
-        facts.resolved.insert(path.text.clone(), resolved.to_string_lossy().into_owned());
-    }
-}
-
-pub(crate) fn real_path(path: &Path) -> PathBuf {
-    let mut rest = Vec::new();
-    let mut here = path;
-    loop {
-        if let Ok(real) = std::fs::canonicalize(here) {
-            return rest.iter().rev().fold(real, |path, name| path.join(name));
-        }
-        let (Some(parent), Some(name)) = (here.parent(), here.file_name()) else {
-            return path.to_owned();
-        };
-        rest.push(name.to_owned());
-        here = parent;
     }
 }
 

@@ -102,18 +102,23 @@ fn allowed_held_denied_and_replayed() {
     std::os::unix::fs::symlink("/etc", world.work("link")).unwrap();
     let linked = format!("{}/hosts", world.work("link"));
     assert_eq!(verdict(call("write_file", &linked)), Some(Verdict::StepUp));
+    // Also if nothing is there yet, and if only the file system reads it so.
+    std::os::unix::fs::symlink("/etc/nothing-here", world.work("dangling")).unwrap();
+    assert_eq!(verdict(call("write_file", &world.work("dangling"))), Some(Verdict::StepUp));
+    let behind = format!("{}/../hosts", world.work("link"));
+    assert_eq!(verdict(call("write_file", &behind)), Some(Verdict::StepUp));
 
     monitor.leave(&member).unwrap();
     monitor.shut_down().unwrap();
     drop((member, monitor));
     let report = world.replay();
-    assert_eq!((report.rederived, report.differ, report.expired), (7, 0, 0), "{report:?}");
+    assert_eq!((report.rederived, report.differ, report.expired), (9, 0, 0), "{report:?}");
     assert!(world.receipts().iter().any(|s| s.receipt().action == "session:close"));
 
     // Deleting the inputs leaves the log verifiable and the verdicts underivable, never different.
     fs::remove_dir_all(world.home.root().join("inputs")).unwrap();
     let report = world.replay();
-    assert_eq!((report.rederived, report.differ, report.expired), (0, 0, 7));
+    assert_eq!((report.rederived, report.differ, report.expired), (0, 0, 9));
     assert!(world.reader().0.fsck().unwrap().faults.is_empty());
 }
 

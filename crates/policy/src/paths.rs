@@ -35,12 +35,13 @@ pub struct PathFacts {
     pub touches_credentials: bool,
 }
 
-/// The absolute form of a path as an action spells it, without looking at the file system.
+/// The absolute form of a path as an action spells it, with its `.` and `..`, without looking at the
+/// file system.
 ///
-/// Expands `~` and `file:` (with percent-encoding), resolves `.` and `..` by text. `None` for what is
-/// no local path: another URI scheme, or a file URI on another host.
+/// Expands `~` and `file:` (with percent-encoding). `None` for what is no local path: another URI
+/// scheme, or a file URI on another host.
 #[must_use]
-pub fn lexical_absolute(text: &str, cwd: &str, user_home: &str) -> Option<String> {
+pub fn absolute(text: &str, cwd: &str, user_home: &str) -> Option<String> {
     let decoded;
     let mut text = text;
     if let Some(rest) = strip_file_scheme(text) {
@@ -66,7 +67,7 @@ pub fn lexical_absolute(text: &str, cwd: &str, user_home: &str) -> Option<String
     if text.is_empty() {
         return None;
     }
-    let full = if text.starts_with('/') {
+    Some(if text.starts_with('/') {
         text.to_owned()
     } else if text == "~" {
         user_home.to_owned()
@@ -77,9 +78,20 @@ pub fn lexical_absolute(text: &str, cwd: &str, user_home: &str) -> Option<String
         format!("/~/{rest}")
     } else {
         format!("{cwd}/{text}")
-    };
+    })
+}
+
+/// [`absolute`] and [`normalize`].
+#[must_use]
+pub fn lexical_absolute(text: &str, cwd: &str, user_home: &str) -> Option<String> {
+    Some(normalize(&absolute(text, cwd, user_home)?))
+}
+
+/// Resolves `.` and `..` of an absolute path by text.
+#[must_use]
+pub fn normalize(absolute: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
-    for part in full.split('/') {
+    for part in absolute.split('/') {
         match part {
             "" | "." => {}
             ".." => {
@@ -88,7 +100,7 @@ pub fn lexical_absolute(text: &str, cwd: &str, user_home: &str) -> Option<String
             name => parts.push(name),
         }
     }
-    Some(format!("/{}", parts.join("/")))
+    format!("/{}", parts.join("/"))
 }
 
 /// Measures places.

@@ -17,11 +17,12 @@ use tipstaff_ledger::{Identity, Kept, Ledger, LedgerError, LogReader, SealingKey
 use tipstaff_policy::classify::Catalogue;
 use tipstaff_store::{Clock, Disk, NativeDisk, Random, SystemClock};
 
-use super::{Monitor, ambiguous, lock, real_path};
+use super::{Monitor, ambiguous, lock};
 use crate::error::MonitorError;
 use crate::home::Home;
 use crate::pins::Pins;
 use crate::policies::{Rules, read_policies};
+use crate::resolve::real_path;
 use crate::sessions::{CONTROL_CHAIN, OpenVerdict, Session};
 
 impl Monitor {
