@@ -268,6 +268,10 @@ impl DiskFile for UnsyncedFile {
     fn reserve(&self, length: u64) -> Result<(), StoreError> {
         self.0.reserve(length)
     }
+
+    fn lay_out(&self, from: u64, length: u64) -> Result<(), StoreError> {
+        self.0.lay_out(from, length)
+    }
 }
 
 /// Writes an export of a log with about `receipts` receipts in one chain, and its key set.

@@ -57,6 +57,9 @@ enum What {
         /// A peer, `NAME=COMMAND`; the upstream's command is appended to it (repeatable)
         #[arg(long, value_name = "NAME=COMMAND")]
         peer: Vec<String>,
+        /// Only the loads whose name contains this
+        #[arg(long, value_name = "NAME", default_value = "")]
+        only: String,
     },
     /// The monitor in one thread without fsync, and the verdict and the classifier alone
     Inprocess {
@@ -98,9 +101,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let out = Out::new(cli.out);
     match cli.what {
         What::Echo => echo::serve(),
-        What::Stdio { seconds, rounds, peer } => {
+        What::Stdio { seconds, rounds, peer, only } => {
             let peers = peer.iter().map(|peer| peer_of(peer)).collect::<Result<_, _>>()?;
-            stdio::run(&stdio::Plan { own, tipstaff, scratch, seconds, rounds, peers }, &out)
+            stdio::run(&stdio::Plan { own, tipstaff, scratch, seconds, rounds, peers, only }, &out)
         }
         What::Inprocess { actions } => inprocess::run(&scratch, actions, &out),
         What::Verify { receipts } => verify::run(&scratch, &tipstaff, receipts, &out),

@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Name and command of each peer; the upstream's command is appended.
     pub(crate) peers: Vec<(String, Vec<String>)>,
+    /// What the names of the loads to measure contain.
+    pub(crate) only: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,7 @@ pub(crate) fn run(plan: &Plan, out: &Out) -> Result<(), Failure> {
     for number in 0..plan.rounds {
         let mut order: Vec<(Shape, Target)> = SHAPES
             .into_iter()
+            .filter(|shape| shape.name.contains(&plan.only))
             .flat_map(|shape| targets.iter().map(move |target| (shape, target.clone())))
             .collect();
         shuffle(&mut order);
@@ -103,7 +106,7 @@ pub(crate) fn run(plan: &Plan, out: &Out) -> Result<(), Failure> {
         }
         rounds.push(round);
     }
-    summarize(&rounds, &targets, out)
+    summarize(plan, &rounds, &targets, out)
 }
 
 impl Target {
@@ -256,7 +259,7 @@ fn syncs(scratch: &Path) -> Result<(f64, f64), Failure> {
     Ok((ms(percentile(&mut times, 50)), ms(percentile(&mut times, 99))))
 }
 
-fn summarize(rounds: &[Round], targets: &[Target], out: &Out) -> Result<(), Failure> {
+fn summarize(plan: &Plan, rounds: &[Round], targets: &[Target], out: &Out) -> Result<(), Failure> {
     let of = |round: &Round, shape: Shape, target: &Target| {
         round.rows.iter().find(|(s, t, _)| *s == shape && t == target).map(|(_, _, f)| *f)
     };
@@ -264,7 +267,7 @@ fn summarize(rounds: &[Round], targets: &[Target], out: &Out) -> Result<(), Fail
     let (sync50, sync99): (Vec<f64>, Vec<f64>) = syncs.unzip();
     println!("fdatasync of 1 KiB: p50 {:.3} p99 {:.3} ms", median(&sync50), median(&sync99));
     out.write("sync", &json!({ "p50_ms": spread(&sync50), "p99_ms": spread(&sync99) }))?;
-    for shape in SHAPES {
+    for shape in SHAPES.into_iter().filter(|shape| shape.name.contains(&plan.only)) {
         for target in targets {
             let both: Vec<(Figures, Figures)> = rounds
                 .iter()

@@ -21,8 +21,10 @@ pub(crate) trait Judge: Send + Sync + Sized + 'static {
     type Settlement: Send;
 
     fn submit(&self, action: Action, then: Then<Self::Warrant>);
-    fn settle(&self, settlement: Self::Settlement);
+    fn settle(&self, settlements: impl IntoIterator<Item = Self::Settlement>);
     fn tools_listed(&self, tools: Vec<ListedTool>, then: Then<ToolReview>);
+    /// Stays awake for a moment while a verdict is due.
+    fn attend(&self);
 }
 
 /// A permit.
@@ -50,12 +52,16 @@ impl Judge for Client {
         Self::submit(self, action, then);
     }
 
-    fn settle(&self, settlement: Settlement) {
-        Self::settle(self, settlement);
+    fn settle(&self, settlements: impl IntoIterator<Item = Settlement>) {
+        Self::settle(self, settlements);
     }
 
     fn tools_listed(&self, tools: Vec<ListedTool>, then: Then<ToolReview>) {
         Self::tools_listed(self, tools, then);
+    }
+
+    fn attend(&self) {
+        Self::attend(self);
     }
 }
 

@@ -273,7 +273,7 @@ impl<J: Judge> Shim<J> {
             self.tell(side, &answer::failure(id, call.form, Failure { text, receipt }));
         }
         if let Stage::Running(running) = call.stage {
-            self.judge.settle(running.settle(Ended::unseen(Status::Ambiguous, 0)));
+            self.judge.settle([running.settle(Ended::unseen(Status::Ambiguous, 0))]);
         }
     }
 

@@ -162,6 +162,9 @@ fn read_client<J: Judge>(shim: &Arc<Shim<J>>, input: impl Read) {
     let mut frames = FrameReader::new(input, BODY_BYTES_MAX);
     while let Ok(Some(frame)) = frames.next() {
         shim.client_frame(frame);
+        if !frames.has_line() {
+            shim.attend();
+        }
     }
 }
 

@@ -24,6 +24,8 @@ use crate::wal::{self, Item};
 
 /// Space that is reserved at a time, in bytes.
 const RESERVE_STEP: u64 = 4 << 20;
+/// Space that is reserved while nothing is laid out yet, in bytes.
+const FIRST_STEP: u64 = 64 << 10;
 /// Space kept for the outcome of each open verdict, in bytes: an outcome has no free text.
 const OUTCOME_ROOM: u64 = 4 << 10;
 /// Longest name of a chain in bytes: its length is written in 8 bits.
@@ -92,6 +94,10 @@ struct Tail {
     segment: u64,
     offset: u64,
     reserved: u64,
+    /// Space after `reserved` is being laid out: nothing may be reserved meanwhile.
+    laying_out: bool,
+    /// Where the log ended when space was last laid out.
+    laid_at: u64,
     /// Bytes of the batch that is being written.
     in_flight: u64,
     committing: bool,
@@ -113,7 +119,7 @@ impl Ledger {
         let file = disk.open(&segment_path(segment))?;
         // Never more than was reserved before, so a full disk does not keep outcomes out after a crash.
         let needed = offset + (due(&state) + 1) * OUTCOME_ROOM;
-        let reserved = needed.next_multiple_of(RESERVE_STEP);
+        let reserved = needed.next_multiple_of(FIRST_STEP);
         file.reserve(reserved).map_err(full)?;
         let tail = Tail {
             state,
@@ -127,6 +133,8 @@ impl Ledger {
             segment,
             offset,
             reserved,
+            laying_out: false,
+            laid_at: offset,
             in_flight: 0,
             committing: false,
             stopped: None,
@@ -163,15 +171,15 @@ impl Ledger {
             let what = "chain name";
             return Err(CoreError::TooLarge { what, limit: CHAIN_BYTES_MAX }.into());
         }
+        if receipt.kind != Kind::Outcome || inputs.is_some() {
+            let inputs = inputs.as_ref().map_or(0, Vec::len) as u64;
+            tail = self.make_room(tail, inputs)?;
+        }
         (receipt.chain_seq, receipt.prev_hash) = tail.state.next(&receipt.chain);
         receipt.key_id.clone_from(&self.key_id);
         receipt.as_of.log.clone_from(&self.identity.origin);
         receipt.as_of.size = tail.size;
         receipt.as_of.control = tail.state.revision;
-        if receipt.kind != Kind::Outcome || inputs.is_some() {
-            let inputs = inputs.as_ref().map_or(0, Vec::len) as u64;
-            tail.make_room(inputs)?;
-        }
         let signed = Signed::new(receipt, &self.identity.receipt_key)?;
         let index = tail.size;
         if let Some(inputs) = inputs {
@@ -294,6 +302,37 @@ impl Ledger {
         self.tail().stopped.clone()
     }
 
+    /// Lays space out ahead of what is written, as much as goes at the pace since the last call: a sync
+    /// of space that was only reserved takes half as long again. Called twice a second.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stopped`] if a sync failed. A full disk is no error here: it is met by the next
+    /// verdict.
+    pub fn lay_out(&self) -> Result<(), LedgerError> {
+        let mut tail = self.tail();
+        tail.check()?;
+        let written = tail.offset.saturating_sub(tail.laid_at);
+        let ahead = (3 * written).clamp(RESERVE_STEP, SEGMENT_BYTES);
+        tail.laid_at = tail.offset;
+        let (file, segment, from) = (Arc::clone(&tail.file), tail.segment, tail.reserved);
+        let end = (tail.offset + ahead).next_multiple_of(RESERVE_STEP);
+        if tail.laying_out || from >= tail.offset + ahead / 2 || from >= end {
+            return Ok(());
+        }
+        tail.laying_out = true;
+        drop(tail);
+        let done = file.lay_out(from, end);
+        let mut tail = self.tail();
+        tail.laying_out = false;
+        self.progress.notify_all();
+        match done {
+            Ok(()) if tail.segment == segment => tail.reserved = end,
+            Ok(()) | Err(StoreError::Full) => {}
+            Err(error) => return tail.end_if_broken(Err(error.into())),
+        }
+        Ok(())
+    }
+
     fn tail(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -322,6 +361,28 @@ impl Ledger {
         let sealed = key.seal(&*self.random, &record_bound(chain, index), inputs)?;
         tail.push(Item::Inputs { index, sealed });
         Ok(())
+    }
+
+    /// Reserves room for one more receipt with its inputs, its outcome, and all outcomes that are due.
+    fn make_room<'a>(
+        &'a self,
+        mut tail: MutexGuard<'a, Tail>,
+        inputs: u64,
+    ) -> Result<MutexGuard<'a, Tail>, LedgerError> {
+        loop {
+            let needed = tail.needed(inputs);
+            if needed <= tail.reserved {
+                return Ok(tail);
+            }
+            if tail.laying_out {
+                tail = self.progress.wait(tail).unwrap_or_else(PoisonError::into_inner);
+                tail.check()?;
+                continue;
+            }
+            let reserved = (needed + RESERVE_STEP).next_multiple_of(RESERVE_STEP);
+            tail.file.reserve(reserved).map_err(full)?;
+            tail.reserved = reserved;
+        }
     }
 
     /// Writes and syncs what is pending, for everyone who waits.
@@ -371,7 +432,7 @@ impl Ledger {
         }
         let path = segment_path(tail.size);
         let file = self.disk.open(&path)?;
-        let reserved = (due(&tail.state) * OUTCOME_ROOM + 1).next_multiple_of(RESERVE_STEP);
+        let reserved = (due(&tail.state) * OUTCOME_ROOM + 1).next_multiple_of(FIRST_STEP);
         let begun = file.reserve(reserved).map_err(full).and_then(|()| {
             file.sync()?;
             self.disk.sync_folder(Path::new("wal"))?;
@@ -389,6 +450,7 @@ impl Ledger {
             }
         }
         (tail.file, tail.segment, tail.offset, tail.reserved) = (file, tail.size, 0, reserved);
+        tail.laid_at = 0;
         Ok(())
     }
 }
@@ -424,18 +486,11 @@ impl Tail {
         self.queue.push_back(item);
     }
 
-    /// Reserves room for one more receipt with its inputs, its outcome, and all outcomes that are due.
-    fn make_room(&mut self, inputs: u64) -> Result<(), LedgerError> {
-        let due = due(&self.state);
+    /// Where the file has to reach for one more receipt.
+    fn needed(&self, inputs: u64) -> u64 {
         let receipt = tipstaff_core::limits::RECEIPT_BYTES_MAX as u64 + inputs + 512;
         let pending = self.in_flight + self.payload.len() as u64;
-        let needed = self.offset + pending + receipt + (due + 2) * OUTCOME_ROOM;
-        if needed > self.reserved {
-            let reserved = (needed + RESERVE_STEP).next_multiple_of(RESERVE_STEP);
-            self.file.reserve(reserved).map_err(full)?;
-            self.reserved = reserved;
-        }
-        Ok(())
+        self.offset + pending + receipt + (due(&self.state) + 2) * OUTCOME_ROOM
     }
 
     /// Takes the items of the leaves that are durable.

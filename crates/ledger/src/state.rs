@@ -38,12 +38,16 @@ impl State {
     /// Folds the receipt at `index` in.
     pub fn apply(&mut self, index: u64, signed: &Signed) {
         let receipt = signed.receipt();
-        let chain = self.chains.entry(receipt.chain.clone()).or_insert_with(|| ChainState {
-            first: index,
-            head: Digest::ZERO,
-            next: 0,
-            unsettled: BTreeMap::new(),
-        });
+        if !self.chains.contains_key(&receipt.chain) {
+            let begun = ChainState {
+                first: index,
+                head: Digest::ZERO,
+                next: 0,
+                unsettled: BTreeMap::new(),
+            };
+            self.chains.insert(receipt.chain.clone(), begun);
+        }
+        let Some(chain) = self.chains.get_mut(&receipt.chain) else { return };
         chain.head = signed.hash();
         chain.next = receipt.chain_seq + 1;
         match receipt.kind {

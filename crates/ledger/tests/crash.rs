@@ -87,6 +87,7 @@ fn storm(seed: u64, lives: u64, steps: u64) {
             match (random.below(20), due) {
                 (0, _) => ledger.rotate().unwrap(),
                 (1..=3, _) => ledger.publish().unwrap(),
+                (19, _) => ledger.lay_out().unwrap(),
                 (4..=9, _) => {
                     ledger.flush().unwrap();
                     acknowledged = ledger.position().0;
@@ -459,6 +460,34 @@ impl Random for OsRandom {
         let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(buffer));
         read.map_err(|source| StoreError::Io { what: "random".to_owned(), source })
     }
+}
+
+#[test]
+fn space_is_laid_out_while_others_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(NativeDisk::new(folder.path()));
+    let ledger =
+        Ledger::open(Arc::clone(&disk) as _, Arc::new(OsRandom), common::identity()).unwrap();
+    let inputs = vec![b'x'; 30_000];
+    std::thread::scope(|scope| {
+        let writers = ["a", "b"].map(|chain| {
+            let (ledger, inputs) = (&ledger, &inputs);
+            scope.spawn(move || (0..400).for_each(|_| drop(act(ledger, chain, inputs))))
+        });
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            ledger.lay_out().unwrap();
+        }
+    });
+    ledger.flush().unwrap();
+    drop(ledger);
+    let ledger =
+        Ledger::open(Arc::clone(&disk) as _, Arc::new(OsRandom), common::identity()).unwrap();
+    assert_eq!(ledger.position().0, 1600);
+    ledger.lay_out().unwrap();
+    drop(act(&ledger, "a", b"after"));
+    drop(ledger);
+    let reader = LogReader::open(Arc::clone(&disk) as _, &verifier()).unwrap();
+    assert_eq!(reader.fsck().unwrap().faults, Vec::<String>::new());
 }
 
 #[test]

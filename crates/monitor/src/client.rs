@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -25,10 +25,13 @@ use crate::home::Home;
 use crate::permit::{Permit, Refusal, Settlement, Sink};
 use crate::pins::{ListedTool, ToolReview, Withheld};
 use crate::server::with_socket;
-use crate::wire::{self, Frames, digest_of, number, number_of, object, text_of};
+use crate::socket::{Socket, is_readable};
+use crate::wire::{self, Frames, Heard, digest_of, number, number_of, object, text_of};
 
 /// How long a monitor may take to start or to come back.
 const START_WAIT: Duration = Duration::from_secs(20);
+/// How long to stay awake for a verdict.
+const AWAKE: Duration = Duration::from_millis(1);
 
 /// A door joined to the monitor of a home.
 #[derive(Debug, Clone)]
@@ -55,16 +58,33 @@ struct Inner {
     settings: Settings,
     next: AtomicU64,
     left: AtomicBool,
+    /// Verdicts that are due, and whether the last one came within [`AWAKE`].
+    due: AtomicUsize,
+    brisk: AtomicBool,
+    /// Whether somebody else than the reading thread looks for verdicts.
+    attended: AtomicBool,
+    /// Locked before all others.
+    frames: Mutex<Frames<Socket>>,
+    /// Locked before `out` where both are.
     state: Mutex<State>,
+    out: Mutex<Out>,
 }
 
 struct State {
-    /// `None` while there is no monitor.
-    stream: Option<UnixStream>,
+    /// Counts the monitors that were joined.
+    generation: u64,
     waiting: HashMap<u64, Waiting>,
     /// The last list of tools and the child, which a new monitor has to hear again.
     tools: Option<Vec<u8>>,
     child: Option<Vec<u8>>,
+}
+
+/// The writing side. A lock of its own: whoever files an answer doesn't wait for a system call.
+#[derive(Debug)]
+struct Out {
+    generation: u64,
+    /// `None` while there is no monitor.
+    stream: Option<UnixStream>,
 }
 
 impl std::fmt::Debug for State {
@@ -74,7 +94,7 @@ impl std::fmt::Debug for State {
 }
 
 enum Waiting {
-    Verdict { action: Action, frame: Vec<u8>, then: OnVerdict },
+    Verdict { action: Action, frame: Vec<u8>, since: Instant, then: OnVerdict },
     Review { frame: Vec<u8>, then: OnReview },
 }
 
@@ -85,19 +105,23 @@ impl Client {
     /// [`ClientError`]
     pub fn join(home: &Path, join: Join) -> Result<Self, ClientError> {
         let home = Home::at(home);
-        let (stream, frames, settings) = connect(&home, &join)?;
-        let state =
-            State { stream: Some(stream), waiting: HashMap::new(), tools: None, child: None };
+        let Connected { stream, heard, frames, settings } = connect(&home, &join)?;
+        let state = State { generation: 0, waiting: HashMap::new(), tools: None, child: None };
         let inner = Arc::new(Inner {
             home,
             join,
             settings,
             next: AtomicU64::new(1),
             left: AtomicBool::new(false),
+            due: AtomicUsize::new(0),
+            brisk: AtomicBool::new(false),
+            attended: AtomicBool::new(false),
+            frames: Mutex::new(frames),
             state: Mutex::new(state),
+            out: Mutex::new(Out { generation: 0, stream: Some(stream) }),
         });
         let reader = Arc::clone(&inner);
-        thread::spawn(move || read(&reader, frames));
+        thread::spawn(move || read(&reader, heard));
         Ok(Self(inner))
     }
 
@@ -110,12 +134,36 @@ impl Client {
             ("t", Json::string("admit")),
         ]);
         let frame = wire::frame(&request);
-        self.0.ask(n, Waiting::Verdict { action, frame, then });
+        self.0.due.fetch_add(1, Ordering::Relaxed);
+        self.0.ask(n, Waiting::Verdict { action, frame, since: Instant::now(), then });
     }
 
-    /// Reports how an effect ended.
-    pub fn settle(&self, settlement: Settlement) {
-        Sink::settle(&*self.0, settlement);
+    /// Looks for a verdict that is likely to come at once, giving way to whoever wants to run: waking a
+    /// processor that sleeps takes longer than judging. What comes is answered here.
+    pub fn attend(&self) {
+        let inner = &self.0;
+        let is_due = || inner.due.load(Ordering::Relaxed) > 0;
+        if !is_due()
+            || !inner.brisk.load(Ordering::Relaxed)
+            || inner.attended.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        let since = Instant::now();
+        while is_due() && since.elapsed() < AWAKE {
+            // An end is found by the reading thread, too.
+            let _ = inner.frames.try_lock().map(|mut frames| hear(inner, &mut frames));
+            thread::yield_now();
+        }
+        inner.attended.store(false, Ordering::Relaxed);
+    }
+
+    /// Reports how effects ended, in one message.
+    pub fn settle(&self, settlements: impl IntoIterator<Item = Settlement>) {
+        let bytes: Vec<u8> = settlements.into_iter().flat_map(|s| settled(&s)).collect();
+        if !bytes.is_empty() {
+            self.0.tell(&bytes);
+        }
     }
 
     /// Reports what a server lists. `then` runs on the client's reading thread.
@@ -144,9 +192,8 @@ impl Client {
     pub fn child_started(&self, pid: u32) {
         let request = object([("pid", number(u64::from(pid))), ("t", Json::string("child"))]);
         let frame = wire::frame(&request);
-        let mut state = lock(&self.0.state);
-        state.send(&frame);
-        state.child = Some(frame);
+        lock(&self.0.state).child = Some(frame.clone());
+        self.0.tell(&frame);
     }
 
     /// What the configuration says to a door.
@@ -159,11 +206,8 @@ impl Client {
     pub fn leave(self) {
         self.0.left.store(true, Ordering::SeqCst);
         let frame = wire::frame(&object([("t", Json::string("leave"))]));
-        let stream = {
-            let mut state = lock(&self.0.state);
-            state.send(&frame);
-            state.stream.take()
-        };
+        self.0.tell(&frame);
+        let stream = lock(&self.0.out).stream.take();
         // The monitor closes its side when it has read everything.
         if let Some(stream) = stream {
             let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
@@ -191,7 +235,7 @@ impl Client {
             ("t", Json::string("control")),
         ]);
         stream.write_all(&wire::frame(&request)).map_err(broken)?;
-        Frames::new(stream).next().map_err(broken)
+        Frames::new(Socket::new(stream)).next().map_err(broken)
     }
 
     /// Starts the monitor if it isn't there, and waits until it answers.
@@ -205,51 +249,72 @@ impl Client {
 
 impl Inner {
     fn ask(&self, n: u64, waiting: Waiting) {
-        let mut state = lock(&self.state);
         let frame = match &waiting {
             Waiting::Verdict { frame, .. } | Waiting::Review { frame, .. } => frame.clone(),
         };
-        state.waiting.insert(n, waiting);
-        // Without a monitor it waits for the next one.
-        state.send(&frame);
+        let generation = {
+            let mut state = lock(&self.state);
+            state.waiting.insert(n, waiting);
+            state.generation
+        };
+        let mut out = lock(&self.out);
+        // A monitor that was joined since was asked when it was joined; without one it waits for the next.
+        if out.generation == generation {
+            out.send(&frame);
+        }
+    }
+
+    /// Says what needs no answer.
+    fn tell(&self, frames: &[u8]) {
+        lock(&self.out).send(frames);
     }
 }
 
-impl State {
-    fn send(&mut self, frame: &[u8]) {
+impl Out {
+    fn send(&mut self, frames: &[u8]) {
         if let Some(stream) = &mut self.stream {
             // A broken stream is noticed, and mended, by the reading thread.
-            let _ = stream.write_all(frame);
+            let _ = stream.write_all(frames);
         }
     }
 }
 
 impl Sink for Inner {
     fn settle(&self, settlement: Settlement) {
-        let Settlement { of, outcome } = settlement;
-        let digest = outcome.result_digest.map_or(Json::Null, |d| Json::String(d.to_hex()));
-        let frame = wire::frame(&object([
-            ("bytes", number(outcome.bytes)),
-            ("digest", digest),
-            ("receipt", Json::String(of.to_hex())),
-            ("status", Json::string(outcome.status.as_str())),
-            ("t", Json::string("settle")),
-            ("us", number(outcome.duration_us)),
-        ]));
-        lock(&self.state).send(&frame);
+        self.tell(&settled(&settlement));
     }
 }
 
-fn read(inner: &Arc<Inner>, mut frames: Frames<UnixStream>) {
+fn settled(Settlement { of, outcome }: &Settlement) -> Vec<u8> {
+    let digest = outcome.result_digest.map_or(Json::Null, |d| Json::String(d.to_hex()));
+    wire::frame(&object([
+        ("bytes", number(outcome.bytes)),
+        ("digest", digest),
+        ("receipt", Json::String(of.to_hex())),
+        ("status", Json::string(outcome.status.as_str())),
+        ("t", Json::string("settle")),
+        ("us", number(outcome.duration_us)),
+    ]))
+}
+
+fn read(inner: &Arc<Inner>, mut stream: UnixStream) {
     loop {
-        match frames.next() {
-            Ok(Some(answer)) => dispatch(inner, &answer),
-            Ok(None) | Err(_) => {
+        let mut heard = is_readable(&stream, None).map(|_| Heard::Nothing);
+        if inner.attended.load(Ordering::Relaxed) {
+            thread::sleep(AWAKE);
+            continue;
+        }
+        if heard.is_ok() {
+            heard = hear(inner, &mut lock(&inner.frames));
+        }
+        match heard {
+            Ok(Heard::Something | Heard::Nothing) => {}
+            Ok(Heard::End) | Err(_) => {
                 if inner.left.load(Ordering::SeqCst) {
                     return;
                 }
                 match rejoin(inner) {
-                    Ok(again) => frames = again,
+                    Ok(again) => stream = again,
                     Err(error) => {
                         give_up(inner, &error);
                         thread::sleep(Duration::from_millis(200));
@@ -260,9 +325,19 @@ fn read(inner: &Arc<Inner>, mut frames: Frames<UnixStream>) {
     }
 }
 
-fn rejoin(inner: &Inner) -> Result<Frames<UnixStream>, ClientError> {
-    lock(&inner.state).stream = None;
-    let (mut stream, frames, _) = connect(&inner.home, &inner.join)?;
+/// Answers what is here.
+fn hear(inner: &Arc<Inner>, frames: &mut Frames<Socket>) -> io::Result<Heard> {
+    let heard = frames.fill()?;
+    while let Some(answer) = frames.ready()? {
+        dispatch(inner, &answer);
+    }
+    Ok(heard)
+}
+
+fn rejoin(inner: &Inner) -> Result<UnixStream, ClientError> {
+    lock(&inner.out).stream = None;
+    let Connected { mut stream, heard, frames, .. } = connect(&inner.home, &inner.join)?;
+    *lock(&inner.frames) = frames;
     let mut state = lock(&inner.state);
     let again = state.waiting.values().map(|waiting| match waiting {
         Waiting::Verdict { frame, .. } | Waiting::Review { frame, .. } => frame.as_slice(),
@@ -270,8 +345,9 @@ fn rejoin(inner: &Inner) -> Result<Frames<UnixStream>, ClientError> {
     let known = [state.child.as_deref(), state.tools.as_deref()];
     let bytes = known.into_iter().flatten().chain(again).collect::<Vec<_>>().concat();
     stream.write_all(&bytes).map_err(|error| ClientError::Broken(error.to_string()))?;
-    state.stream = Some(stream);
-    Ok(frames)
+    state.generation += 1;
+    *lock(&inner.out) = Out { generation: state.generation, stream: Some(stream) };
+    Ok(heard)
 }
 
 fn give_up(inner: &Inner, error: &ClientError) {
@@ -279,7 +355,10 @@ fn give_up(inner: &Inner, error: &ClientError) {
     for (_, waiting) in waiting {
         let refusal = Refusal::unrecorded(&error.to_string());
         match waiting {
-            Waiting::Verdict { then, .. } => then(Err(refusal)),
+            Waiting::Verdict { then, .. } => {
+                then(Err(refusal));
+                inner.due.fetch_sub(1, Ordering::Relaxed);
+            }
             Waiting::Review { then, .. } => then(Err(refusal)),
         }
     }
@@ -289,7 +368,11 @@ fn dispatch(inner: &Arc<Inner>, answer: &Json) {
     let Some(n) = number_of(answer, "n") else { return };
     let Some(waiting) = lock(&inner.state).waiting.remove(&n) else { return };
     match waiting {
-        Waiting::Verdict { action, then, .. } => then(permit(inner, action, answer)),
+        Waiting::Verdict { action, since, then, .. } => {
+            inner.brisk.store(since.elapsed() < AWAKE, Ordering::Relaxed);
+            then(permit(inner, action, answer));
+            inner.due.fetch_sub(1, Ordering::Relaxed);
+        }
         Waiting::Review { then, .. } => then(review(answer)),
     }
 }
@@ -331,7 +414,13 @@ fn refusal(answer: &Json) -> Refusal {
     }
 }
 
-type Connected = (UnixStream, Frames<UnixStream>, Settings);
+/// One connection: for writing, for waiting and for reading.
+struct Connected {
+    stream: UnixStream,
+    heard: UnixStream,
+    frames: Frames<Socket>,
+    settings: Settings,
+}
 
 fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError> {
     let broken = |error: io::Error| ClientError::Broken(error.to_string());
@@ -348,7 +437,7 @@ fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError> {
             ("t", Json::string("join")),
             ("v", Json::from(wire::VERSION)),
         ]);
-        let mut frames = Frames::new(stream.try_clone().map_err(broken)?);
+        let mut frames = Frames::new(Socket::new(stream.try_clone().map_err(broken)?));
         let answer = stream.write_all(&wire::frame(&hello)).and_then(|()| frames.next());
         // A monitor that was just ending takes the connection with it: try the next one.
         let Ok(Some(answer)) = answer else {
@@ -369,7 +458,8 @@ fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError> {
             call_timeout: Duration::from_secs(number_of(&answer, "call_timeout_s").unwrap_or(600)),
             stderr_folder: text_of(&answer, "stderr").unwrap_or_default().into(),
         };
-        return Ok((stream, frames, settings));
+        let heard = stream.try_clone().map_err(broken)?;
+        return Ok(Connected { stream, heard, frames, settings });
     }
 }
 

@@ -23,6 +23,7 @@ use crate::home::Home;
 use crate::monitor::{Answer, Member, Monitor, log_line};
 use crate::permit::{Refusal, Settlement};
 use crate::pins::ListedTool;
+use crate::socket::Socket;
 use crate::wire::{self, Frames, digest_of, number, number_of, object, text, text_of};
 
 /// Connections at a time; each is one thread.
@@ -125,7 +126,7 @@ fn connection(mut stream: UnixStream, monitor: &Arc<Monitor>) -> io::Result<()> 
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user's process"));
     }
     let pid = u32::try_from(credentials.pid.as_raw_nonzero().get()).unwrap_or(0);
-    let mut frames = Frames::new(stream.try_clone()?);
+    let mut frames = Frames::new(Socket::new(stream.try_clone()?));
     let Some(hello) = frames.next()? else { return Ok(()) };
     match text_of(&hello, "t").as_deref() {
         Some("join") => {}
@@ -179,7 +180,7 @@ fn welcome(monitor: &Monitor, member: &Member) -> Json {
 
 fn converse(
     stream: &mut UnixStream,
-    frames: &mut Frames<UnixStream>,
+    frames: &mut Frames<Socket>,
     monitor: &Arc<Monitor>,
     member: &Arc<Member>,
     child: &mut Option<(u32, u64)>,

@@ -3,7 +3,7 @@
 //! The adversary is a process of the same machine that speaks nonsense or too much. Frames are bounded
 //! and read by the same strict parser as everything else.
 
-use std::io::{self, Read};
+use std::io;
 
 use tipstaff_core::json::Object;
 use tipstaff_core::limits::BODY_BYTES_MAX;
@@ -71,17 +71,39 @@ pub(crate) fn text_of(json: &Json, name: &str) -> Option<String> {
     Some(json.get(name)?.as_str()?.to_owned())
 }
 
+/// Bytes that are read at a time.
+const READ: usize = 64 << 10;
+
 /// Reads frames, and knows whether another one is already here.
 #[derive(Debug)]
 pub(crate) struct Frames<R> {
     source: R,
     buffer: Vec<u8>,
+    /// What was read and not given out yet.
     start: usize,
+    end: usize,
 }
 
-impl<R: Read> Frames<R> {
+/// Where frames come from.
+pub(crate) trait Source {
+    /// Reads what is here; `None` if nothing is, 0 at the end.
+    fn try_read(&mut self, into: &mut [u8]) -> io::Result<Option<usize>>;
+
+    /// Returns when there is likely to be something to read.
+    fn wait(&mut self) -> io::Result<()>;
+}
+
+/// What a look at the source brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Something,
+    Nothing,
+    End,
+}
+
+impl<R: Source> Frames<R> {
     pub(crate) const fn new(source: R) -> Self {
-        Self { source, buffer: Vec::new(), start: 0 }
+        Self { source, buffer: Vec::new(), start: 0, end: 0 }
     }
 
     /// The next frame; `None` at the end.
@@ -90,24 +112,47 @@ impl<R: Read> Frames<R> {
             if let Some(frame) = self.ready()? {
                 return Ok(Some(frame));
             }
-            self.buffer.drain(..self.start);
-            self.start = 0;
-            let filled = self.buffer.len();
-            self.buffer.resize(filled + (64 << 10), 0);
-            let read = self.source.read(self.buffer.get_mut(filled..).unwrap_or_default());
-            self.buffer.truncate(filled + read.as_ref().map_or(0, |read| *read));
-            match read {
-                Ok(0) => return Ok(None),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            match self.fill()? {
+                Heard::Something => {}
+                Heard::Nothing => self.source.wait()?,
+                Heard::End => return Ok(None),
             }
+        }
+    }
+
+    /// Takes in what is here, without waiting.
+    pub(crate) fn fill(&mut self) -> io::Result<Heard> {
+        self.make_room();
+        let room = self.buffer.get_mut(self.end..).unwrap_or_default();
+        Ok(match self.source.try_read(room)? {
+            None => Heard::Nothing,
+            Some(0) => Heard::End,
+            Some(read) => {
+                self.end += read;
+                Heard::Something
+            }
+        })
+    }
+
+    /// Room for one more read, without clearing what was cleared before.
+    fn make_room(&mut self) {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        // A large frame is rare: its room is not kept.
+        if self.end == 0 {
+            self.buffer.truncate(READ);
+            self.buffer.shrink_to(READ);
+        }
+        if self.buffer.len() < self.end + READ / 2 {
+            self.buffer.resize(self.end + READ, 0);
         }
     }
 
     /// A frame that is here already.
     pub(crate) fn ready(&mut self) -> io::Result<Option<Json>> {
-        let waiting = self.buffer.get(self.start..).unwrap_or_default();
+        let waiting = self.buffer.get(self.start..self.end).unwrap_or_default();
         let Some((length, rest)) = waiting.split_first_chunk::<4>() else { return Ok(None) };
         let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
         if length > BODY_BYTES_MAX {
@@ -124,6 +169,16 @@ impl<R: Read> Frames<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Source for &[u8] {
+        fn try_read(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
+            io::Read::read(self, into).map(Some)
+        }
+
+        fn wait(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[test]
     fn frames_and_actions_round_trip() {

@@ -101,6 +101,14 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`StoreError::Full`] if there is not that much space.
     fn reserve(&self, length: u64) -> Result<(), StoreError>;
+
+    /// Reserves space like [`DiskFile::reserve`], writes its zeros from `from` on and syncs them, so that
+    /// the first sync of what is written there later need not record that it was written. Nobody else
+    /// may write there meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::SyncFailed`]
+    fn lay_out(&self, from: u64, length: u64) -> Result<(), StoreError>;
 }
 
 /// Tells the time, as an input to decisions. It may go backwards: nothing depends on its order.

@@ -287,6 +287,13 @@ impl DiskFile for MemoryFile {
         state.durable.entry(self.path.clone()).or_default().resize(length, 0);
         Ok(())
     }
+
+    fn lay_out(&self, from: u64, length: u64) -> Result<(), StoreError> {
+        self.reserve(length)?;
+        let zeros = vec![0; usize::try_from(length.saturating_sub(from)).unwrap_or(0)];
+        self.write_at(from, &zeros)?;
+        self.sync()
+    }
 }
 
 #[cfg(test)]

@@ -137,18 +137,27 @@ impl DiskFile for NativeFile {
         use rustix::fs::{FallocateFlags, fallocate};
         match fallocate(&self.file, FallocateFlags::empty(), 0, length) {
             // Some file systems can't reserve: writing zeros is as near as they come.
-            Err(rustix::io::Errno::OPNOTSUPP) => self.fill(length),
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                let end = self.file.metadata().map_err(|e| failed("stat", &self.path, e))?.len();
+                self.zero(end, length)
+            }
             done => done.map_err(|e| failed("reserve", &self.path, e.into())),
         }
+    }
+
+    fn lay_out(&self, from: u64, length: u64) -> Result<(), StoreError> {
+        self.reserve(length)?;
+        self.zero(from, length)?;
+        self.sync()
     }
 }
 
 impl NativeFile {
-    fn fill(&self, length: u64) -> Result<(), StoreError> {
+    fn zero(&self, from: u64, end: u64) -> Result<(), StoreError> {
         let zeros = [0; 64 << 10];
-        let mut at = self.file.metadata().map_err(|e| failed("stat", &self.path, e))?.len();
-        while at < length {
-            let step = zeros.len().min(usize::try_from(length - at).unwrap_or(usize::MAX));
+        let mut at = from;
+        while at < end {
+            let step = zeros.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
             self.write_at(at, zeros.get(..step).unwrap_or_default())?;
             at += step as u64;
         }

@@ -45,6 +45,11 @@ impl<J: Judge> Shim<J> {
         }
     }
 
+    /// Nothing else of the client is here: what was asked may be answered at once.
+    pub(crate) fn attend(&self) {
+        self.judge.attend();
+    }
+
     fn asked(
         self: &Arc<Self>,
         id: Id,
@@ -162,7 +167,7 @@ impl<J: Judge> Shim<J> {
         self.tell(Side::Server, &answer::answer(Some(id), member, value));
         if let Stage::Running(running) = ask.stage {
             let text = value.to_canonical();
-            self.judge.settle(running.settle(Ended::of(status, text.as_bytes())));
+            self.judge.settle([running.settle(Ended::of(status, text.as_bytes()))]);
         }
     }
 }

@@ -108,10 +108,10 @@ impl<J: Judge> Shim<J> {
             self.tell(Side::Client, &batch.frames);
             batch.frames.clear();
         }
-        for (running, status, place) in batch.ended.drain(..) {
-            let result = batch.results.get(place).unwrap_or_default();
-            self.judge.settle(running.settle(Ended::of(status, result)));
-        }
+        let results = &batch.results;
+        self.judge.settle(batch.ended.drain(..).map(|(running, status, place)| {
+            running.settle(Ended::of(status, results.get(place).unwrap_or_default()))
+        }));
         batch.results.clear();
         if batch.frames.capacity() > 4 * BATCH_BYTES {
             *batch = Batch::new();
@@ -210,7 +210,7 @@ impl<J: Judge> Shim<J> {
         );
         self.tell(Side::Client, &answer::failure(id, call.form, Failure { text: &text, receipt }));
         if let Stage::Running(running) = call.stage {
-            self.judge.settle(running.settle(Ended::unseen(Status::Ambiguous, bytes)));
+            self.judge.settle([running.settle(Ended::unseen(Status::Ambiguous, bytes))]);
         }
     }
 

@@ -61,8 +61,10 @@ impl Judge for Script {
         }
     }
 
-    fn settle(&self, settlement: String) {
-        self.log.lock().unwrap().push(settlement);
+    fn attend(&self) {}
+
+    fn settle(&self, settlements: impl IntoIterator<Item = String>) {
+        self.log.lock().unwrap().extend(settlements);
     }
 
     fn tools_listed(&self, tools: Vec<ListedTool>, then: Then<ToolReview>) {
