@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tipstaff_core::CoreError;
 use tipstaff_core::key::SigningKey;
@@ -24,8 +25,10 @@ use crate::wal::{self, Item};
 
 /// Space that is reserved at a time, in bytes.
 const RESERVE_STEP: u64 = 4 << 20;
-/// Space that is reserved while nothing is laid out yet, in bytes.
-const FIRST_STEP: u64 = 64 << 10;
+/// Space that is reserved at a time where none is laid out yet, in bytes.
+const FIRST_STEP: u64 = 512 << 10;
+/// Space that runs low sooner than this after it was laid out was too little.
+const LAY_OUT_PACE: Duration = Duration::from_millis(500);
 /// Space kept for the outcome of each open verdict, in bytes: an outcome has no free text.
 const OUTCOME_ROOM: u64 = 4 << 10;
 /// Longest name of a chain in bytes: its length is written in 8 bits.
@@ -57,6 +60,8 @@ pub struct Ledger {
     key_id: String,
     tail: Mutex<Tail>,
     progress: Condvar,
+    /// Space that is laid out runs low.
+    low: Condvar,
     publisher: Mutex<Publisher>,
 }
 
@@ -96,8 +101,8 @@ struct Tail {
     reserved: u64,
     /// Space after `reserved` is being laid out: nothing may be reserved meanwhile.
     laying_out: bool,
-    /// Where the log ended when space was last laid out.
-    laid_at: u64,
+    /// How much space to lay out ahead, in bytes.
+    ahead: u64,
     /// Bytes of the batch that is being written.
     in_flight: u64,
     committing: bool,
@@ -134,7 +139,7 @@ impl Ledger {
             offset,
             reserved,
             laying_out: false,
-            laid_at: offset,
+            ahead: RESERVE_STEP,
             in_flight: 0,
             committing: false,
             stopped: None,
@@ -147,6 +152,7 @@ impl Ledger {
             key_id,
             tail: Mutex::new(tail),
             progress: Condvar::new(),
+            low: Condvar::new(),
             publisher: Mutex::new(publisher),
         };
         match ledger.publish() {
@@ -294,6 +300,7 @@ impl Ledger {
     pub fn stop(&self, why: &LedgerError) {
         self.tail().stop(why);
         self.progress.notify_all();
+        self.low.notify_all();
     }
 
     /// Why the node stopped, if it did.
@@ -302,22 +309,44 @@ impl Ledger {
         self.tail().stopped.clone()
     }
 
-    /// Lays space out ahead of what is written, as much as goes at the pace since the last call: a sync
-    /// of space that was only reserved takes half as long again. Called twice a second.
+    /// Lays space out ahead of what is written whenever it runs low, until the node stops: a sync of
+    /// space that was only reserved takes half as long again. For a thread of its own.
     ///
     /// # Errors
-    /// [`LedgerError::Stopped`] if a sync failed. A full disk is no error here: it is met by the next
-    /// verdict.
-    pub fn lay_out(&self) -> Result<(), LedgerError> {
+    /// [`LedgerError::Stopped`], or why a sync failed. A full disk is no error here: it is met by the
+    /// next verdict.
+    pub fn keep_laid_out(&self) -> Result<(), LedgerError> {
+        let mut last: Option<Instant> = None;
+        loop {
+            let mut tail = self.tail();
+            while !tail.is_low() {
+                tail.check()?;
+                tail = self.low.wait(tail).unwrap_or_else(PoisonError::into_inner);
+            }
+            let ahead = match last.replace(Instant::now()) {
+                Some(last) if last.elapsed() < LAY_OUT_PACE => tail.ahead * 2,
+                _ => tail.ahead / 2,
+            };
+            tail.ahead = ahead.clamp(RESERVE_STEP, SEGMENT_BYTES);
+            drop(tail);
+            if !self.lay_out()? {
+                // The disk is full: verdicts say so, and room may come back.
+                std::thread::sleep(LAY_OUT_PACE);
+            }
+        }
+    }
+
+    /// Lays space out once; `false` if there is none.
+    ///
+    /// # Errors
+    /// Like [`Ledger::keep_laid_out`].
+    pub fn lay_out(&self) -> Result<bool, LedgerError> {
         let mut tail = self.tail();
         tail.check()?;
-        let written = tail.offset.saturating_sub(tail.laid_at);
-        let ahead = (3 * written).clamp(RESERVE_STEP, SEGMENT_BYTES);
-        tail.laid_at = tail.offset;
         let (file, segment, from) = (Arc::clone(&tail.file), tail.segment, tail.reserved);
-        let end = (tail.offset + ahead).next_multiple_of(RESERVE_STEP);
-        if tail.laying_out || from >= tail.offset + ahead / 2 || from >= end {
-            return Ok(());
+        let end = (tail.offset + tail.ahead).next_multiple_of(RESERVE_STEP);
+        if tail.laying_out || from >= end {
+            return Ok(true);
         }
         tail.laying_out = true;
         drop(tail);
@@ -327,10 +356,11 @@ impl Ledger {
         self.progress.notify_all();
         match done {
             Ok(()) if tail.segment == segment => tail.reserved = end,
-            Ok(()) | Err(StoreError::Full) => {}
-            Err(error) => return tail.end_if_broken(Err(error.into())),
+            Ok(()) => {}
+            Err(StoreError::Full) => return Ok(false),
+            Err(error) => return tail.end_if_broken(Err(error.into())).map(|()| true),
         }
-        Ok(())
+        Ok(true)
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -371,6 +401,9 @@ impl Ledger {
     ) -> Result<MutexGuard<'a, Tail>, LedgerError> {
         loop {
             let needed = tail.needed(inputs);
+            if tail.is_low() {
+                self.low.notify_one();
+            }
             if needed <= tail.reserved {
                 return Ok(tail);
             }
@@ -379,7 +412,7 @@ impl Ledger {
                 tail.check()?;
                 continue;
             }
-            let reserved = (needed + RESERVE_STEP).next_multiple_of(RESERVE_STEP);
+            let reserved = (needed + FIRST_STEP).next_multiple_of(FIRST_STEP);
             tail.file.reserve(reserved).map_err(full)?;
             tail.reserved = reserved;
         }
@@ -450,7 +483,6 @@ impl Ledger {
             }
         }
         (tail.file, tail.segment, tail.offset, tail.reserved) = (file, tail.size, 0, reserved);
-        tail.laid_at = 0;
         Ok(())
     }
 }
@@ -461,6 +493,11 @@ impl Tail {
             Some(why) => Err(LedgerError::Stopped(why.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Whether more space should be laid out.
+    const fn is_low(&self) -> bool {
+        !self.laying_out && self.reserved < self.offset + self.ahead / 2
     }
 
     fn stop(&mut self, error: &LedgerError) {

@@ -87,7 +87,7 @@ fn storm(seed: u64, lives: u64, steps: u64) {
             match (random.below(20), due) {
                 (0, _) => ledger.rotate().unwrap(),
                 (1..=3, _) => ledger.publish().unwrap(),
-                (19, _) => ledger.lay_out().unwrap(),
+                (19, _) => assert!(ledger.lay_out().unwrap()),
                 (4..=9, _) => {
                     ledger.flush().unwrap();
                     acknowledged = ledger.position().0;
@@ -475,7 +475,7 @@ fn space_is_laid_out_while_others_write() {
             scope.spawn(move || (0..400).for_each(|_| drop(act(ledger, chain, inputs))))
         });
         while writers.iter().any(|writer| !writer.is_finished()) {
-            ledger.lay_out().unwrap();
+            assert!(ledger.lay_out().unwrap());
         }
     });
     ledger.flush().unwrap();
@@ -483,7 +483,7 @@ fn space_is_laid_out_while_others_write() {
     let ledger =
         Ledger::open(Arc::clone(&disk) as _, Arc::new(OsRandom), common::identity()).unwrap();
     assert_eq!(ledger.position().0, 1600);
-    ledger.lay_out().unwrap();
+    assert!(ledger.lay_out().unwrap());
     drop(act(&ledger, "a", b"after"));
     drop(ledger);
     let reader = LogReader::open(Arc::clone(&disk) as _, &verifier()).unwrap();

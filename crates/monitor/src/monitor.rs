@@ -208,7 +208,6 @@ impl Monitor {
         unless_full(self.close_abandoned(grace))?;
         self.try_config();
         self.try_policies();
-        self.ledger.lay_out()?;
         self.ledger.flush()
     }
 

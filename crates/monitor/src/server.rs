@@ -54,6 +54,12 @@ pub fn serve(home: &Home) -> Result<(), MonitorError> {
             log_line(&format!("the log is not whole: {error}"));
         }
     });
+    let laid_out = Arc::clone(&monitor);
+    thread::spawn(move || {
+        if let Err(error) = laid_out.ledger().keep_laid_out() {
+            log_line(&format!("no space is laid out ahead any more: {error}"));
+        }
+    });
     let mut idle_since = Instant::now();
     let mut published = Instant::now();
     loop {
