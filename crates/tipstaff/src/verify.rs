@@ -1,8 +1,11 @@
 //! Verifying exports offline (row A8).
 
+mod pieces;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,9 +13,12 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pieces::{PIECE, Pieces};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tipstaff_core::Json;
 use tipstaff_core::key::VerifyingKey;
+use tipstaff_core::limits::BODY_BYTES_MAX;
 use tipstaff_core::receipt::{ChainReport, Examined, Examiner, verify_examined};
 
 use crate::home::Place;
@@ -38,23 +44,21 @@ pub(crate) fn run(
         None if at.home.exists() => vec![at.open()?.public.receipts],
         None => Vec::new(),
     };
-    let text = match file {
-        Some(path) => read(path)?,
+    let chains = match file {
+        Some(path) => check_file(path, &keys)?,
         None => {
             let opened = at.open()?;
             let receipts = opened.reader.receipts().map_err(|e| {
                 Failure::undone("The log can't be read.", e, "Run `tipstaff log fsck`.")
             })?;
-            receipts.iter().map(|(_, signed)| signed.to_leaf() + "\n").collect()
+            if receipts.is_empty() && !at.json {
+                println!("There are no receipts yet, so there is nothing that could be valid.");
+                return Err(Failure::No);
+            }
+            let leaves: Vec<String> = receipts.iter().map(|(_, signed)| signed.to_leaf()).collect();
+            check(&leaves.iter().map(String::as_str).collect::<Vec<_>>(), &keys)
         }
     };
-    let lines = lines(&text);
-    let lines: Vec<&str> = lines.iter().map(AsRef::as_ref).collect();
-    if lines.is_empty() && file.is_none() && !at.json {
-        println!("There are no receipts yet, so there is nothing that could be valid.");
-        return Err(Failure::No);
-    }
-    let chains = check(&lines, &keys);
     let mut good = true;
     let mut answers = Vec::new();
     for Checked { name, report } in &chains {
@@ -91,8 +95,59 @@ pub(crate) fn run(
 
 /// Checks the lines of an export, chain by chain.
 pub(crate) fn check(lines: &[&str], keys: &[VerifyingKey]) -> Vec<Checked> {
+    const PART: usize = 256;
+    let examiner = Examiner::new(keys);
+    let parts: Vec<&[&str]> = lines.chunks(PART).collect();
+    let examined = on_all_cores(parts.len(), |at, _| {
+        let part = parts.get(at).copied().unwrap_or_default();
+        part.iter().map(|line| examiner.examine_text(line)).collect()
+    });
+    by_chain(examined)
+}
+
+/// Checks an export. One receipt a line, as most are written, is read in pieces on all cores.
+fn check_file(path: &Path, keys: &[VerifyingKey]) -> Result<Vec<Checked>, Failure> {
+    let unreadable =
+        |e| Failure::undone(&format!("{} can't be read.", path.display()), e, "Name another file.");
+    let Some(file) = file_of_lines(path).map_err(unreadable)? else {
+        let text = read(path)?;
+        let lines = lines(&text);
+        return Ok(check(&lines.iter().map(AsRef::as_ref).collect::<Vec<_>>(), keys));
+    };
+    let pieces = Pieces::new(file, PIECE).map_err(unreadable)?;
+    let examiner = Examiner::new(keys);
+    let examined = on_all_cores(pieces.count(), |at, buffer| -> io::Result<Vec<Examined>> {
+        let lines = pieces.lines(at, buffer)?.split(|byte| *byte == b'\n');
+        let lines = lines.filter(|line| !line.trim_ascii().is_empty());
+        // What is no text is no JSON: it counts, as malformed.
+        let lines = lines.map(|line| std::str::from_utf8(line).unwrap_or_default());
+        Ok(lines.map(|line| examiner.examine_text(line)).collect())
+    });
+    let examined = examined.into_iter().collect::<io::Result<Vec<_>>>().map_err(unreadable)?;
+    Ok(by_chain(examined))
+}
+
+/// The file, if its first line is a JSON value by itself and not an export in one value.
+fn file_of_lines(path: &Path) -> io::Result<Option<File>> {
+    if path == Path::new("-") {
+        return Ok(None);
+    }
+    let mut file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut first = Vec::new();
+    BufReader::new((&mut file).take(BODY_BYTES_MAX as u64)).read_until(b'\n', &mut first)?;
+    let is_value = serde_json::from_slice::<IgnoredAny>(&first).is_ok();
+    let is_line = is_value
+        && first.first() == Some(&b'{')
+        && serde_json::from_slice::<Wrapped<'_>>(&first).is_err();
+    Ok(is_line.then_some(file))
+}
+
+fn by_chain(parts: Vec<Vec<Examined>>) -> Vec<Checked> {
     let mut chains: BTreeMap<String, Vec<Examined>> = BTreeMap::new();
-    for element in examine(lines, keys) {
+    for element in parts.into_iter().flatten() {
         match element.chain().and_then(|name| chains.get_mut(name)) {
             Some(chain) => chain.push(element),
             None => {
@@ -109,23 +164,22 @@ pub(crate) fn check(lines: &[&str], keys: &[VerifyingKey]) -> Vec<Checked> {
     reports.map(|(name, elements)| Checked { name, report: verify_examined(&elements) }).collect()
 }
 
-/// Looks at every line by itself, on all cores. They take parts until none is left, so that one which
-/// others keep busy holds nobody up.
-fn examine(lines: &[&str], keys: &[VerifyingKey]) -> Vec<Examined> {
-    const PART: usize = 256;
-    let (examiner, next) = (Examiner::new(keys), AtomicUsize::new(0));
-    let parts: Vec<&[&str]> = lines.chunks(PART).collect();
+/// Does `count` parts of work, each by itself. Workers take parts until none is left, so that one which
+/// others keep busy holds nobody up; each has a buffer of its own.
+fn on_all_cores<T: Send>(count: usize, work: impl Fn(usize, &mut Vec<u8>) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
     let worker = || {
-        let mut done = Vec::new();
+        let (mut done, mut buffer) = (Vec::new(), Vec::new());
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(part) = parts.get(at) else { return done };
-            let part: Vec<Examined> = part.iter().map(|line| examiner.examine_text(line)).collect();
-            done.push((at, part));
+            if at >= count {
+                return done;
+            }
+            done.push((at, work(at, &mut buffer)));
         }
     };
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let mut done: Vec<(usize, Vec<Examined>)> = thread::scope(|scope| {
+    let mut done: Vec<(usize, T)> = thread::scope(|scope| {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
         // A part that is lost must not make a chain look shorter and whole.
         let joined =
@@ -133,7 +187,7 @@ fn examine(lines: &[&str], keys: &[VerifyingKey]) -> Vec<Examined> {
         joined.flatten().collect()
     });
     done.sort_by_key(|(at, _)| *at);
-    done.into_iter().flat_map(|(_, part)| part).collect()
+    done.into_iter().map(|(_, part)| part).collect()
 }
 
 fn sentence(name: &str, report: &ChainReport, head_given: bool, head_found: bool) -> String {

@@ -4,6 +4,8 @@
 //! costs more than most other checks. What needs no rewriting (no escapes, no fractions) is read here;
 //! every other text is left to the full reader, which decides.
 
+use std::cell::Cell;
+
 use super::canonical::compare_names;
 use super::{Json, Object};
 use crate::limits::{BODY_BYTES_MAX, JSON_DEPTH_MAX, JSON_INTEGER_MAX, JSON_NODES_MAX};
@@ -37,6 +39,8 @@ pub struct Member<'a> {
 pub(crate) trait Node: Sized {
     /// The member of an object.
     fn get(&self, name: &str) -> Option<&Self>;
+    /// The member of an object. `place` is where it is looked for first; the next place is left there.
+    fn get_near(&self, name: &str, place: &Cell<usize>) -> Option<&Self>;
     /// The text of a string.
     fn as_str(&self) -> Option<&str>;
     /// The value of an integer.
@@ -78,6 +82,17 @@ impl<'a> Plain<'a> {
 impl Node for Plain<'_> {
     fn get(&self, name: &str) -> Option<&Self> {
         self.member(name).map(|member| &member.value)
+    }
+
+    fn get_near(&self, name: &str, place: &Cell<usize>) -> Option<&Self> {
+        let Self::Object(members) = self else { return None };
+        let near = members.get(place.get()).is_some_and(|member| member.name == name);
+        let at = match near {
+            true => place.get(),
+            false => members.iter().position(|member| member.name == name)?,
+        };
+        place.set(at + 1);
+        members.get(at).map(|member| &member.value)
     }
 
     fn as_str(&self) -> Option<&str> {
@@ -123,6 +138,10 @@ impl Node for Plain<'_> {
 
 impl Node for Json {
     fn get(&self, name: &str) -> Option<&Self> {
+        Self::get(self, name)
+    }
+
+    fn get_near(&self, name: &str, _place: &Cell<usize>) -> Option<&Self> {
         Self::get(self, name)
     }
 

@@ -1,6 +1,8 @@
 //! Reading a receipt back. Unknown members are hashed with the rest, never rejected; members of the
 //! profile must be there and of their type.
 
+use std::cell::Cell;
+
 use super::{
     AsOf, ContextRef, Control, DecisionRef, Door, Enforcement, Identity, Kind, Level, Outcome,
     PROFILE, Proof, Receipt, SHAPE, Status,
@@ -24,7 +26,7 @@ impl Receipt {
 
     /// Like [`Receipt::from_json`], from a value of either kind.
     pub(super) fn from_node(node: &impl Node) -> Read<Self> {
-        let r = Reader(node);
+        let r = Reader(node, Cell::default());
         if r.text("v")? != SHAPE {
             return Err(CoreError::ReceiptMember("v"));
         }
@@ -135,12 +137,13 @@ fn read_outcome<N: Node>(r: &Reader<'_, N>) -> Read<Outcome> {
     })
 }
 
-struct Reader<'a, N>(&'a N);
+/// An object, and where its next member is likely to be: they are asked for in their order.
+struct Reader<'a, N>(&'a N, Cell<usize>);
 
 impl<'a, N: Node> Reader<'a, N> {
     /// A member that must be present; `None` if it is `null`.
     fn member(&self, name: &'static str) -> Read<Option<&'a N>> {
-        let value = self.0.get(name).ok_or(CoreError::ReceiptMember(name))?;
+        let value = self.0.get_near(name, &self.1).ok_or(CoreError::ReceiptMember(name))?;
         Ok((!value.is_null()).then_some(value))
     }
 
@@ -168,8 +171,9 @@ impl<'a, N: Node> Reader<'a, N> {
     }
 
     fn optional_digest(&self, name: &'static str) -> Read<Option<Digest>> {
-        let Some(text) = self.optional_text(name)? else { return Ok(None) };
-        Digest::from_hex(&text).map(Some).map_err(|_| CoreError::ReceiptMember(name))
+        let Some(value) = self.member(name)? else { return Ok(None) };
+        let digest = value.as_str().and_then(|text| Digest::from_hex(text).ok());
+        digest.map(Some).ok_or(CoreError::ReceiptMember(name))
     }
 
     fn digest(&self, name: &'static str) -> Read<Digest> {
@@ -192,6 +196,6 @@ impl<'a, N: Node> Reader<'a, N> {
         name: &'static str,
         read: fn(&Reader<'_, N>) -> Read<T>,
     ) -> Read<Option<T>> {
-        self.member(name)?.map(|value| read(&Reader(value))).transpose()
+        self.member(name)?.map(|value| read(&Reader(value, Cell::default()))).transpose()
     }
 }
