@@ -1,12 +1,12 @@
 //! One target per parser. A target fails by panicking.
 
 use bolero::check;
+use tipstaff_classify::Catalogue;
 use tipstaff_core::Json;
 use tipstaff_core::receipt::{Receipt, Signed, verify_links};
 use tipstaff_ledger::note::{Checkpoint, NoteVerifier};
 use tipstaff_ledger::proof::InclusionProof;
 use tipstaff_ledger::tile::{TileId, decode_bundle};
-use tipstaff_policy::classify::Catalogue;
 use tipstaff_policy::{PolicySet, PolicySource, ToolPins};
 
 /// What the strict parser accepts has one spelling, and a lenient reader agrees that it is JSON.
@@ -122,11 +122,11 @@ fn policies() {
 
 #[test]
 fn shell_lines_and_paths() {
+    use tipstaff_classify::{Annotations, classify};
     use tipstaff_core::Action;
-    use tipstaff_policy::classify::{Annotations, classify};
     check!().for_each(|bytes: &[u8]| {
         let line = String::from_utf8_lossy(bytes).into_owned();
-        let _ = tipstaff_policy::paths::lexical_absolute(&line, "/work", "/home/u");
+        let _ = tipstaff_classify::paths::lexical_absolute(&line, "/work", "/home/u");
         let arguments = Json::object(vec![("command".to_owned(), Json::String(line))]).unwrap();
         let action = Action::new("s", "Bash", "tools/call", arguments, None).unwrap();
         let one = classify(Catalogue::builtin(), &action, Annotations::default());

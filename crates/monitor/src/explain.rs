@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use tipstaff_classify::Catalogue;
 use tipstaff_core::{Action, Digest, Millis};
-use tipstaff_policy::classify::Catalogue;
 use tipstaff_policy::{PolicySet, PolicySource, PolicyWarning};
 
 use crate::error::MonitorError;

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use tipstaff_classify::{Basis, Classification, PathUse, classify};
 use tipstaff_core::json::Object;
 use tipstaff_core::{Action, Json, Millis, Tier, Verdict};
-use tipstaff_policy::classify::{Basis, Classification, PathUse, classify};
 use tipstaff_policy::paths::{Bounds, Place, facts};
 use tipstaff_policy::{Classified, Decision, Request, SessionContext};
 

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use tipstaff_classify::{Annotations, Hint};
 use tipstaff_core::json::Object;
 use tipstaff_core::{Digest, Json};
 use tipstaff_policy::ToolPins;
-use tipstaff_policy::classify::{Annotations, Hint};
 
 /// A tool as its server lists it now.
 #[derive(Debug, Clone, PartialEq, Eq)]

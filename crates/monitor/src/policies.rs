@@ -10,9 +10,9 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use tipstaff_classify::{Annotations, Catalogue};
 use tipstaff_core::Digest;
 use tipstaff_core::limits::POLICY_BYTES_MAX;
-use tipstaff_policy::classify::{Annotations, Catalogue};
 use tipstaff_policy::{PolicyFault, PolicySet, PolicySource};
 
 use crate::error::MonitorError;

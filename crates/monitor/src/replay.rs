@@ -8,12 +8,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tipstaff_classify::Catalogue;
 use tipstaff_context::Context;
 use tipstaff_core::receipt::{DecisionRef, Kind, Receipt, Signed};
 use tipstaff_core::{Action, Digest, Json, Verdict};
 use tipstaff_ledger::{Kept, LedgerError, LogReader, SealingKey};
 use tipstaff_policy::PolicySource;
-use tipstaff_policy::classify::Catalogue;
 
 use crate::error::MonitorError;
 use crate::home::Home;

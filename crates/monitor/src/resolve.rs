@@ -8,8 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tipstaff_policy::classify::PathUse;
-use tipstaff_policy::paths::{absolute, normalize};
+use tipstaff_classify::PathUse;
+use tipstaff_classify::paths::{absolute, normalize};
 
 use crate::judge::Facts;
 

@@ -1,4 +1,4 @@
-//! Whether an action may happen: the classifier's facts, Cedar's rules, and the order of the verdicts.
+//! Whether an action may happen: what an action's paths touch, Cedar's rules, and the order of the verdicts.
 //!
 //! The adversary is an agent, steered by text that it has read, that looks for a call which no rule
 //! foresaw; and an author whose rule is weaker than it reads. What is not permitted is denied, what
@@ -8,7 +8,6 @@
 //! a decision can be re-derived later by someone else.
 
 mod admission;
-pub mod classify;
 pub mod decide;
 pub mod entity;
 pub mod error;

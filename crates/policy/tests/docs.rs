@@ -9,9 +9,10 @@
 
 use std::path::Path;
 
+use tipstaff_classify::paths::lexical_absolute;
+use tipstaff_classify::{Annotations, Basis, Catalogue, Classification, classify};
 use tipstaff_core::{Action, Json, Millis, Verdict};
-use tipstaff_policy::classify::{Annotations, Basis, Catalogue, Classification, classify};
-use tipstaff_policy::paths::{Bounds, Place, facts, lexical_absolute};
+use tipstaff_policy::paths::{Bounds, Place, facts};
 use tipstaff_policy::{
     Classified, Decision, PolicySet, PolicySource, Request, SessionContext, ToolPins,
     default_source,

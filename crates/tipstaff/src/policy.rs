@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tipstaff_classify::{Annotations, Catalogue, classify as judge_class};
 use tipstaff_core::receipt::Kind;
 use tipstaff_core::{Action, Digest, Json, Millis, Verdict};
 use tipstaff_monitor::{Explainer, MonitorError, check_policies, read_policies};
 use tipstaff_policy::PolicySource;
-use tipstaff_policy::classify::{Annotations, Catalogue, classify as judge_class};
 
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome};

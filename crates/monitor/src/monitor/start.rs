@@ -8,13 +8,13 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
+use tipstaff_classify::Catalogue;
 use tipstaff_context::Context;
 use tipstaff_core::receipt::{Kind, Signed};
 use tipstaff_core::{Digest, Json, Verdict};
 use tipstaff_identity::{HomeKeys, Pseudonyms, SystemRandom};
 use tipstaff_ledger::note::NoteVerifier;
 use tipstaff_ledger::{Identity, Kept, Ledger, LedgerError, LogReader, SealingKey, State};
-use tipstaff_policy::classify::Catalogue;
 use tipstaff_store::{Clock, Disk, NativeDisk, Random, SystemClock};
 
 use super::{Monitor, ambiguous, lock};

@@ -4,9 +4,10 @@
 
 use tipstaff_core::Tier;
 
+use super::Line;
+use super::args::{has, operands, option_value};
 use super::parse::Word;
-use super::{Line, has, operands};
-use crate::classify::UNCLASSIFIED;
+use crate::UNCLASSIFIED;
 
 impl Line {
     pub(super) fn git_program(&mut self, name: &str, args: &[Word]) -> bool {
@@ -43,7 +44,7 @@ impl Line {
                 | "-p"
                 | "--paginate" => {}
                 _ if text.starts_with("--git-dir=") || text.starts_with("--work-tree=") => {
-                    self.path(super::option_value(text).unwrap_or_default());
+                    self.path(option_value(text).unwrap_or_default());
                 }
                 _ => self.opaque(),
             }

@@ -1,11 +1,18 @@
-//! The tier and class of an action: what kind of thing it is, and how much it can change.
+//! What kind of thing an action is, and how much it can change: its tier, its class, which rule said so,
+//! and the local paths that it names. The adversary names a dangerous tool harmlessly, or hides a
+//! dangerous command in the arguments of a harmless one.
 //!
-//! The adversary names a dangerous tool harmlessly, or hides a dangerous command in the arguments of
-//! a harmless one. A known tool is judged by its catalogue row, a shell by its command line, an
-//! unknown tool by the verbs of its name, and what nothing describes is T3 `unclassified`. What a
-//! server says about its own tools can raise a tier and never lower one. Pure: no input but these.
+//! A known tool is judged by its catalogue row, a shell by its command line, an unknown tool by the verbs
+//! of its name, and what nothing describes is T3 `unclassified`. What a server says about its own tools
+//! can raise a tier and never lower one.
+//!
+//! Pure: no clock, no file, no socket, no random source. It decides nothing: whether an action may happen
+//! is up to the policies.
+
+#![forbid(unsafe_code)]
 
 mod catalogue;
+pub mod paths;
 mod pattern;
 mod reach;
 mod shell;
@@ -13,7 +20,7 @@ mod sql;
 
 use tipstaff_core::{Action, Tier};
 
-pub use catalogue::{Catalogue, CatalogueError, Kind, Row};
+pub use catalogue::{Catalogue, CatalogueError, Kind, Pointers, Row};
 
 /// The class of what no rule describes.
 pub const UNCLASSIFIED: &str = "unclassified";

@@ -4,6 +4,7 @@
 //! change of folder. Commands are judged one by one; what cannot be read with confidence is
 //! `shell:opaque`, never harmless.
 
+mod args;
 mod git;
 mod net;
 mod parse;
@@ -14,11 +15,12 @@ mod wrap;
 
 use tipstaff_core::Tier;
 
+use self::args::{assignment, looks_like_path, option_value, same_file};
 use self::parse::{Direction, Redirect, Script, Simple, Word};
-use super::{Basis, UNCLASSIFIED, reach::join};
+use crate::{Basis, UNCLASSIFIED, paths::lexical_absolute, reach::join};
 
 /// Every class that a shell rule can give, beside those of `sql` and `unclassified`.
-pub(super) const CLASSES: &[&str] = &[
+pub(crate) const CLASSES: &[&str] = &[
     "cloud:delete",
     "cloud:read",
     "cloud:secret-read",
@@ -91,7 +93,7 @@ pub(super) const CLASSES: &[&str] = &[
 ];
 
 /// What a line comes to.
-pub(super) struct Judged {
+pub(crate) struct Judged {
     pub class: &'static str,
     pub tier: Tier,
     pub basis: Basis,
@@ -100,14 +102,14 @@ pub(super) struct Judged {
 }
 
 /// Judges a line that a shell would read, started in `base` ("" for the unknown current folder).
-pub(super) fn judge_line(text: &str, base: &str) -> Judged {
+pub(crate) fn judge_line(text: &str, base: &str) -> Judged {
     let mut line = Line::new(base);
     line.text(text);
     line.finish()
 }
 
 /// Judges an argument vector, which no shell reads.
-pub(super) fn judge_words(words: &[&str], base: &str) -> Judged {
+pub(crate) fn judge_words(words: &[&str], base: &str) -> Judged {
     let mut line = Line::new(base);
     let words: Vec<Word> = words.iter().map(|word| Word::literal(word)).collect();
     line.command(&words, Feed::default());
@@ -115,7 +117,7 @@ pub(super) fn judge_words(words: &[&str], base: &str) -> Judged {
 }
 
 /// Whether an environment variable can change which code a command runs.
-pub(super) fn steers_code(name: &str) -> bool {
+pub(crate) fn steers_code(name: &str) -> bool {
     const NAMES: &[&str] = &[
         "PATH",
         "BASH_ENV",
@@ -330,7 +332,7 @@ impl Line {
         if target.computed && text.is_empty() {
             return;
         }
-        let normal = crate::paths::lexical_absolute(text, "/", "/").unwrap_or_default();
+        let normal = lexical_absolute(text, "/", "/").unwrap_or_default();
         if normal.starts_with("/dev/tcp/") || normal.starts_with("/dev/udp/") {
             self.found(Tier::T4, "net:connect");
             return;
@@ -455,68 +457,6 @@ impl Line {
             }
         }
     }
-}
-
-/// The value that is glued to an option: `--file=VALUE`, or `-fVALUE` where it is plainly a path.
-fn option_value(text: &str) -> Option<&str> {
-    if let Some(long) = text.strip_prefix("--") {
-        return long.split_once('=').map(|(_, value)| value);
-    }
-    let short = text.strip_prefix('-')?;
-    let at = short.find(['/', '~', '.'])?;
-    short.get(at..)
-}
-
-fn looks_like_path(text: &str) -> bool {
-    !text.contains("://") && (text.contains('/') || text.starts_with(['~', '.']))
-        || text.starts_with("file://")
-}
-
-fn same_file(a: &str, b: &str) -> bool {
-    fn plain(text: &str) -> &str {
-        text.strip_prefix("./").unwrap_or(text)
-    }
-    plain(a) == plain(b)
-}
-
-fn assignment(text: &str) -> Option<(&str, &str)> {
-    let (name, value) = text.split_once('=')?;
-    let name = name.strip_suffix('+').unwrap_or(name);
-    let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    let first = name.chars().next()?;
-    (letters && !first.is_ascii_digit()).then_some((name, value))
-}
-
-/// Whether some short option cluster holds `letter`, or some argument is one of the `long` ones
-/// (or a long one with a value).
-fn has(args: &[Word], letters: &str, long: &[&str]) -> bool {
-    args.iter().map(|word| word.text.as_str()).take_while(|text| *text != "--").any(|text| {
-        match text.strip_prefix("--") {
-            Some(name) => {
-                let name = name.split_once('=').map_or(name, |(name, _)| name);
-                // Programs accept a long option that is cut short.
-                long.iter().any(|full| *full == name || name.len() >= 2 && full.starts_with(name))
-            }
-            None => text
-                .strip_prefix('-')
-                .is_some_and(|cluster| cluster.contains(|c| letters.contains(c))),
-        }
-    })
-}
-
-/// The arguments that are not options.
-fn operands(args: &[Word]) -> Vec<&str> {
-    let mut options = true;
-    let mut found = Vec::new();
-    for word in args {
-        let text = word.text.as_str();
-        if options && text == "--" {
-            options = false;
-        } else if !options || text == "-" || !text.starts_with('-') {
-            found.push(text);
-        }
-    }
-    found
 }
 
 #[cfg(test)]

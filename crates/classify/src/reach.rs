@@ -5,15 +5,15 @@
 
 use tipstaff_core::{Action, Json};
 
-use super::PathUse;
-use super::catalogue::{Pointers, Row};
+use crate::PathUse;
+use crate::catalogue::{Pointers, Row};
 
 /// Where a shell tool's command is, if its row does not say.
-pub(super) const COMMANDS: &[&str] =
+pub(crate) const COMMANDS: &[&str] =
     &["command", "cmd", "script", "argv", "cli_command", "code", "input", "args"];
 
 /// The paths of a plain row's arguments.
-pub(super) fn listed(row: &Row, parameters: &Json) -> Vec<PathUse> {
+pub(crate) fn listed(row: &Row, parameters: &Json) -> Vec<PathUse> {
     match &row.pointers {
         Pointers::Guess => guess(parameters),
         Pointers::Nowhere => collect(parameters, |_, text| text.starts_with("file:")),
@@ -41,7 +41,7 @@ pub(super) fn listed(row: &Row, parameters: &Json) -> Vec<PathUse> {
 }
 
 /// The arguments that look like paths or are named like one.
-pub(super) fn guess(parameters: &Json) -> Vec<PathUse> {
+pub(crate) fn guess(parameters: &Json) -> Vec<PathUse> {
     collect(parameters, |at, text| {
         ["/", "~", "./", "../", "file:"].iter().any(|start| text.starts_with(start))
             || matches!(text, "." | "..")
@@ -50,12 +50,12 @@ pub(super) fn guess(parameters: &Json) -> Vec<PathUse> {
 }
 
 /// The arguments that are named like a path.
-pub(super) fn named(parameters: &Json) -> Vec<PathUse> {
+pub(crate) fn named(parameters: &Json) -> Vec<PathUse> {
     collect(parameters, |at, text| is_path_name(last_name(at)) && !foreign(text))
 }
 
 /// Adds the resource, if it is a local file.
-pub(super) fn resource(action: &Action, paths: &mut Vec<PathUse>) {
+pub(crate) fn resource(action: &Action, paths: &mut Vec<PathUse>) {
     if let Some(text) = action.resource()
         && !foreign(text)
     {
@@ -64,7 +64,7 @@ pub(super) fn resource(action: &Action, paths: &mut Vec<PathUse>) {
 }
 
 /// The texts that a row of kind shell, sql or http is judged by, with their pointers.
-pub(super) fn texts<'a>(row: &Row, parameters: &'a Json, names: &[&str]) -> Vec<(String, &'a str)> {
+pub(crate) fn texts<'a>(row: &Row, parameters: &'a Json, names: &[&str]) -> Vec<(String, &'a str)> {
     let mut found = Vec::new();
     if let Pointers::At(pointers) = &row.pointers {
         for pointer in pointers {
@@ -84,7 +84,7 @@ pub(super) fn texts<'a>(row: &Row, parameters: &'a Json, names: &[&str]) -> Vec<
 }
 
 /// The argument vector of a shell tool that takes one.
-pub(super) fn words<'a>(row: &Row, parameters: &'a Json) -> Option<(String, Vec<&'a str>)> {
+pub(crate) fn words<'a>(row: &Row, parameters: &'a Json) -> Option<(String, Vec<&'a str>)> {
     let listed = match &row.pointers {
         Pointers::At(pointers) => pointers.clone(),
         _ => Vec::new(),
@@ -104,7 +104,7 @@ pub(super) fn words<'a>(row: &Row, parameters: &'a Json) -> Option<(String, Vec<
 }
 
 /// The folder that a command is to run in; empty if the arguments do not say.
-pub(super) fn folder(parameters: &Json) -> &str {
+pub(crate) fn folder(parameters: &Json) -> &str {
     ["cwd", "workdir", "working_directory", "workingDirectory", "directory"]
         .iter()
         .find_map(|name| parameters.get(name)?.as_str())
@@ -112,7 +112,7 @@ pub(super) fn folder(parameters: &Json) -> &str {
 }
 
 /// `text` as seen from `base`.
-pub(super) fn join(base: &str, text: &str) -> String {
+pub(crate) fn join(base: &str, text: &str) -> String {
     if base.is_empty() || text.starts_with(['/', '~']) || text.starts_with("file:") {
         text.to_owned()
     } else {
@@ -121,7 +121,7 @@ pub(super) fn join(base: &str, text: &str) -> String {
 }
 
 /// Whether an argument's name says that it is a path.
-pub(super) fn is_path_name(name: &str) -> bool {
+pub(crate) fn is_path_name(name: &str) -> bool {
     const NAMES: &[&str] = &[
         "path",
         "paths",

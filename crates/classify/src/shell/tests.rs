@@ -302,7 +302,7 @@ proptest! {
     #[test]
     fn any_text_has_a_listed_class(text in "\\PC*|[;&|<>$(){}'\"`\\\\ a-z#*\\n=-]{0,80}") {
         let found = judge_line(&text, "");
-        let listed = CLASSES.contains(&found.class) || crate::classify::sql::CLASSES.contains(&found.class);
+        let listed = CLASSES.contains(&found.class) || crate::sql::CLASSES.contains(&found.class);
         prop_assert!(listed || found.class == UNCLASSIFIED);
     }
 

@@ -6,7 +6,7 @@
 use tipstaff_core::{Json, Tier};
 
 /// Every class of this module.
-pub(super) const CLASSES: &[&str] =
+pub(crate) const CLASSES: &[&str] =
     &["tool:destroy", "tool:read", "tool:send", "tool:write", "tool:write-files"];
 
 const READS: &[&str] = &[
@@ -55,7 +55,7 @@ const VERBS_ANYWHERE: &[&str] = &[
 const RUNS: &[&str] = &["exec", "execute", "eval", "shell", "run", "sudo", "command", "spawn"];
 
 /// The tier and class of a name, if it begins with a verb that is known or holds a dangerous one.
-pub(super) fn judge(server: &str, tool: &str, parameters: &Json) -> Option<(Tier, &'static str)> {
+pub(crate) fn judge(server: &str, tool: &str, parameters: &Json) -> Option<(Tier, &'static str)> {
     let words = words(tool);
     let first = words.first()?.as_str();
     let files = about_files(server, &words, parameters);
@@ -121,5 +121,5 @@ fn about_files(server: &str, name: &[String], parameters: &Json) -> bool {
         || name.iter().any(|word| NOUNS.contains(&word.as_str()))
         || parameters
             .as_object()
-            .is_some_and(|object| object.iter().any(|(name, _)| super::reach::is_path_name(name)))
+            .is_some_and(|object| object.iter().any(|(name, _)| crate::reach::is_path_name(name)))
 }

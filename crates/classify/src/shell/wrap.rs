@@ -4,9 +4,10 @@
 
 use tipstaff_core::Tier;
 
+use super::args::{has, same_file};
 use super::parse::{Simple, Word};
-use super::{Feed, Line, has, same_file};
-use crate::classify::UNCLASSIFIED;
+use super::{Feed, Line};
+use crate::UNCLASSIFIED;
 
 impl Line {
     /// Judges a wrapper and what it wraps. False if `name` is none.

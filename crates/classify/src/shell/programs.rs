@@ -4,9 +4,11 @@
 
 use tipstaff_core::Tier;
 
+use super::args::{assignment, has, looks_like_path, operands};
 use super::parse::Word;
-use super::{Feed, Line, has, operands};
-use crate::classify::UNCLASSIFIED;
+use super::{BASES_MAX, Feed, Line, steers_code};
+use crate::UNCLASSIFIED;
+use crate::reach::join;
 
 impl Line {
     /// Judges the program `name`, of which only the last path component is left.
@@ -296,13 +298,13 @@ impl Line {
                 // The folder may or may not have changed, so relative paths are now relative to either.
                 let mut bases = self.bases.clone();
                 for base in &self.bases {
-                    let joined = super::join(base, target);
+                    let joined = join(base, target);
                     if !bases.contains(&joined) {
                         bases.push(joined);
                     }
                 }
-                if bases.len() > super::BASES_MAX {
-                    bases.truncate(super::BASES_MAX);
+                if bases.len() > BASES_MAX {
+                    bases.truncate(BASES_MAX);
                     bases.push("/$".to_owned());
                 }
                 self.bases = bases;
@@ -310,11 +312,11 @@ impl Line {
             }
             "export" | "declare" | "local" | "readonly" | "typeset" => {
                 for word in args {
-                    if let Some((variable, value)) = super::assignment(&word.text) {
-                        if super::steers_code(variable) {
+                    if let Some((variable, value)) = assignment(&word.text) {
+                        if steers_code(variable) {
                             self.opaque();
                         }
-                        if super::looks_like_path(value) {
+                        if looks_like_path(value) {
                             self.path(value);
                         }
                     }

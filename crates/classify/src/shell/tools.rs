@@ -4,9 +4,10 @@
 
 use tipstaff_core::Tier;
 
+use super::args::{has, operands};
 use super::parse::Word;
-use super::{Feed, Line, has, operands};
-use crate::classify::{UNCLASSIFIED, sql};
+use super::{Feed, Line};
+use crate::{UNCLASSIFIED, sql};
 
 impl Line {
     pub(super) fn tool_program(&mut self, name: &str, args: &[Word], feed: Feed<'_>) -> bool {

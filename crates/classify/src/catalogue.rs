@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use tipstaff_core::{Digest, Tier};
 
-use super::{UNCLASSIFIED, pattern, shell, sql};
+use crate::{UNCLASSIFIED, pattern, shell, sql};
 
 /// The known tools and protocol operations.
 #[derive(Debug, Clone)]
@@ -98,7 +98,7 @@ impl Catalogue {
         static BUILTIN: OnceLock<Catalogue> = OnceLock::new();
         BUILTIN.get_or_init(|| {
             // A test holds that the text parses; without rows every tool would be unclassified.
-            Self::parse(include_str!("../catalogue.tsv")).unwrap_or_else(|_| Self::empty())
+            Self::parse(include_str!("catalogue.tsv")).unwrap_or_else(|_| Self::empty())
         })
     }
 
@@ -149,7 +149,7 @@ impl Catalogue {
         self.digest
     }
 
-    /// Every class that [`super::classify`] can give with this catalogue, sorted, each once.
+    /// Every class that [`crate::classify`] can give with this catalogue, sorted, each once.
     pub fn classes(&self) -> impl Iterator<Item = &str> {
         self.classes.iter().map(String::as_str)
     }
@@ -160,13 +160,13 @@ impl Catalogue {
     }
 
     /// The row of a protocol operation.
-    pub(super) fn operation(&self, name: &str) -> Option<&Row> {
+    pub(crate) fn operation(&self, name: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.kind == Kind::Operation && row.tool == name)
     }
 
     /// The row of a tool. Rows that name the server go before those that do not; of several that do,
     /// the one with the highest tier counts.
-    pub(super) fn tool(&self, server: &str, tool: &str) -> Option<&Row> {
+    pub(crate) fn tool(&self, server: &str, tool: &str) -> Option<&Row> {
         let numbers = self.by_tool.get(&tool.to_ascii_lowercase())?;
         let server = server.to_ascii_lowercase();
         numbers

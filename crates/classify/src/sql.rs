@@ -5,10 +5,10 @@
 use tipstaff_core::Tier;
 
 /// Every class of this module.
-pub(super) const CLASSES: &[&str] = &["sql:destroy", "sql:read", "sql:write"];
+pub(crate) const CLASSES: &[&str] = &["sql:destroy", "sql:read", "sql:write"];
 
 /// Judges all statements of `text`.
-pub(super) fn judge(text: &str) -> (Tier, &'static str) {
+pub(crate) fn judge(text: &str) -> (Tier, &'static str) {
     let plain = judge_tokens(tokens(text, Reading::Plain));
     if !dialects_differ(text) {
         return plain;

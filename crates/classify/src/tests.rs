@@ -14,7 +14,7 @@ fn call(server: &str, tool: &str, parameters: &str) -> Classification {
 
 #[test]
 fn the_builtin_catalogue_parses_and_names_enough_tools() {
-    let text = include_str!("../catalogue.tsv");
+    let text = include_str!("catalogue.tsv");
     Catalogue::parse(text).unwrap();
     let catalogue = Catalogue::builtin();
     assert_eq!(catalogue.text(), text);
