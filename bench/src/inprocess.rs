@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tipstaff_classify::{Annotations, Catalogue, classify};
 use tipstaff_core::receipt::{Door, Status};
 use tipstaff_core::{Action, Json, Millis, Tier};
 use tipstaff_identity::Peer;
 use tipstaff_monitor::{Ended, Home, ListedTool, Member, Monitor};
-use tipstaff_policy::classify::{Annotations, Catalogue, classify};
 use tipstaff_policy::paths::PathFacts;
 use tipstaff_policy::{Classified, PolicySet, PolicySource, Request, SessionContext, ToolPins};
 use tipstaff_store::{Disk, DiskFile, NativeDisk, StoreError};
@@ -126,20 +126,22 @@ fn verdict(out: &Out) -> Result<(), Failure> {
              when {{ context.tier == 5 && context.inside_roots }};\n"
         )
     }))?;
-    let shipped_us = time_decide(&shipped_set)?;
-    let elsewhere_us = time_decide(&elsewhere)?;
-    let candidates_us = time_decide(&candidates)?;
+    let shipped_us = time_decide(&shipped_set, AGENTS)?;
+    let elsewhere_us = time_decide(&elsewhere, AGENTS)?;
+    let candidates_us = time_decide(&candidates, AGENTS)?;
+    let again_us = time_decide(&shipped_set, 1)?;
     let each_us = (candidates_us - shipped_us) / more as f64;
     println!("the verdict alone, µs of processor time:");
     println!("  shipped set ({} policies): {shipped_us:.2}", shipped_set.len());
     println!("  {LARGER} policies, {more} of other tools: {elsewhere_us:.2}");
     println!("  {LARGER} policies, all candidates: {candidates_us:.2}");
     println!("  each further candidate: {each_us:.3}");
+    println!("  shipped set, asked the same before: {again_us:.2}");
     out.write(
         "verdict",
         &json!({ "shipped_policies": shipped_set.len(), "shipped_us": shipped_us,
                  "larger_policies": LARGER, "elsewhere_us": elsewhere_us,
-                 "candidates_us": candidates_us, "candidate_us": each_us }),
+                 "candidates_us": candidates_us, "candidate_us": each_us, "again_us": again_us }),
     )
 }
 
@@ -153,7 +155,12 @@ fn admit(source: &PolicySource) -> Result<PolicySet, Failure> {
     Ok(admitted.set)
 }
 
-fn time_decide(set: &PolicySet) -> Result<f64, Failure> {
+/// Agents that ask in turn: more than are remembered, so that each question is new.
+const AGENTS: usize = 2_000;
+
+/// `agents` ask the same in turn.
+fn time_decide(set: &PolicySet, agents: usize) -> Result<f64, Failure> {
+    let names: Vec<String> = (0..agents).map(|number| format!("{number:032x}")).collect();
     let action = call(SERVER, TOOL, ARGUMENTS)?;
     let session = SessionContext::default();
     let request = Request {
@@ -171,8 +178,11 @@ fn time_decide(set: &PolicySet) -> Result<f64, Failure> {
     if verdict != tipstaff_core::Verdict::Allow {
         return Err(Failure::wrong(format!("the verdict is {verdict}")));
     }
+    let mut all = names.iter().cycle();
     Ok(time(|| {
-        std::hint::black_box(set.decide(std::hint::black_box(&request)));
+        let principal = all.next().map_or("", String::as_str);
+        let asked = Request { principal, ..request.clone() };
+        std::hint::black_box(set.decide(std::hint::black_box(&asked)));
     }))
 }
 

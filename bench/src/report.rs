@@ -165,7 +165,7 @@ fn alone(lines: &[Value], out: &mut String) {
     let inside = of(lines, "inprocess");
     let _ = writeln!(
         out,
-        "\n## In process\n\nOne thread, verdict receipt and outcome receipt, every write made, none synced: \
+        "\n## In process\n\nOne thread, one tool called again and again, verdict receipt and outcome receipt, every write made, none synced: \
          {} of processor time, {} by the clock; {} an action; foreign load {}.",
         shown(inside, "per_core", "/s"),
         shown(inside, "per_second", "/s"),
@@ -176,6 +176,7 @@ fn alone(lines: &[Value], out: &mut String) {
     out.push_str("\n| alone | processor time |\n|---|---|\n");
     for (what, name) in [
         ("verdict, shipped set", "shipped_us"),
+        ("the same, asked before by the same agent", "again_us"),
         ("verdict, 100 policies of which the others name other tools", "elsewhere_us"),
         ("verdict, 100 policies that all have to be looked at", "candidates_us"),
         ("each further policy that has to be looked at", "candidate_us"),

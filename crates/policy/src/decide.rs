@@ -14,6 +14,7 @@ use tipstaff_core::{Action, Json, Millis, Tier, Verdict};
 
 use crate::entity::{self, EntityFault, EntitySpec, TAGS_MAX};
 use crate::index::{Outcome, Scope, Slice};
+use crate::memo::Question;
 use crate::paths::PathFacts;
 use crate::schema::{self, DEFERRABLE};
 use crate::set::{Obligation, PolicySet, Rule};
@@ -204,7 +205,7 @@ impl PolicySet {
             [entity::uid(&names.tool, &tool), entity::uid(&names.server, action.server())];
         let verb = match operation {
             Some(name) => vec![names.action(name)],
-            None => vec![names.action(&format!("call:{tool}")), call],
+            None => vec![names.action(&format!("call:{tool}")), call.clone()],
         };
         let scope = Scope { principal: &principal, action: &verb, resource: &resource };
         let slice = self.index.slice(scope).map_err(|error| Refusal {
@@ -215,13 +216,25 @@ impl PolicySet {
         if slice.members().is_empty() {
             return Ok(Outcome::default());
         }
+        let question =
+            (!self.any(&slice, |rule| rule.uses.more_than_the_request_says())).then(|| {
+                let verb = verb.first().unwrap_or(&call);
+                Question::of(request, [&principal[0], verb, &resource[0]])
+            });
+        if let Some(answer) = question.as_ref().and_then(|question| slice.memo.recall(question)) {
+            return Ok(answer);
+        }
         let context = self.context(request, &slice, &tool, operation)?;
         let entities = self.entities(request, &slice, [&principal, &verb, &resource])?;
         let ([principal, _], [resource, _]) = (principal, resource);
         let verb = verb.into_iter().next().unwrap_or_else(|| names.action("other"));
         let asked = CedarRequest::new(principal, verb, resource, context, None)
             .map_err(|error| EntityFault::Refused(error.to_string()))?;
-        Ok(slice.evaluate(&asked, &entities))
+        let outcome = slice.evaluate(&asked, &entities);
+        if let Some(question) = question {
+            slice.memo.keep(question, &outcome);
+        }
+        Ok(outcome)
     }
 
     fn entities(

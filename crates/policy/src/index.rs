@@ -14,6 +14,8 @@ use cedar_policy::{
 };
 use cedar_policy::{AuthorizationError, PolicySetError};
 
+use crate::memo::Memo;
+
 /// Most slices kept ready; a fuller cache is emptied, which costs time and nothing else.
 const SLICES_MAX: usize = 1024;
 
@@ -44,6 +46,7 @@ pub struct Slice {
     members: Vec<usize>,
     permits: PolicySet,
     forbids: PolicySet,
+    pub(crate) memo: Memo,
 }
 
 /// What Cedar says about each policy of a slice, sorted by id: before any rule of ours.
@@ -164,7 +167,7 @@ impl Index {
             };
             set.add(policy.clone()).map_err(Box::new)?;
         }
-        Ok(Slice { members, permits, forbids })
+        Ok(Slice { members, permits, forbids, memo: Memo::default() })
     }
 }
 

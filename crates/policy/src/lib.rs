@@ -12,6 +12,7 @@ pub mod decide;
 pub mod entity;
 pub mod error;
 pub mod index;
+mod memo;
 pub mod patch;
 pub mod paths;
 mod scan;

@@ -91,6 +91,13 @@ pub(crate) struct Uses {
     pub(crate) now: bool,
 }
 
+impl Uses {
+    /// Whether a policy looks at more than who, what and how it was classified.
+    pub(crate) const fn more_than_the_request_says(&self) -> bool {
+        self.tags || self.hierarchy || self.arguments || self.now
+    }
+}
+
 /// Cedar's entity types, parsed once.
 #[derive(Debug)]
 pub(crate) struct Names {

@@ -4,8 +4,10 @@ mod common;
 
 use common::{admit, ask, json, set, source};
 use proptest::prelude::*;
-use tipstaff_core::{Action, Tier, Verdict};
-use tipstaff_policy::{Classified, PolicySet, PolicySource, Reason, ToolPins, default_source};
+use tipstaff_core::{Action, Millis, Tier, Verdict};
+use tipstaff_policy::{
+    Classified, PolicySet, PolicySource, Reason, Request, ToolPins, default_source,
+};
 
 const ALL: &str = "@id(\"all\") permit (principal, action, resource);\n";
 
@@ -284,6 +286,64 @@ const PARTS: [&str; 8] = [
     "permit (principal, action, resource) when { context.labels.contains(\"x\") };",
     "forbid (principal, action, resource) when { context.tier + 9223372036854775803 > 5 };",
 ];
+
+/// Each sees another part of a request, those after the first six also more than is remembered by.
+const SEEING: [&str; 11] = [
+    "@id(\"a\") permit (principal == Agent::\"agent-1\", action, resource) when { context.tier < 3 };",
+    "@id(\"b\") forbid (principal, action, resource) when { context.touches_credentials };",
+    "@id(\"c\") permit (principal, action, resource) when { context.inside_roots || context.unclassified };",
+    "@id(\"d\") forbid (principal, action, resource) when { context.operation == \"prompts/get\" };",
+    "@id(\"e\") forbid (principal, action, resource) when { resource == Tool::\"fs/write\" };",
+    "@id(\"f\") permit (principal, action, resource) when { context.class == Class::\"mail.send\" && context.distance_ppm < 9 };",
+    "@id(\"g\") forbid (principal, action, resource) when { context.labels.contains(\"x\") };",
+    "@id(\"h\") forbid (principal, action, resource) when { resource.hasTag(\"/a\") && resource.getTag(\"/a\") == \"1\" };",
+    "@id(\"i\") forbid (principal, action, resource) when { context.now < datetime(\"2026-01-01\") };",
+    "@id(\"j\") forbid (principal, action, resource) when { resource in Server::\"web\" };",
+    "@id(\"k\") forbid (principal, action == Action::\"call:fs/write\", resource) when { context has arguments && context.arguments.path == \"x\" };",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn what_was_asked_before_changes_no_decision(
+        chosen in prop::sample::subsequence(SEEING.to_vec(), 0..SEEING.len()),
+        base in any::<[u8; 12]>(),
+        changes in prop::collection::vec((0..12usize, any::<u8>()), 30..60),
+    ) {
+        let text = chosen.concat();
+        // Never matches, but reads the time, so that nothing is remembered.
+        let reader = "@id(\"r\") forbid (principal, action, resource) when { context.now < datetime(\"1970-01-01\") };";
+        let (used, fresh) = (set(&text), set(&format!("{text}{reader}")));
+        // Questions that differ in one part.
+        for (part, value) in changes {
+            let mut question = base;
+            question[part] = value;
+            let pick = |at: usize, of: usize| usize::from(question[at]) % of;
+            let tool = ["fs/write", "fs/read", "web/get"][pick(0, 3)];
+            let arguments = ["{}", r#"{"a":"1"}"#, r#"{"path":"x"}"#, r#"{"path":"y"}"#][pick(1, 4)];
+            let mut asked = ask(tool, arguments).tier(Tier::ALL[pick(2, 5)]);
+            asked.class = ["mail.send", "file.read"][pick(3, 2)];
+            asked.classified = [Classified::Known, Classified::Unclassified][pick(4, 2)];
+            asked.paths.inside_roots = pick(5, 2) == 0;
+            asked.paths.touches_credentials = pick(6, 4) == 0;
+            asked.session.distance_ppm = [None, Some(3), Some(90)][pick(7, 3)];
+            if pick(8, 3) > 0 {
+                asked = asked.labels(&[["x", "y"][pick(8, 3) - 1]]);
+            }
+            if pick(9, 4) == 0 {
+                let (server, name) = tool.split_once('/').unwrap();
+                let parameters = asked.action.parameters().clone();
+                asked.action = Action::new(server, name, "prompts/get", parameters, None).unwrap();
+            }
+            let request = Request {
+                principal: ["agent-1", "agent-2"][pick(10, 2)],
+                now: Millis([1_700_000_000_000, 1_800_000_000_000][pick(11, 2)]),
+                ..asked.request()
+            };
+            prop_assert_eq!(used.decide(&request), fresh.decide(&request));
+        }
+    }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
