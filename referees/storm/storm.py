@@ -124,11 +124,11 @@ def send_signal(process, which):
         return False
 
 
-def strike(dice, home, wraps):
+def strike(dice, home, wraps, times=(1, 1, 2, 3), pause=0.12):
     """Kills or stops one or several processes, each at a random moment."""
     told = []
-    for _ in range(dice.choice((1, 1, 2, 3))):
-        time.sleep(dice.expovariate(1 / 0.12))
+    for _ in range(dice.choice(times)):
+        time.sleep(dice.expovariate(1 / pause))
         target = dice.choice(("monitor", "monitor", "shim"))
         process = monitor_of(home) if target == "monitor" else dice.choice(wraps).process.pid
         if process is None:
@@ -237,6 +237,43 @@ def one_home(base, dice, rounds, first, totals):
     shutil.rmtree(home)
 
 
+def dense_home(base, dice, rounds, first, totals):
+    """Strike after strike on one home whose load goes on, and one look at everything at the end."""
+    home = base / f"home-{first}"
+    assert tipstaff(home, "init").returncode == 0
+    (home / "config.toml").write_text("session_grace_s = 0\nidle_exit_s = 0\ncall_timeout_s = 20\n")
+    (home / "policies/storm.cedar").write_text(POLICY)
+    acknowledged, struck = {}, {}
+    records = [base / f"record-{first}-{n}" for n in range(WRAPS)]
+    wraps = [Wrap(home, records[w], f"r{first}w{w}") for w in range(WRAPS)]
+    for n in range(first, first + rounds):
+        before = {wrap.name: wrap.replies() for wrap in wraps}
+        told = strike(dice, home, wraps, (1,), 0.05)
+        until = time.monotonic() + 25
+        while any(w.process.poll() is None and w.replies() <= before[w.name] for w in wraps):
+            assert time.monotonic() < until, f"round {n}: no call is judged any more after {told}"
+            time.sleep(0.005)
+        for w, wrap in enumerate(wraps):
+            if wrap.process.poll() is not None:
+                wrap.end()
+                acknowledged.update(wrap.acknowledged)
+                wraps[w] = Wrap(home, records[w], f"r{n}x{w}")
+        for what in told:
+            struck[what] = struck.get(what, 0) + 1
+        totals[0] += 1
+    for wrap in wraps:
+        wrap.end()
+        acknowledged.update(wrap.acknowledged)
+    settle(home)
+    receipts, effects, open_ended = check(home, records, acknowledged, {}, dice)
+    assert open_ended == 0, "a permitted action has no outcome though the monitor ended in order"
+    what = ", ".join(f"{count} {name}" for name, count in sorted(struck.items()))
+    print(f"rounds {first} to {first + rounds - 1}: {what}; {receipts} receipts, {effects} effects", flush=True)
+    totals[1] += receipts
+    totals[2] += effects
+    shutil.rmtree(home)
+
+
 def main():
     words = sys.argv[1:]
     seed = int(words[words.index("--seed") + 1]) if "--seed" in words else random.SystemRandom().randrange(1 << 32)
@@ -248,8 +285,9 @@ def main():
     base = pathlib.Path(tempfile.mkdtemp(prefix="tipstaff-storm-")).resolve()
     totals, good = [0, 0, 0], False
     try:
-        for first in range(0, rounds, 5):
-            one_home(base, dice, min(5, rounds - first), first, totals)
+        home, step = (dense_home, 50) if "--dense" in words else (one_home, 5)
+        for first in range(0, rounds, step):
+            home(base, dice, min(step, rounds - first), first, totals)
         good = True
     except AssertionError as error:
         print(f"FAIL  {error}\nseed {seed}; kept for a look: {base}", flush=True)
