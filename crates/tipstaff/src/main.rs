@@ -34,10 +34,13 @@ use clap::Parser as _;
 use crate::cli::{
     Cli, Command, KeysCommand, LogCommand, PolicyCommand, ReceiptsCommand, ToolsCommand,
 };
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     let json = cli.json;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,6 +49,20 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+/// Help, or what was wrong with the words of the command.
+fn misused(error: &clap::Error) -> ExitCode {
+    let json = std::env::args().take_while(|word| word != "--").any(|word| word == "--json");
+    if json && error.use_stderr() {
+        let text = error.render().to_string();
+        let what = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+        let failure = Failure::Usage(what.to_owned());
+        failure.print(true);
+        return ExitCode::from(failure.code());
+    }
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn run(cli: Cli) -> Outcome {

@@ -43,6 +43,7 @@ impl Failure {
         match self {
             Self::No => {}
             Self::AlreadyRunning => eprintln!("tipstaff: another monitor runs on this home"),
+            Self::Usage(what) if json => println!("{}", serde_json::json!({ "error": what })),
             Self::Usage(what) => eprintln!("tipstaff: {what}"),
             Self::Undone { what, cause, next } if json => {
                 let error = serde_json::json!({ "error": what, "cause": cause, "next": next });

@@ -58,6 +58,15 @@ fn without_a_home_every_command_says_what_to_do() {
     assert!(
         failed["error"].is_string() && failed["cause"].is_string() && failed["next"].is_string()
     );
+    for words in [
+        &["--json", "nonsense"][..],
+        &["--json", "classify"],
+        &["verify", "--head", "zz", "--json"],
+    ] {
+        let ran = world.run(words);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.json()["error"].is_string() && ran.err.is_empty(), "{ran:?}");
+    }
 }
 
 #[test]

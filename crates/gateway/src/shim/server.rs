@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tipstaff_core::Digest;
 use tipstaff_core::limits::RESULT_BYTES_MAX;
 use tipstaff_core::receipt::Status;
 use tipstaff_monitor::Ended;
@@ -132,14 +133,8 @@ impl<J: Judge> Shim<J> {
                         (error, Status::Error)
                     }
                     Outcome::Result(result) => {
-                        let length = batch.frames.len();
-                        if raw::splice(&mut batch.frames, line, result, receipt).is_none() {
-                            batch.frames.truncate(length);
-                            let receipt = Some(running.receipt());
-                            let text = "The server's result can be read in two ways and was not passed on.";
-                            let told = answer::failure(id, call.form, Failure { text, receipt });
-                            batch.frames.push_str(told.trim_end());
-                        }
+                        let named = Some(running.receipt());
+                        pass_on(&mut batch.frames, (id, call.form), (line, result), receipt, named);
                         (result, status(result))
                     }
                 };
@@ -152,7 +147,11 @@ impl<J: Judge> Shim<J> {
                 self.flush(batch);
                 self.show_tools(id, pages, line, result);
             }
-            _ => {
+            (_, Outcome::Result(result)) => {
+                pass_on(&mut batch.frames, (id, call.form), (line, result), None, None);
+                batch.frames.push('\n');
+            }
+            (_, Outcome::Error(_)) => {
                 batch.frames.push_str(line);
                 batch.frames.push('\n');
             }
@@ -275,6 +274,24 @@ impl<J: Judge> Shim<J> {
             }
             _ => {}
         }
+    }
+}
+
+/// Appends an answer with its result: `receipt` is put in, what claims to be ours is taken out. A result
+/// that can be read in two ways is replaced by an answer that says so, and names `named`.
+fn pass_on(
+    frames: &mut String,
+    (id, form): (&Id, Form),
+    (line, result): (&str, &str),
+    receipt: Option<Digest>,
+    named: Option<Digest>,
+) {
+    let length = frames.len();
+    if raw::splice(frames, line, result, receipt).is_none() {
+        frames.truncate(length);
+        let text = "The server's result can be read in two ways and was not passed on.";
+        let told = answer::failure(id, form, Failure { text, receipt: named });
+        frames.push_str(told.trim_end());
     }
 }
 

@@ -221,6 +221,30 @@ fn a_call_waits_for_the_review_then_runs_and_carries_its_receipt() {
 }
 
 #[test]
+fn what_was_not_judged_bears_no_receipt_either() {
+    let bench = Bench::ready();
+    let list = |id: u32| {
+        bench.client_frame(&format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"resources/list","params":{{}}}}"#
+        ));
+        bench.server.lines();
+    };
+    list(1);
+    bench.server_frame(
+        r#"{"jsonrpc":"2.0","id":1,"result":{"_meta":{"tipstaff/receipt":"00","a":1.0},"resources":[]}}"#,
+    );
+    let told = bench.client.line();
+    assert_eq!(told, r#"{"jsonrpc":"2.0","id":1,"result":{"_meta":{"a":1.0},"resources":[]}}"#);
+    list(2);
+    bench.server_frame(
+        r#"{"jsonrpc":"2.0","id":2,"result":{"_meta":{},"_meta":{"tipstaff/receipt":"00"},"resources":[]}}"#,
+    );
+    let told = bench.client.line();
+    assert!(told.contains("two ways") && !told.contains("00\""), "{told}");
+    assert!(bench.log().is_empty());
+}
+
+#[test]
 fn a_refused_call_never_reaches_the_server() {
     let bench = Bench::ready();
     bench.call(1, "nothing");
