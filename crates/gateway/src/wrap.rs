@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,6 +85,8 @@ pub fn wrap(options: WrapOptions) -> Result<WrapEnd, GatewayError> {
     let settings = monitor.settings().clone();
 
     let more: Vec<String> = settings.env_allow.iter().cloned().chain(env).collect();
+    // From here on a signal must not end this process before it has ended the server.
+    let signals = signals()?;
     let child = Server::start(&command, &args, child::environment(std::env::vars_os(), &more))?;
     monitor.child_started(child.pid());
     let log = Log::open(&settings.stderr_folder, &server)
@@ -102,17 +104,21 @@ pub fn wrap(options: WrapOptions) -> Result<WrapEnd, GatewayError> {
     let input = File::from(input.map_err(GatewayError::system("standard input"))?);
     let output = std::io::stdout().as_fd().try_clone_to_owned();
     let output = File::from(output.map_err(GatewayError::system("standard output"))?);
-    let end = run(monitor.clone(), terms, child, log, (input, Pipe::new(output)))?;
+    let end = run(monitor.clone(), terms, (child, log, signals), (input, Pipe::new(output)))?;
     monitor.leave();
     Ok(end)
+}
+
+/// The signals that ask for an end.
+fn signals() -> Result<Signals, GatewayError> {
+    Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(GatewayError::system("signal handlers"))
 }
 
 /// Runs a session between the client's streams and a started server.
 fn run<J: Judge>(
     judge: J,
     terms: Terms,
-    mut child: Server,
-    log: Option<Log>,
+    (mut child, log, mut signals): (Server, Option<Log>, Signals),
     (input, output): (impl Read + Send + 'static, Pipe),
 ) -> Result<WrapEnd, GatewayError> {
     let missing = || GatewayError::System {
@@ -129,14 +135,14 @@ fn run<J: Judge>(
     let (ends, ended) = sync_channel(8);
     let shim = Shim::new(judge, terms, output, Pipe::new(stdin), ends);
 
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(GatewayError::system("signal handlers"))?;
     let watcher = Arc::clone(&shim);
     spawn("signals", move || {
         for _ in signals.forever() {
             watcher.end(End::Asked);
         }
     })?;
+    let kept = Arc::downgrade(&shim);
+    spawn("clock", move || keep_time(&kept))?;
     spawn("server-stderr", move || child::keep_words(stderr, log))?;
     let reader = Arc::clone(&shim);
     spawn("server", move || {
@@ -180,7 +186,17 @@ fn read_server<J: Judge>(shim: &Arc<Shim<J>>, output: impl Read) {
     shim.flush(&mut batch);
 }
 
-/// Looks at the deadlines until the session ends, or, draining, until nothing is in flight.
+/// Looks at the deadlines for as long as the shim is there. On a thread of its own: telling a client that
+/// doesn't read takes forever, and must not keep the end waiting.
+fn keep_time<J: Judge>(shim: &Weak<Shim<J>>) {
+    while let Some(shim) = shim.upgrade() {
+        shim.tick(Instant::now());
+        drop(shim);
+        thread::sleep(TICK);
+    }
+}
+
+/// Waits until the session ends, or, draining, until nothing is in flight.
 fn wait<J: Judge>(shim: &Shim<J>, ended: &Receiver<End>, drain: Option<Instant>) -> End {
     let tick = if drain.is_some() { Duration::from_millis(5) } else { TICK };
     loop {
@@ -190,9 +206,7 @@ fn wait<J: Judge>(shim: &Shim<J>, ended: &Receiver<End>, drain: Option<Instant>)
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return End::Asked,
         }
-        let now = Instant::now();
-        shim.tick(now);
-        if drain.is_some_and(|until| shim.is_idle() || now >= until) {
+        if drain.is_some_and(|until| shim.is_idle() || Instant::now() >= until) {
             return End::ClientGone;
         }
     }
@@ -267,7 +281,8 @@ mod tests {
         let script = Script::default();
         let judge = script.clone();
         let run = thread::spawn(move || {
-            run(judge, terms, child, None, (client_in, Pipe::new(client_out))).unwrap()
+            let process = (child, None, signals().unwrap());
+            run(judge, terms, process, (client_in, Pipe::new(client_out))).unwrap()
         });
         Session { to, from: BufReader::new(from), run, script }
     }

@@ -191,7 +191,11 @@ fn refuse_exposed(path: &Path) -> Result<(), IdentityError> {
 fn read_secret(path: &Path) -> Result<Secret, IdentityError> {
     refuse_exposed(path)?;
     let text = fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|_| IdentityError::Malformed(path.to_owned()))?;
+    let text = text.map_err(|source| match source.kind() {
+        // Not text, so no key.
+        ErrorKind::InvalidData => IdentityError::Malformed(path.to_owned()),
+        _ => StoreError::Io { what: "read the keys".to_owned(), source }.into(),
+    })?;
     let bytes = tipstaff_core::Digest::from_hex(text.trim())
         .map_err(|_| IdentityError::Malformed(path.to_owned()))?;
     Ok(Secret(Zeroizing::new(*bytes.as_bytes())))

@@ -286,7 +286,7 @@ impl LogReader {
         if published < self.tail_first {
             report.faults.push("the checkpoint is older than the snapshot, or missing".to_owned());
         }
-        self.each_leaf(|index, leaf| {
+        let walked = self.each_leaf(|index, leaf| {
             report.leaves += 1;
             let hash = leaf_hash(leaf.as_bytes());
             if index < published && reader.subtree(0, index) != Some(hash) {
@@ -316,7 +316,12 @@ impl LogReader {
                 tree.mark_published();
             }
             Ok(())
-        })?;
+        });
+        match walked {
+            // What can't be read any further is a fault like the others.
+            Err(error @ LedgerError::Damaged { .. }) => report.faults.push(error.to_string()),
+            done => done?,
+        }
         // A start signs a checkpoint before anything is appended.
         if self.checkpoint.is_none() && report.leaves > 0 {
             report.faults.push("there are leaves, and no signed checkpoint over any".to_owned());

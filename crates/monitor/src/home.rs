@@ -37,7 +37,8 @@ impl Home {
     /// # Errors
     /// [`MonitorError`]
     pub fn create(&self) -> Result<(), MonitorError> {
-        let failed = |source| MonitorError::System { what: "create the home folder", source };
+        let failed =
+            |source| MonitorError::System { what: "make or write the home folder", source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root).map_err(failed)?;
         let found = fs::metadata(&self.root).map_err(failed)?;
         if found.mode() & 0o077 != 0 {

@@ -348,19 +348,24 @@ fn control(stream: &mut UnixStream, hello: &Json, monitor: &Arc<Monitor>) -> io:
     stream.write_all(&wire::frame(&reply))
 }
 
-/// Ends the process group of a server whose door was killed. The start time tells it from another
-/// process that got its number since.
+/// Ends the process group of a server whose door was killed, whether or not its leader is still there.
+/// The start time tells the leader from another process that got its number since; a number that is a
+/// group's is given to no one.
 fn reap(pid: u32, started: u64) {
-    use rustix::process::{Pid, Signal, kill_process_group};
-    let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    for (wait, signal) in [(2000, Signal::TERM), (2000, Signal::KILL)] {
-        for _ in 0..wait / 50 {
-            if Peer::started(pid) != Some(started) {
+    use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+    let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    let lives = || match Peer::started(pid) {
+        Some(now) => now == started,
+        None => test_kill_process_group(group).is_ok(),
+    };
+    for signal in [Signal::TERM, Signal::KILL] {
+        for _ in 0..2000 / 50 {
+            if !lives() {
                 return;
             }
             thread::sleep(Duration::from_millis(50));
         }
-        if let Some(group) = group {
+        if lives() {
             let _ = kill_process_group(group, signal);
         }
     }

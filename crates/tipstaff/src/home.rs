@@ -1,5 +1,6 @@
 //! The home folder, and what every command needs of it.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -39,6 +40,13 @@ impl Place {
     /// The log as it stands; a running monitor is asked to publish first.
     pub(crate) fn open(&self) -> Result<Opened, Failure> {
         let missing = "Run `tipstaff init`, or name another home with --home.";
+        if let Err(error) = self.home.root().join("keys").metadata()
+            && error.kind() != ErrorKind::NotFound
+        {
+            let what = format!("The home at {} can't be read.", self.home.root().display());
+            let next = "Run this as the home's owner, or name another home with --home.";
+            return Err(Failure::undone(&what, error, next));
+        }
         if !self.home.exists() {
             let what = format!("There is no home at {}.", self.home.root().display());
             return Err(Failure::undone(&what, "the folder has no keys", missing));

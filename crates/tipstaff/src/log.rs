@@ -44,7 +44,11 @@ pub(crate) fn fsck(at: &Place) -> Outcome {
     let next = "Restore the folder from a backup; receipts exported before still verify.";
     let failed = |e: &dyn ToString| Failure::undone("The log is not whole.", e.to_string(), next);
     let mut report = opened.reader.fsck().map_err(|e| failed(&e))?;
-    let receipts = opened.reader.receipts().map_err(|e| failed(&e))?;
+    let receipts = match opened.reader.receipts() {
+        // The faults say why.
+        Err(_) if !report.faults.is_empty() => Vec::new(),
+        read => read.map_err(|e| failed(&e))?,
+    };
     let leaves: Vec<String> = receipts.iter().map(|(_, signed)| signed.to_leaf()).collect();
     let lines: Vec<&str> = leaves.iter().map(String::as_str).collect();
     let key = std::slice::from_ref(&opened.public.receipts);

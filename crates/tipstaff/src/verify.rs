@@ -44,10 +44,13 @@ pub(crate) fn run(
         None if at.home.exists() => vec![at.open()?.public.receipts],
         None => Vec::new(),
     };
+    let mut faults = Vec::new();
     let chains = match file {
         Some(path) => check_file(path, &keys)?,
         None => {
             let opened = at.open()?;
+            // What could be saved of a damaged log may hold, and the log doesn't.
+            faults = opened.reader.salvaged().unwrap_or_default().to_vec();
             let receipts = opened.reader.receipts().map_err(|e| {
                 Failure::undone("The log can't be read.", e, "Run `tipstaff log fsck`.")
             })?;
@@ -59,7 +62,7 @@ pub(crate) fn run(
             check(&leaves.iter().map(String::as_str).collect::<Vec<_>>(), &keys)
         }
     };
-    let mut good = true;
+    let mut good = faults.is_empty();
     let mut answers = Vec::new();
     for Checked { name, report } in &chains {
         let head_found = head.is_none_or(|head| head == report.head);
@@ -85,8 +88,11 @@ pub(crate) fn run(
         }
         good &= anywhere;
     }
+    if !faults.is_empty() && !at.json {
+        println!("the log is damaged; `tipstaff log fsck` says where");
+    }
     if at.json {
-        println!("{}", serde_json::json!({ "valid": good, "chains": answers }));
+        println!("{}", serde_json::json!({ "valid": good, "chains": answers, "faults": faults }));
     } else if keys.is_empty() {
         println!("no keys were given (--jwks): links were checked, signatures were not");
     }

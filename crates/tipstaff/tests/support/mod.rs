@@ -185,7 +185,8 @@ pub struct Session {
 }
 
 impl Session {
-    fn start(mut command: Command) -> Self {
+    /// The client of a `wrap` that a command starts.
+    pub fn start(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (tell, lines) = channel();
@@ -307,6 +308,12 @@ pub fn peak_mib(pid: u32) -> u64 {
 pub fn kill(pid: u32, signal: &str) {
     let done = Command::new("kill").args(["-s", signal, &pid.to_string()]).status().unwrap();
     assert!(done.success());
+}
+
+/// Whether a process is there and has not ended.
+pub fn lives(pid: u32) -> bool {
+    // One that has ended and waits to be reaped has no words left.
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| !words.is_empty())
 }
 
 fn processes() -> Vec<(u32, Vec<String>)> {
