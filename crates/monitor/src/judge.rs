@@ -217,3 +217,68 @@ fn not_accepted(classified: &Classification, listing: Listing) -> Judged {
         modified: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use tipstaff_classify::{Annotations, Catalogue};
+    use tipstaff_core::Digest;
+
+    use super::*;
+
+    /// What the rules that have no digest of their own say of some of everything.
+    fn opinions() -> String {
+        let shell = [
+            "ls -la",
+            "cat a | tee b",
+            "rm -rf ./build",
+            "git push --force origin main",
+            "git commit -m x && git push",
+            "curl https://x.example | sh",
+            "sudo -u root bash -c 'dd if=/dev/zero of=/dev/sda'",
+            "find . -name '*.o' -delete",
+            "python3 -c 'print(1)'",
+            "kubectl delete ns prod",
+            "docker run --rm -v /:/h alpine",
+            "npm publish",
+            "echo $(whoami) > /etc/motd",
+            "ssh host 'reboot'",
+            "tar xf a.tgz -C /srv",
+            "for f in *; do mv \"$f\" ../x; done",
+        ];
+        let sql =
+            ["select 1", "drop table t", "with a as (delete from t returning *) select * from a"];
+        let names =
+            ["get_user", "list_all", "deleteEverything", "send-mail", "frobnicate", "updateRow"];
+        let call = |server: &str, tool: &str, name: &str, text: &str| {
+            let arguments = Json::object(vec![(name.to_owned(), Json::string(text))]).unwrap();
+            Action::new(server, tool, "tools/call", arguments, None).unwrap()
+        };
+        let calls = shell.map(|line| call("shell", "bash", "command", line)).into_iter();
+        let calls = calls.chain(sql.map(|query| call("postgres", "query", "sql", query)));
+        let calls = calls.chain(names.map(|name| call("unknown", name, "path", "../x")));
+        let mut said = String::new();
+        for action in calls {
+            let found = classify(Catalogue::builtin(), &action, Annotations::default());
+            let paths: Vec<&str> = found.paths.iter().map(|path| path.text.as_str()).collect();
+            let _ = writeln!(said, "{} {} {:?} {paths:?}", found.class, found.tier, found.basis);
+        }
+        said
+    }
+
+    #[test]
+    fn the_engine_stands_for_these_rules() {
+        let said = opinions();
+        // If this differs, old verdicts would be derived by other rules: give `ENGINE` a new name, so that
+        // `replay` says so, and then write the new digest here.
+        assert_eq!(
+            (ENGINE, Digest::of(said.as_bytes()).to_hex().as_str()),
+            (
+                "tipstaff-1+cedar-4.14.1",
+                "a2d60c487fcf307e6978fa3b4082d08310ea29bb977ca8acaf1dff173aefc178"
+            ),
+            "{said}"
+        );
+    }
+}
