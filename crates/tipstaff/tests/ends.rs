@@ -35,7 +35,7 @@ fn unruly(world: &World, more: &[&str]) -> Vec<String> {
     fs::write(&script, UNRULY).unwrap();
     let folder = world.at("notes");
     fs::create_dir_all(&folder).unwrap();
-    let words = ["python3", script.to_str().unwrap(), folder.to_str().unwrap()];
+    let words = [support::python(), script.to_str().unwrap(), folder.to_str().unwrap()];
     words.iter().chain(more).map(|word| (*word).to_owned()).collect()
 }
 

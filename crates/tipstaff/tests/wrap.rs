@@ -204,7 +204,7 @@ fn a_silent_change_is_found_without_any_list_of_the_client() {
 fn the_server_sees_an_allow_list_of_the_environment() {
     let world = World::new();
     let (script, version) = (world.at("fake.py"), world.at("version"));
-    let words = ["python3", script.to_str().unwrap(), version.to_str().unwrap()];
+    let words = [support::python(), script.to_str().unwrap(), version.to_str().unwrap()];
     let secrets =
         [("MY_SECRET_TOKEN", "s3cret"), ("AWS_SECRET_ACCESS_KEY", "s3cret"), ("LANG", "C")];
     let mut session = world.wrap("fake", &words, &secrets);
@@ -299,9 +299,9 @@ fn a_killed_shim_leaves_no_server_behind() {
     session.code();
     world.settle();
     let script = world.at("fake.py");
-    let left = std::process::Command::new("pgrep").args(["-f", script.to_str().unwrap()]).output();
-    if let Ok(left) = left {
-        assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
-    }
+    let script = script.to_str().unwrap();
+    let mut left = support::processes();
+    left.retain(|(_, words)| words.iter().any(|word| word == script));
+    assert!(left.is_empty(), "{left:?}");
     world.assert_whole();
 }

@@ -124,7 +124,7 @@ impl World {
     /// A session with the server that misbehaves on request.
     pub fn fake(&self) -> Session {
         let (script, version) = (self.at("fake.py"), self.at("version"));
-        let words = ["python3", script.to_str().unwrap(), version.to_str().unwrap()];
+        let words = [python(), script.to_str().unwrap(), version.to_str().unwrap()];
         self.wrap("fake", &words, &[])
     }
 
@@ -306,8 +306,17 @@ pub fn peak_mib(pid: u32) -> u64 {
 
 /// Sends a signal to one process.
 pub fn kill(pid: u32, signal: &str) {
-    let done = Command::new("kill").args(["-s", signal, &pid.to_string()]).status().unwrap();
+    // The shell's own `kill`: the program is not everywhere.
+    let done =
+        Command::new("sh").args(["-c", &format!("kill -s {signal} {pid}")]).status().unwrap();
     assert!(done.success());
+}
+
+/// The interpreter of the servers that misbehave.
+pub fn python() -> &'static str {
+    let found = Command::new("python3").arg("--version").output();
+    assert!(found.is_ok(), "this test needs python3 (Debian: apt install python3)");
+    "python3"
 }
 
 /// Whether a process is there and has not ended.
@@ -316,7 +325,8 @@ pub fn lives(pid: u32) -> bool {
     fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| !words.is_empty())
 }
 
-fn processes() -> Vec<(u32, Vec<String>)> {
+/// Every process that is there, with its words.
+pub fn processes() -> Vec<(u32, Vec<String>)> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
