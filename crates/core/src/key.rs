@@ -252,4 +252,13 @@ mod tests {
         let key = SigningKey::from_seed(&Zeroizing::new(seed.try_into().unwrap())).unwrap();
         assert_eq!(key.verifying_key().key_id(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }
+
+    #[test]
+    fn a_key_of_small_order_is_none() {
+        // The neutral element, and a point of order 4: each "verifies" messages that nobody signed.
+        let (mut neutral, fourth) = ([0; 32], [0; 32]);
+        neutral[0] = 1;
+        assert!(VerifyingKey::from_bytes(&neutral).is_err());
+        assert!(VerifyingKey::from_bytes(&fourth).is_err());
+    }
 }

@@ -224,7 +224,22 @@ mod tests {
                 .iter()
                 .flat_map(|byte| words[usize::from(*byte) % words.len()].bytes())
                 .collect();
-            for line in [bytes, &spelled] {
+            let members = [
+                r#""id":1"#,
+                r#""id":null"#,
+                r#""method":"tools/call""#,
+                r#""method":"notifications/x""#,
+                r#""params":{}"#,
+                r#""result":{}"#,
+                r#""error":{}"#,
+            ];
+            let framed: String = bytes
+                .iter()
+                .take(3)
+                .map(|b| format!(",{}", members[usize::from(*b) % 7]))
+                .collect();
+            let framed = format!(r#"{{"jsonrpc":"2.0"{framed}}}"#);
+            for line in [bytes, &spelled, framed.as_bytes()] {
                 let _ = Skimmer::skim(line);
                 match Message::parse(line) {
                     Ok(Message::Request(id, method, params)) => {

@@ -243,4 +243,12 @@ mod tests {
         let signature = keys.receipts.sign(b"m");
         assert!(keys.public().log.verify(b"m", &signature).is_err());
     }
+
+    #[test]
+    fn keys_in_an_exposed_folder_are_refused() {
+        let home = tempfile::tempdir().unwrap();
+        HomeKeys::open_or_create(home.path()).unwrap();
+        fs::set_permissions(home.path().join("keys"), fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(matches!(HomeKeys::open(home.path()), Err(IdentityError::Exposed(_))));
+    }
 }

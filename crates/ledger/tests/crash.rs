@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{Home, Seeded, act, check, check_inputs, draft, home_key, outcome, verdict, verifier};
+use tipstaff_core::Digest;
 use tipstaff_core::receipt::Kind;
+use tipstaff_ledger::note::{Checkpoint, NoteSigner};
 use tipstaff_ledger::{Ledger, LedgerError, LogReader};
 use tipstaff_store::{Disk as _, Fault, NativeDisk, Random, StoreError};
 
@@ -511,5 +513,123 @@ fn a_real_disk_keeps_a_log() {
         for index in 0..(round + 1) * 150 {
             assert_eq!(reader.kept().open(&home_key(), "a", index * 2).unwrap(), b"real");
         }
+    }
+}
+
+/// Writes the checksum of every batch anew, as whoever edits a write-ahead log would.
+fn reseal(bytes: &mut [u8]) {
+    let mut at = 0;
+    while bytes[at..].starts_with(b"TSWB") {
+        let length = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().unwrap()) as usize;
+        let end = at + 24 + length;
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&bytes[at + 4..at + 20]);
+        crc.update(&bytes[at + 24..end]);
+        bytes[at + 20..at + 24].copy_from_slice(&crc.finalize().to_le_bytes());
+        at = end;
+    }
+}
+
+#[test]
+fn a_forged_or_moved_receipt_with_a_good_checksum_stops_the_node() {
+    let wal = Path::new("wal/0000000000000000.wal");
+    // One receipt is under no checkpoint yet: only its signature and its chain speak for it.
+    let home = || {
+        let home = Home::new(10);
+        let ledger = home.open().unwrap();
+        let verdict = ledger.append(verdict_of("a")).unwrap();
+        ledger.commit(verdict.index).unwrap();
+        home
+    };
+    // Sealed anew and not changed, it is as good as before.
+    let same = home();
+    same.disk.tamper(wal, |bytes| reseal(bytes));
+    assert_eq!(same.open().unwrap().position().0, 1);
+    let forged = home();
+    forged.disk.tamper(wal, |bytes| {
+        let name = b"\"signature\":\"";
+        let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        reseal(bytes);
+    });
+    assert!(matches!(forged.open(), Err(LedgerError::Damaged { .. })));
+    let repeated = home();
+    repeated.disk.tamper(wal, |bytes| {
+        let length = u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize + 24;
+        let mut again = bytes[..length].to_vec();
+        again[8] = 1;
+        bytes[length..2 * length].copy_from_slice(&again);
+        reseal(bytes);
+    });
+    assert!(matches!(repeated.open(), Err(LedgerError::Damaged { .. })));
+}
+
+#[test]
+fn a_checkpoint_with_another_root_stops_the_node() {
+    // Signed with the log's own key, at a size that the log has.
+    damaged("a fork's checkpoint", |home| {
+        let identity = common::identity();
+        let signer = NoteSigner::new(&identity.origin, &identity.log_key).unwrap();
+        let checkpoint = home.read().unwrap().checkpoint().unwrap().clone();
+        let fork = Checkpoint { root: Digest::of(b"fork"), ..checkpoint };
+        let note = fork.sign(&signer).unwrap();
+        home.disk.tamper(Path::new("log/checkpoint"), |bytes| *bytes = note.into_bytes());
+    });
+}
+
+#[test]
+fn inputs_of_one_receipt_are_none_of_another() {
+    let home = Home::new(11);
+    let ledger = home.open().unwrap();
+    let (one, _) = act(&ledger, "a", b"one");
+    let (two, _) = act(&ledger, "a", b"two");
+    ledger.rotate().unwrap();
+    let open = |index| home.read().unwrap().kept().open(&home_key(), "a", index);
+    assert_eq!(open(one.index).unwrap(), b"one");
+    home.disk.tamper(&home.files("inputs")[0], |bytes| {
+        let (mut at, mut places) = (0, Vec::new());
+        while at < bytes.len() {
+            if bytes[at] == 2 {
+                places.push(at + 5);
+            }
+            at += 5 + u32::from_le_bytes(bytes[at + 1..at + 5].try_into().unwrap()) as usize;
+        }
+        bytes[places[0]] = two.index as u8;
+        bytes[places[1]] = one.index as u8;
+    });
+    assert!(matches!(open(one.index), Err(LedgerError::InputsForged)));
+    assert!(matches!(open(two.index), Err(LedgerError::InputsForged)));
+}
+
+#[test]
+fn a_torn_end_is_cleared_before_the_log_goes_on() {
+    let home = Home::new(12);
+    let ledger = home.open().unwrap();
+    act(&ledger, "a", b"x");
+    ledger.flush().unwrap();
+    drop(ledger);
+    // Power went while a batch was being written, after the two that are whole.
+    home.disk.tamper(Path::new("wal/0000000000000000.wal"), |bytes| {
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        bytes[end + 100..end + 200].fill(7);
+    });
+    drop(home.open().unwrap());
+    // And again while segments were changed: the new one is there, its snapshot is not.
+    home.disk.open(Path::new("wal/0000000000000002.wal")).unwrap().reserve(4096).unwrap();
+    assert_eq!(home.open().unwrap().position().0, 2);
+    check(&home);
+}
+
+#[test]
+fn a_new_segment_has_room_for_what_is_due() {
+    let home = Home::new(13);
+    let ledger = home.open().unwrap();
+    let open: Vec<_> =
+        (0..800).map(|_| ledger.append(verdict_of("a")).unwrap().signed.hash()).collect();
+    ledger.rotate().unwrap();
+    home.disk.set_fault(Fault::Full);
+    for of in open {
+        let settled = ledger.append(outcome("a", of)).unwrap();
+        ledger.commit(settled.index).unwrap();
     }
 }

@@ -10,7 +10,7 @@ use tipstaff_core::receipt::{Door, Kind, Signed, Status};
 use tipstaff_core::{Action, Json, Verdict};
 use tipstaff_identity::{HomeKeys, Peer};
 use tipstaff_ledger::note::NoteVerifier;
-use tipstaff_ledger::{LogReader, SealingKey};
+use tipstaff_ledger::{Draft, LogReader, SealingKey};
 use tipstaff_monitor::replay::{Replay, replay};
 use tipstaff_monitor::{Ended, Home, ListedTool, Member, Monitor};
 use tipstaff_store::{Disk, NativeDisk};
@@ -94,7 +94,8 @@ fn allowed_held_denied_and_replayed() {
     assert_eq!(verdict(call("write_file", "/etc/hosts")), Some(Verdict::StepUp));
     assert_eq!(verdict(call("frobnicate", &world.work("x"))), Some(Verdict::StepUp));
     assert_eq!(verdict(call("read_file", "/root/.ssh/id_ed25519")), Some(Verdict::Deny));
-    let own = world.home.root().join("keys/log.key");
+    // No credential, so that nothing but the place of it refuses.
+    let own = world.home.root().join("config.toml");
     assert_eq!(verdict(call("read_file", &own.to_string_lossy())), Some(Verdict::Deny));
     assert_eq!(verdict(call("never_listed", "x")), Some(Verdict::Deny));
 
@@ -172,6 +173,9 @@ fn a_tool_that_changes_is_refused_until_it_is_accepted() {
     monitor.accept_tools("filesystem").unwrap();
     assert!(monitor.admit(&member, read()).is_ok());
     assert!(monitor.accept_tools("filesystem").is_err());
+    let receipts = world.receipts();
+    let pinned = receipts.iter().filter(|s| s.receipt().action == "control:tool-pins");
+    assert_eq!(pinned.count(), 3, "none, the first list and the accepted one");
     monitor.leave(&member).unwrap();
     monitor.shut_down().unwrap();
     drop((member, monitor));
@@ -263,6 +267,86 @@ fn receipts_hold_no_names_paths_or_arguments() {
             assert!(!signed.text().contains(secret), "{secret} in {}", signed.text());
         }
     }
+}
+
+#[test]
+fn what_a_patch_made_is_classified_and_judged_again() {
+    let world = World::new();
+    let patches = world.home.policies().join("patches");
+    fs::create_dir_all(&patches).unwrap();
+    let rule = "@rank(\"1\") @modify(\"move\") permit (principal, action, resource)
+        when { context.class == Class::\"fs:write\" && context.inside_roots };";
+    fs::write(world.home.policies().join("move.cedar"), rule).unwrap();
+    let moved_to = |path: &str| {
+        let patch = format!("[{{\"op\":\"replace\",\"path\":\"/path\",\"value\":\"{path}\"}}]");
+        fs::write(patches.join("move.json"), patch).unwrap();
+    };
+    moved_to(&world.work("b.txt"));
+    let monitor = Monitor::open(&world.home).unwrap();
+    let member = join(&monitor);
+    let permit = monitor.admit(&member, call("write_file", &world.work("a.txt"))).unwrap();
+    assert_eq!(permit.verdict(), Verdict::Modify);
+    assert_eq!(permit.action(), &call("write_file", &world.work("b.txt")));
+    drop(permit);
+    moved_to("/etc/hosts");
+    monitor.tick().unwrap();
+    let refusal = monitor.admit(&member, call("write_file", &world.work("a.txt"))).unwrap_err();
+    assert_eq!(refusal.verdict, Some(Verdict::Deny));
+}
+
+#[test]
+fn a_verdict_that_comes_out_otherwise_is_named() {
+    let world = World::new();
+    let monitor = Monitor::open(&world.home).unwrap();
+    let member = join(&monitor);
+    drop(monitor.admit(&member, call("read_file", "/root/.ssh/id_ed25519")).unwrap_err());
+    // A node that lies: it says that the same call had to be approved.
+    let (reader, sealing) = world.reader();
+    let (index, signed) = reader.receipts().unwrap().pop().unwrap();
+    let mut receipt = signed.receipt().clone();
+    let inputs = reader.kept().open(&sealing, &receipt.chain, index).unwrap();
+    receipt.decision.as_mut().unwrap().verdict = Verdict::StepUp;
+    monitor.ledger().append(Draft { receipt, inputs: Some(inputs) }).unwrap();
+    monitor.tick().unwrap();
+    let report = world.replay();
+    assert_eq!((report.rederived, report.differ, report.expired), (1, 1, 0), "{report:?}");
+    assert_eq!(report.differences[0].1, "verdict");
+}
+
+#[test]
+fn what_a_door_leaves_open_is_ambiguous() {
+    let world = World::new();
+    let monitor = Monitor::open(&world.home).unwrap();
+    let (member, other) = (join(&monitor), join(&monitor));
+    assert_eq!(member.chain(), other.chain());
+    let permit = monitor.admit(&member, call("read_file", &world.work("a"))).unwrap();
+    let receipt = permit.receipt();
+    // The door was killed; its session goes on with the other one.
+    std::mem::forget(permit);
+    monitor.leave(&member).unwrap();
+    monitor.tick().unwrap();
+    let receipts = world.receipts();
+    let outcome = receipts.iter().find(|signed| signed.receipt().of == Some(receipt)).unwrap();
+    assert_eq!(outcome.receipt().outcome.as_ref().unwrap().status, Status::Ambiguous);
+}
+
+#[test]
+fn damage_that_is_found_while_running_stops_the_node() {
+    let world = World::new();
+    let monitor = Monitor::open(&world.home).unwrap();
+    let member = join(&monitor);
+    let read = || monitor.admit(&member, call("read_file", &world.work("a")));
+    drop(read().unwrap());
+    monitor.tick().unwrap();
+    monitor.publish().unwrap();
+    monitor.scrub().unwrap();
+    let size = world.reader().0.checkpoint().unwrap().size;
+    let bundle = world.home.root().join(format!("log/tile/entries/000.p/{size}"));
+    let mut bytes = fs::read(&bundle).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&bundle, bytes).unwrap();
+    assert!(monitor.scrub().is_err());
+    assert_eq!(read().unwrap_err().verdict, None);
 }
 
 fn copy_tree(from: &Path, to: &Path) {

@@ -187,6 +187,9 @@ fn no_text_overflows_the_stack() {
         format!("{}true", "if context.inside_roots then true else ".repeat(5000)),
         format!("{}true{}", "if ".repeat(5000), " then true else true".repeat(5000)),
         format!("{}x == 1", "a::".repeat(10_000)),
+        // Few enough operators, and too deep all the same.
+        format!("{}true{}", "(".repeat(200), ")".repeat(200)),
+        format!("{}true", "if true then true else ".repeat(200)),
     ] {
         on_small_stack(move || assert!(!faults(&policy(condition)).is_empty()));
     }
