@@ -13,7 +13,7 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use pieces::{PIECE, Pieces};
+use pieces::{Buffer, PIECE, Pieces};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tipstaff_core::Json;
@@ -172,10 +172,10 @@ fn by_chain(parts: Vec<Vec<Examined>>) -> Vec<Checked> {
 
 /// Does `count` parts of work, each by itself. Workers take parts until none is left, so that one which
 /// others keep busy holds nobody up; each has a buffer of its own.
-fn on_all_cores<T: Send>(count: usize, work: impl Fn(usize, &mut Vec<u8>) -> T + Sync) -> Vec<T> {
+fn on_all_cores<T: Send>(count: usize, work: impl Fn(usize, &mut Buffer) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let worker = || {
-        let (mut done, mut buffer) = (Vec::new(), Vec::new());
+        let (mut done, mut buffer) = (Vec::new(), Buffer::default());
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             if at >= count {

@@ -8,7 +8,14 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 /// Bytes of a piece.
-pub(crate) const PIECE: usize = 1 << 20;
+pub(crate) const PIECE: usize = 256 << 10;
+
+/// What a worker reads into. It keeps its length, since clearing it costs as much as reading.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    filled: usize,
+}
 
 /// A file of lines, cut into pieces.
 #[derive(Debug)]
@@ -31,41 +38,52 @@ impl Pieces {
     }
 
     /// The whole lines that begin in piece `number`, in `buffer`.
-    pub(crate) fn lines<'b>(&self, number: usize, buffer: &'b mut Vec<u8>) -> io::Result<&'b [u8]> {
+    pub(crate) fn lines<'b>(&self, number: usize, buffer: &'b mut Buffer) -> io::Result<&'b [u8]> {
         let start = number as u64 * self.piece as u64;
-        buffer.clear();
+        buffer.filled = 0;
         // One byte before tells whether a line begins at the start.
         let from = start.saturating_sub(1);
         self.read(from, self.piece + usize::from(start > 0), buffer)?;
         let skipped = match start {
             0 => 0,
-            _ => match buffer.iter().position(|byte| *byte == b'\n') {
+            _ => match buffer.filled().iter().position(|byte| *byte == b'\n') {
                 Some(end) => end + 1,
                 None => return Ok(&[]),
             },
         };
-        if skipped == buffer.len() {
+        if skipped == buffer.filled {
             return Ok(&[]);
         }
-        while buffer.last() != Some(&b'\n') {
-            let had = buffer.len();
-            self.read(from + had as u64, 64 << 10, buffer)?;
-            let rest = buffer.get(had..).unwrap_or_default();
+        while buffer.filled().last() != Some(&b'\n') {
+            let had = buffer.filled;
+            self.read(from + had as u64, 4 << 10, buffer)?;
+            let rest = buffer.filled().get(had..).unwrap_or_default();
             match rest.iter().position(|byte| *byte == b'\n') {
-                Some(end) => buffer.truncate(had + end + 1),
+                Some(end) => buffer.filled = had + end + 1,
                 None if rest.is_empty() => break,
                 None => {}
             }
         }
-        Ok(buffer.get(skipped..).unwrap_or_default())
+        Ok(buffer.filled().get(skipped..).unwrap_or_default())
     }
 
     /// Appends up to `most` bytes from `at` on.
-    fn read(&self, at: u64, most: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
-        let had = buffer.len();
+    fn read(&self, at: u64, most: usize, buffer: &mut Buffer) -> io::Result<()> {
         let left = usize::try_from(self.length.saturating_sub(at)).unwrap_or(usize::MAX);
-        buffer.resize(had + most.min(left), 0);
-        self.file.read_exact_at(buffer.get_mut(had..).unwrap_or_default(), at)
+        let end = buffer.filled + most.min(left);
+        if buffer.bytes.len() < end {
+            buffer.bytes.resize(end, 0);
+        }
+        let room = buffer.bytes.get_mut(buffer.filled..end).unwrap_or_default();
+        self.file.read_exact_at(room, at)?;
+        buffer.filled = end;
+        Ok(())
+    }
+}
+
+impl Buffer {
+    fn filled(&self) -> &[u8] {
+        self.bytes.get(..self.filled).unwrap_or_default()
     }
 }
 
@@ -82,7 +100,7 @@ mod tests {
                 let mut file = tempfile::tempfile().unwrap();
                 file.write_all(text.as_bytes()).unwrap();
                 let pieces = Pieces::new(file, piece).unwrap();
-                let (mut all, mut buffer) = (Vec::new(), Vec::new());
+                let (mut all, mut buffer) = (Vec::new(), Buffer::default());
                 for number in 0..pieces.count() {
                     let lines = pieces.lines(number, &mut buffer).unwrap();
                     assert!(
