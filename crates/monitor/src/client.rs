@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -151,8 +152,14 @@ impl Client {
         }
         let since = Instant::now();
         while is_due() && since.elapsed() < AWAKE {
-            // An end is found by the reading thread, too.
-            let _ = inner.frames.try_lock().map(|mut frames| hear(inner, &mut frames));
+            let heard = inner.frames.try_lock().map(|mut frames| hear(inner, &mut frames));
+            if matches!(heard, Ok(Err(_))) {
+                // What was read is gone: the reading thread has to find an end, and joins again.
+                if let Some(stream) = &lock(&inner.out).stream {
+                    let _ = stream.shutdown(Shutdown::Both);
+                }
+                break;
+            }
             thread::yield_now();
         }
         inner.attended.store(false, Ordering::Relaxed);
