@@ -31,31 +31,31 @@ pub const PROFILE: &str = "tipstaff-receipt-1";
 
 /// One receipt, unsigned.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
+pub struct Receipt<S = String> {
     /// Class of the action from the catalogue (`fs:write`), never a tool's own name.
-    pub action: String,
+    pub action: S,
     /// Pseudonym of the agent, `agent://<origin>/<pseudonym>`.
-    pub actor: String,
+    pub actor: S,
     /// The approval that this receipt is or rests on.
     pub approval: Option<Json>,
     /// Where in the log the decision stood.
-    pub as_of: AsOf,
+    pub as_of: AsOf<S>,
     /// Capabilities presented: ids, holder, budget.
     pub authority: Option<Json>,
     /// The chain that this receipt belongs to.
-    pub chain: String,
+    pub chain: S,
     /// Position in the chain, from 0.
     pub chain_seq: u64,
     /// What the session had accumulated before this action.
-    pub context: Option<ContextRef>,
+    pub context: Option<ContextRef<S>>,
     /// SHA-256 of the RFC 8785 form of that accumulated context.
     pub context_digest: Digest,
     /// The verdict receipt of the previous round of a call of several rounds.
     pub continues: Option<Digest>,
     /// The change of control state that this receipt is the event of.
-    pub control: Option<Control>,
+    pub control: Option<Control<S>>,
     /// How the verdict was reached.
-    pub decision: Option<DecisionRef>,
+    pub decision: Option<DecisionRef<S>>,
     /// The deferral that this receipt is or resolves.
     pub deferral: Option<Json>,
     /// The door that the action came through.
@@ -63,11 +63,11 @@ pub struct Receipt {
     /// How strongly the verdict binds.
     pub enforcement: Enforcement,
     /// Who acts, at five levels.
-    pub identity: Identity,
+    pub identity: Identity<S>,
     /// Digest of the inputs as executed; see [`crate::Action::inputs_digest`].
     pub inputs_digest: Option<Digest>,
     /// RFC 7638 thumbprint of the signing key.
-    pub key_id: String,
+    pub key_id: S,
     /// What kind of receipt this is.
     pub kind: Kind,
     /// The time that the decision was given as an input. `ts` is its RFC 3339 spelling.
@@ -77,13 +77,13 @@ pub struct Receipt {
     /// The verdict receipt that this one belongs to.
     pub of: Option<Digest>,
     /// What happened.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<Outcome<S>>,
     /// SHA-256 of the previous receipt of the chain; zeros at genesis.
     pub prev_hash: Digest,
     /// Digest of the inputs as asked, where they differ from what was executed.
     pub requested_digest: Option<Digest>,
     /// Pseudonym of the session.
-    pub session: String,
+    pub session: S,
     /// Tier of the action.
     pub tier: Tier,
 }
@@ -190,43 +190,43 @@ words! {
 
 /// Where in the log a decision stood: what counts as in force is what lies before it (law 7).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AsOf {
+pub struct AsOf<S = String> {
     /// Number of control receipts before it.
     pub control: u64,
     /// Origin of the log.
-    pub log: String,
+    pub log: S,
     /// Leaves that the log had.
     pub size: u64,
 }
 
 /// What a session had accumulated.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContextRef {
+pub struct ContextRef<S = String> {
     /// Settled and judged actions so far.
     pub count: u64,
     /// How a distance was computed.
-    pub distance_method: Option<String>,
+    pub distance_method: Option<S>,
     /// Distance from the intent in parts per million.
     pub distance_ppm: Option<u32>,
     /// Hash of the last receipt that was folded in.
     pub head: Digest,
     /// Data labels, `null` while nothing computes them.
-    pub labels: Option<Vec<String>>,
+    pub labels: Option<Vec<S>>,
 }
 
 /// How a verdict was reached: enough to reach it again (row A2).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecisionRef {
+pub struct DecisionRef<S = String> {
     /// Digest of the classifier's catalogue.
     pub catalogue: Digest,
     /// Name and version of the procedure.
-    pub engine: String,
+    pub engine: S,
     /// Digest of the policy set.
     pub policy_set: Digest,
     /// Machine-readable reason.
-    pub reason: String,
+    pub reason: S,
     /// The policy that decided.
-    pub rule: Option<String>,
+    pub rule: Option<S>,
     /// Digest of the schema that the set was validated against.
     pub schema: Digest,
     /// Digest of the tool pins in force.
@@ -237,37 +237,37 @@ pub struct DecisionRef {
 
 /// One of the five levels of identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Level {
+pub struct Level<S = String> {
     /// Pseudonym, `null` if unknown.
-    pub id: Option<String>,
+    pub id: Option<S>,
     /// How it was proven.
     pub proof: Proof,
 }
 
 /// Who acts (row A12).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct Identity<S = String> {
     /// The agent instance.
-    pub agent: Level,
+    pub agent: Level<S>,
     /// The person that it works for.
-    pub principal: Level,
+    pub principal: Level<S>,
     /// Roles and scope.
-    pub roles: Level,
+    pub roles: Level<S>,
     /// The service that runs it.
-    pub service: Level,
+    pub service: Level<S>,
     /// The session.
-    pub session: Level,
+    pub session: Level<S>,
 }
 
 /// How an action ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Outcome<S = String> {
     /// Size of the result in bytes.
     pub bytes: u64,
     /// Time between permit and result in microseconds.
     pub duration_us: u64,
     /// Labels of the result.
-    pub labels: Option<Vec<String>>,
+    pub labels: Option<Vec<S>>,
     /// SHA-256 of the salt of the inputs and the raw result.
     pub result_digest: Option<Digest>,
     /// Its status.
@@ -276,13 +276,13 @@ pub struct Outcome {
 
 /// A change of control state. The payload is pinned by its digest in the home's object store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Control {
+pub struct Control<S = String> {
     /// Digest of the state before, `null` at first.
     pub from: Option<Digest>,
     /// Digest of the state after.
     pub to: Digest,
     /// Which state: `policy-set`, `tool-pins`.
-    pub what: String,
+    pub what: S,
 }
 
 /// A receipt with its canonical text, hash and signature: what the log holds.

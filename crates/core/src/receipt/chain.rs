@@ -262,6 +262,9 @@ fn report<E: std::borrow::Borrow<Examined>>(
     ChainReport { broken, closed, head, length, signatures }
 }
 
+/// The action of a receipt that closes its session.
+const CLOSE: &str = "session:close";
+
 #[derive(Debug, Clone, Copy)]
 struct Link {
     seq: u64,
@@ -271,26 +274,33 @@ struct Link {
 
 impl Link {
     fn read<N: Node>(receipt: &N) -> Result<Self, BreakReason> {
+        // A receipt that claims our profile must keep all of it.
+        if receipt.get("profile").is_some() {
+            let receipt: Receipt<&str> =
+                Receipt::from_node(receipt).map_err(|_| BreakReason::Malformed)?;
+            let closes = receipt.kind == Kind::Session && receipt.action == CLOSE;
+            return Ok(Self { seq: receipt.chain_seq, prev: receipt.prev_hash, closes });
+        }
+        Self::read_eight(receipt)
+    }
+
+    /// The eight fields that every shape has.
+    fn read_eight<N: Node>(receipt: &N) -> Result<Self, BreakReason> {
         let text = |name| receipt.get(name).and_then(Node::as_str).ok_or(BreakReason::Malformed);
         let number = |name| {
             let value =
                 receipt.get(name).and_then(Node::as_integer).ok_or(BreakReason::Malformed)?;
             u64::try_from(value).map_err(|_| BreakReason::Malformed)
         };
-        for name in ["v", "ts", "actor", "action", "context_digest"] {
+        for name in ["v", "ts", "actor", "context_digest"] {
             text(name)?;
         }
         if !(1..=5).contains(&number("tier")?) {
             return Err(BreakReason::Malformed);
         }
-        // A receipt that claims our profile must keep all of it.
-        if receipt.get("profile").is_some() {
-            Receipt::from_node(receipt).map_err(|_| BreakReason::Malformed)?;
-        }
         let prev = Digest::from_hex(text("prev_hash")?).map_err(|_| BreakReason::Malformed)?;
         let kind = receipt.get("kind").and_then(Node::as_str).and_then(Kind::parse);
-        let closes = kind == Some(Kind::Session)
-            && receipt.get("action").and_then(Node::as_str) == Some("session:close");
+        let closes = text("action")? == CLOSE && kind == Some(Kind::Session);
         Ok(Self { seq: number("chain_seq")?, prev, closes })
     }
 }

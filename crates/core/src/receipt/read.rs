@@ -23,9 +23,11 @@ impl Receipt {
     pub fn from_json(json: &Json) -> Read<Self> {
         Self::from_node(json)
     }
+}
 
+impl<'a, S: From<&'a str>> Receipt<S> {
     /// Like [`Receipt::from_json`], from a value of either kind.
-    pub(super) fn from_node(node: &impl Node) -> Read<Self> {
+    pub(super) fn from_node(node: &'a impl Node) -> Read<Self> {
         let r = Reader(node, Cell::default());
         if r.text("v")? != SHAPE {
             return Err(CoreError::ReceiptMember("v"));
@@ -34,17 +36,17 @@ impl Receipt {
             return Err(CoreError::ReceiptMember("profile"));
         }
         let now = Millis(r.number("now")?);
-        if r.text("ts")? != now.to_string() {
+        if !now.is_spelled(r.text("ts")?) {
             return Err(CoreError::ReceiptMember("ts"));
         }
         let tier = u8::try_from(r.number("tier")?).ok().and_then(Tier::from_number);
         Ok(Self {
-            action: r.text("action")?.to_owned(),
-            actor: r.text("actor")?.to_owned(),
+            action: r.text("action")?.into(),
+            actor: r.text("actor")?.into(),
             approval: r.json("approval")?,
             as_of: r.object("as_of", read_as_of)?.ok_or(CoreError::ReceiptMember("as_of"))?,
             authority: r.json("authority")?,
-            chain: r.text("chain")?.to_owned(),
+            chain: r.text("chain")?.into(),
             chain_seq: r.number("chain_seq")?,
             context: r.object("context", read_context)?,
             context_digest: r.digest("context_digest")?,
@@ -58,7 +60,7 @@ impl Receipt {
                 .object("identity", read_identity)?
                 .ok_or(CoreError::ReceiptMember("identity"))?,
             inputs_digest: r.optional_digest("inputs_digest")?,
-            key_id: r.text("key_id")?.to_owned(),
+            key_id: r.text("key_id")?.into(),
             kind: r.word("kind", Kind::parse)?,
             now,
             obligations: r.json("obligations")?,
@@ -66,21 +68,17 @@ impl Receipt {
             outcome: r.object("outcome", read_outcome)?,
             prev_hash: r.digest("prev_hash")?,
             requested_digest: r.optional_digest("requested_digest")?,
-            session: r.text("session")?.to_owned(),
+            session: r.text("session")?.into(),
             tier: tier.ok_or(CoreError::ReceiptMember("tier"))?,
         })
     }
 }
 
-fn read_as_of<N: Node>(r: &Reader<'_, N>) -> Read<AsOf> {
-    Ok(AsOf {
-        control: r.number("control")?,
-        log: r.text("log")?.to_owned(),
-        size: r.number("size")?,
-    })
+fn read_as_of<'a, N: Node, S: From<&'a str>>(r: &Reader<'a, N>) -> Read<AsOf<S>> {
+    Ok(AsOf { control: r.number("control")?, log: r.text("log")?.into(), size: r.number("size")? })
 }
 
-fn read_context<N: Node>(r: &Reader<'_, N>) -> Read<ContextRef> {
+fn read_context<'a, N: Node, S: From<&'a str>>(r: &Reader<'a, N>) -> Read<ContextRef<S>> {
     let ppm = r.optional_number("distance_ppm")?.map(u32::try_from).transpose();
     Ok(ContextRef {
         count: r.number("count")?,
@@ -91,20 +89,20 @@ fn read_context<N: Node>(r: &Reader<'_, N>) -> Read<ContextRef> {
     })
 }
 
-fn read_control<N: Node>(r: &Reader<'_, N>) -> Read<Control> {
+fn read_control<'a, N: Node, S: From<&'a str>>(r: &Reader<'a, N>) -> Read<Control<S>> {
     Ok(Control {
         from: r.optional_digest("from")?,
         to: r.digest("to")?,
-        what: r.text("what")?.to_owned(),
+        what: r.text("what")?.into(),
     })
 }
 
-fn read_decision<N: Node>(r: &Reader<'_, N>) -> Read<DecisionRef> {
+fn read_decision<'a, N: Node, S: From<&'a str>>(r: &Reader<'a, N>) -> Read<DecisionRef<S>> {
     Ok(DecisionRef {
         catalogue: r.digest("catalogue")?,
-        engine: r.text("engine")?.to_owned(),
+        engine: r.text("engine")?.into(),
         policy_set: r.digest("policy_set")?,
-        reason: r.text("reason")?.to_owned(),
+        reason: r.text("reason")?.into(),
         rule: r.optional_text("rule")?,
         schema: r.digest("schema")?,
         tool_pins: r.digest("tool_pins")?,
@@ -112,7 +110,7 @@ fn read_decision<N: Node>(r: &Reader<'_, N>) -> Read<DecisionRef> {
     })
 }
 
-fn read_identity<N: Node>(r: &Reader<'_, N>) -> Read<Identity> {
+fn read_identity<'a, N: Node, S: From<&'a str>>(r: &Reader<'a, N>) -> Read<Identity<S>> {
     let level = |name| r.object(name, read_level)?.ok_or(CoreError::ReceiptMember(name));
     Ok(Identity {
         agent: level("agent")?,
@@ -123,11 +121,11 @@ fn read_identity<N: Node>(r: &Reader<'_, N>) -> Read<Identity> {
     })
 }
 
-fn read_level<N: Node>(r: &Reader<'_, N>) -> Read<Level> {
+fn read_level<'a, N: Node, S: From<&'a str>>(r: &Reader<'a, N>) -> Read<Level<S>> {
     Ok(Level { id: r.optional_text("id")?, proof: r.word("proof", Proof::parse)? })
 }
 
-fn read_outcome<N: Node>(r: &Reader<'_, N>) -> Read<Outcome> {
+fn read_outcome<'a, N: Node, S: From<&'a str>>(r: &Reader<'a, N>) -> Read<Outcome<S>> {
     Ok(Outcome {
         bytes: r.number("bytes")?,
         duration_us: r.number("duration_us")?,
@@ -151,8 +149,8 @@ impl<'a, N: Node> Reader<'a, N> {
         Ok(self.member(name)?.map(Node::to_json))
     }
 
-    fn optional_text(&self, name: &'static str) -> Read<Option<String>> {
-        let text = self.member(name)?.map(|value| value.as_str().map(str::to_owned));
+    fn optional_text<S: From<&'a str>>(&self, name: &'static str) -> Read<Option<S>> {
+        let text = self.member(name)?.map(|value| value.as_str().map(S::from));
         text.map(|text| text.ok_or(CoreError::ReceiptMember(name))).transpose()
     }
 
@@ -184,17 +182,17 @@ impl<'a, N: Node> Reader<'a, N> {
         parse(self.text(name)?).ok_or(CoreError::ReceiptMember(name))
     }
 
-    fn strings(&self, name: &'static str) -> Read<Option<Vec<String>>> {
+    fn strings<S: From<&'a str>>(&self, name: &'static str) -> Read<Option<Vec<S>>> {
         let Some(value) = self.member(name)? else { return Ok(None) };
         let items = value.as_array().ok_or(CoreError::ReceiptMember(name))?;
-        let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+        let texts = items.iter().map(|item| item.as_str().map(S::from));
         texts.collect::<Option<Vec<_>>>().map(Some).ok_or(CoreError::ReceiptMember(name))
     }
 
     fn object<T>(
         &self,
         name: &'static str,
-        read: fn(&Reader<'_, N>) -> Read<T>,
+        read: fn(&Reader<'a, N>) -> Read<T>,
     ) -> Read<Option<T>> {
         self.member(name)?.map(|value| read(&Reader(value, Cell::default()))).transpose()
     }
