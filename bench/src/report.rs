@@ -166,8 +166,10 @@ fn alone(lines: &[Value], out: &mut String) {
     let _ = writeln!(
         out,
         "\n## In process\n\nOne thread, one tool called again and again, verdict receipt and outcome receipt, every write made, none synced: \
-         {} of processor time, {} by the clock; {} an action; foreign load {}.",
+         {} of processor time [{} to {}], {} by the clock; {} an action; foreign load {}.",
         shown(inside, "per_core", "/s"),
+        shown(inside, "per_core_min", "/s"),
+        shown(inside, "per_core_max", "/s"),
         shown(inside, "per_second", "/s"),
         shown(inside, "us_per_action", "µs"),
         shown(inside, "foreign", "")

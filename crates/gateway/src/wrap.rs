@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tipstaff_core::limits::{BODY_BYTES_MAX, RESULT_BYTES_MAX};
 use tipstaff_core::receipt::Door;
-use tipstaff_monitor::{Client, Join};
+use tipstaff_monitor::{Caller, Client, Join};
 
 use crate::child::{self, Log, Server};
 use crate::error::GatewayError;
@@ -80,8 +80,9 @@ pub fn wrap(options: WrapOptions) -> Result<WrapEnd, GatewayError> {
     }
     let server = name.unwrap_or_else(|| server_name(&command, &args));
     let whole = std::iter::once(command.clone()).chain(args.iter().cloned()).collect();
-    let monitor =
-        Client::join(&home, Join { server: server.clone(), door: Door::McpStdio, command: whole })?;
+    let (door, caller) = (Door::McpStdio, Caller::Parent);
+    let join = Join { server: server.clone(), door, command: whole, caller };
+    let monitor = Client::join(&home, join)?;
     let settings = monitor.settings().clone();
 
     let more: Vec<String> = settings.env_allow.iter().cloned().chain(env).collect();

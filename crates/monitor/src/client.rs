@@ -47,6 +47,22 @@ pub struct Join {
     pub door: Door,
     /// The server's command, for the operator's eyes.
     pub command: Vec<String>,
+    /// Whose session it joins.
+    pub caller: Caller,
+}
+
+/// Whose session a door joins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// The client that started this process, as the kernel names it.
+    Parent,
+    /// A client that the monitor's own process speaks for: from any other process it is refused.
+    Network {
+        /// The credential and the session that it was given, in words that no other client's are.
+        instance: String,
+        /// The program that it says it is.
+        service: String,
+    },
 }
 
 type OnVerdict = Box<dyn FnOnce(Result<Permit, Refusal>) + Send>;
@@ -436,10 +452,16 @@ fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError> {
         let mut stream = open_socket(home)?;
         let command = join.command.iter().map(|word| Json::string(word)).collect();
         let label = std::env::var("TIPSTAFF_SESSION").ok().filter(|label| !label.is_empty());
+        let (instance, service) = match &join.caller {
+            Caller::Parent => (None, None),
+            Caller::Network { instance, service } => (Some(instance), Some(service)),
+        };
         let hello = object([
             ("command", Json::Array(command)),
             ("door", Json::string(join.door.as_str())),
+            ("instance", wire::text(instance.map(String::as_str))),
             ("server", Json::string(&join.server)),
+            ("service", wire::text(service.map(String::as_str))),
             ("session", wire::text(label.as_deref())),
             ("t", Json::string("join")),
             ("v", Json::from(wire::VERSION)),

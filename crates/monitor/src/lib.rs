@@ -23,7 +23,7 @@ mod sessions;
 mod socket;
 mod wire;
 
-pub use client::{Client, Join};
+pub use client::{Caller, Client, Join};
 pub use config::{Config, Settings};
 pub use error::{ClientError, MonitorError};
 pub use explain::{Explainer, check_policies};

@@ -139,8 +139,8 @@ fn connection(mut stream: UnixStream, monitor: &Arc<Monitor>) -> io::Result<()> 
         Some("control") => return control(&mut stream, &hello, monitor),
         _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "not a greeting")),
     }
-    let peer = Peer::of_process(pid, credentials.uid.as_raw());
-    let joined = join(monitor, &peer, &hello);
+    let joined =
+        peer(pid, credentials.uid.as_raw(), &hello).and_then(|peer| join(monitor, &peer, &hello));
     let member = match joined {
         Ok(member) => member,
         Err(why) => {
@@ -158,6 +158,18 @@ fn connection(mut stream: UnixStream, monitor: &Arc<Monitor>) -> io::Result<()> 
     ended
 }
 
+/// Who is at the other end. Only the monitor's own process may speak for somebody else: what it says of
+/// a network client it has checked.
+fn peer(pid: u32, uid: u32, hello: &Json) -> Result<Peer, String> {
+    let peer = Peer::of_process(pid, uid);
+    let Some(instance) = text_of(hello, "instance") else { return Ok(peer) };
+    if pid != std::process::id() {
+        return Err("only the monitor's own process may join for another client".to_owned());
+    }
+    let service = text_of(hello, "service").unwrap_or_default();
+    Ok(Peer { instance: format!("network:{instance}"), service, cwd: None, ..peer })
+}
+
 fn join(monitor: &Monitor, peer: &Peer, hello: &Json) -> Result<Arc<Member>, String> {
     if number_of(hello, "v") != u64::try_from(wire::VERSION).ok() {
         return Err("this monitor is another release; stop it and try again".to_owned());
@@ -167,7 +179,8 @@ fn join(monitor: &Monitor, peer: &Peer, hello: &Json) -> Result<Arc<Member>, Str
     let door = door.ok_or("the door is not known")?;
     let probe = Action::new(&server, "probe", "probe", Json::Null, None);
     probe.map_err(|error| error.to_string())?;
-    let label = text_of(hello, "session");
+    // A network client has no environment here that could name a session.
+    let label = text_of(hello, "session").filter(|_| text_of(hello, "instance").is_none());
     monitor.join(peer, label.as_deref(), &server, door).map_err(|refusal| refusal.text)
 }
 
