@@ -20,7 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TIPSTAFF = str(pathlib.Path(os.environ["TIPSTAFF"]).resolve())
 INSTALLED = pathlib.Path(sys.argv[1]).resolve()
 SHORT = "--short" in sys.argv[2:]
-CONFIG = 'roots = ["{base}/python/work", "{base}/typescript/work"]\nsession_grace_s = 1\nidle_exit_s = 1\n'
+CONFIG = 'roots = ["{base}/python/work", "{base}/typescript/work"]\nsession_grace_s = 1\nidle_exit_s = 1\napproval_wait_s = 0\n'
 
 passed, failed = 0, 0
 

@@ -24,7 +24,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TIPSTAFF = str(pathlib.Path(os.environ["TIPSTAFF"]).resolve())
 WRAPS, IN_FLIGHT = 3, 4
 POLICY = '@id("recorder")\n@rank("1")\npermit (principal, action in Action::"call", resource in Server::"recorder");\n'
-CONFIG = "session_grace_s = 2\nidle_exit_s = 1\ncall_timeout_s = 20\n"
+CONFIG = "session_grace_s = 2\nidle_exit_s = 1\ncall_timeout_s = 20\napproval_wait_s = 0\n"
 
 
 def tipstaff(home, *words):

@@ -188,6 +188,17 @@ words! {
     }
 }
 
+impl Receipt {
+    /// Whether an effect may follow: it is a verdict that permits, or one that is only observed.
+    #[must_use]
+    pub fn permits(&self) -> bool {
+        let verdict = self.decision.as_ref().map(|decision| decision.verdict);
+        self.kind == Kind::Verdict
+            && (self.enforcement == Enforcement::Observe
+                || matches!(verdict, Some(Verdict::Allow | Verdict::Modify)))
+    }
+}
+
 /// Where in the log a decision stood: what counts as in force is what lies before it (law 7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AsOf<S = String> {

@@ -5,7 +5,7 @@
 
 use tipstaff_core::{Action, Digest};
 use tipstaff_monitor::{
-    Client, Ended, ListedTool, Permit, Refusal, Running, Settlement, ToolReview,
+    Answered, Client, Ended, ListedTool, Permit, Refusal, Running, Settlement, ToolReview,
 };
 
 /// Called with the answer, on a thread of the judge's.
@@ -20,7 +20,9 @@ pub(crate) trait Judge: Send + Sync + Sized + 'static {
     /// What is recorded of an effect that has ended.
     type Settlement: Send;
 
-    fn submit(&self, action: Action, then: Then<Self::Warrant>);
+    fn submit(&self, action: Action, then: Box<dyn Answered<Self::Warrant>>);
+    /// Gives a held request up.
+    fn withdraw(&self, number: u64);
     fn settle(&self, settlements: impl IntoIterator<Item = Self::Settlement>);
     fn tools_listed(&self, tools: Vec<ListedTool>, then: Then<ToolReview>);
     /// Stays awake for a moment while a verdict is due.
@@ -48,8 +50,12 @@ impl Judge for Client {
     type Effect = Running;
     type Settlement = Settlement;
 
-    fn submit(&self, action: Action, then: Then<Permit>) {
+    fn submit(&self, action: Action, then: Box<dyn Answered<Permit>>) {
         Self::submit(self, action, then);
+    }
+
+    fn withdraw(&self, number: u64) {
+        Self::withdraw(self, number);
     }
 
     fn settle(&self, settlements: impl IntoIterator<Item = Settlement>) {

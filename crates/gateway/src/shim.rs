@@ -15,10 +15,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tipstaff_core::receipt::Status;
-use tipstaff_monitor::{Ended, Refusal};
+use tipstaff_monitor::{Answered, Ended, Held, Refusal, Waits};
 
 use crate::answer::{self, Failure};
 use crate::effect::{self, Filed};
@@ -34,6 +34,10 @@ pub(crate) use server::Batch;
 pub(crate) const IN_FLIGHT_MAX: usize = 1024;
 /// Time for an answer to a request that was cancelled.
 const CANCELLED_WAIT: Duration = Duration::from_secs(5);
+/// Time beyond a question's own: its end is the monitor's to tell.
+const HELD_SLACK: Duration = Duration::from_secs(30);
+/// How often a client is told that its call still waits for a person.
+const HELD_TOLD: Duration = Duration::from_secs(5);
 /// Least time for an answer of the client: a person may have to read and decide.
 const ASK_WAIT: Duration = Duration::from_secs(600);
 
@@ -85,6 +89,36 @@ struct Call<E> {
     /// When it is given up; `None` for what passes unjudged.
     until: Option<Instant>,
     cancelled: bool,
+    /// What a person is asked, if one is.
+    held: Option<Waiting>,
+}
+
+/// A call that waits for a person.
+struct Waiting {
+    /// The judge's number of the request.
+    number: u64,
+    text: String,
+    /// When the client is told next that it still waits, and how often it was.
+    next: Instant,
+    told: i64,
+}
+
+/// Waits for a verdict.
+struct Asking<J: Judge> {
+    shim: Arc<Shim<J>>,
+    side: Side,
+    serial: u64,
+    envelope: Envelope,
+}
+
+impl<J: Judge> Answered<J::Warrant> for Asking<J> {
+    fn held(&mut self, number: u64, held: &Held) -> Waits {
+        self.shim.held(self.side, self.serial, &self.envelope.id, number, held)
+    }
+
+    fn judged(self: Box<Self>, answer: Result<J::Warrant, Refusal>) {
+        self.shim.judged(self.side, self.serial, &self.envelope, answer);
+    }
 }
 
 enum Stage<E> {
@@ -204,9 +238,23 @@ impl<J: Judge> Shim<J> {
     /// Asks the monitor, and carries the action out if it permits.
     fn submit(self: &Arc<Self>, side: Side, serial: u64, draft: Draft) {
         let Draft { action, envelope } = draft;
-        let shim = Arc::clone(self);
-        self.judge
-            .submit(action, Box::new(move |answer| shim.judged(side, serial, &envelope, answer)));
+        let asking = Asking { shim: Arc::clone(self), side, serial, envelope };
+        self.judge.submit(action, Box::new(asking));
+    }
+
+    /// A person is asked: the call waits as long as the question stands.
+    fn held(&self, side: Side, serial: u64, id: &Id, number: u64, held: &Held) -> Waits {
+        let now = Instant::now();
+        let mut table = self.table();
+        let call = table.of(side).get_mut(id).filter(|call| call.serial == serial);
+        let Some(call) = call.filter(|call| matches!(call.stage, Stage::Judging)) else {
+            return Waits::No;
+        };
+        call.until = Some(now + left(held) + HELD_SLACK);
+        let text = held.text.clone();
+        // Told by the clock: this is the judge's thread, and the client may not be reading.
+        call.held = Some(Waiting { number, text, next: now, told: 0 });
+        Waits::Yes
     }
 
     fn judged(
@@ -235,6 +283,7 @@ impl<J: Judge> Shim<J> {
             match table.of(side).get_mut(&envelope.id) {
                 Some(call) if call.serial == serial && matches!(call.stage, Stage::Judging) => {
                     call.stage = Stage::Running(running);
+                    call.held = None;
                     call.until = Some(Instant::now() + limit);
                     Filed::Kept
                 }
@@ -265,6 +314,9 @@ impl<J: Judge> Shim<J> {
 
     /// Tells whoever asked that there will be no answer, and records that nobody knows what happened.
     fn give_up(&self, side: Side, id: &Id, call: Call<J::Effect>, text: &str) {
+        if let Some(waiting) = &call.held {
+            self.judge.withdraw(waiting.number);
+        }
         let receipt = match &call.stage {
             Stage::Running(running) => Some(running.receipt()),
             Stage::Held(_) | Stage::Judging | Stage::Passed | Stage::ToolList(_) => None,
@@ -284,6 +336,12 @@ impl<J: Judge> Shim<J> {
             crate::say(&format!("{}: {text} (complaint {count})", self.terms.server));
         }
     }
+}
+
+/// How long a person still has to answer.
+fn left(held: &Held) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_millis(held.expires.0).saturating_sub(now)
 }
 
 impl<J: Judge> std::fmt::Debug for Shim<J> {

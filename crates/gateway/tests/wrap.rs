@@ -55,6 +55,9 @@ fn a_session_is_judged_and_receipted() {
     let (home, notes) = (place.path().join("home"), place.path().join("notes"));
     std::fs::create_dir(&notes).unwrap();
     std::fs::write(notes.join("plan.txt"), "Buy milk").unwrap();
+    Home::at(&home).create().unwrap();
+    // Nobody is there to ask.
+    std::fs::write(home.join("config.toml"), "approval_wait_s = 0\n").unwrap();
     let mut session = Session::start(&home, &notes);
 
     let hello = session.ask(

@@ -108,6 +108,20 @@ impl HomeKeys {
         })
     }
 
+    /// The key that an approver of this home signs with, made on first use. The monitor never holds it:
+    /// it knows the public half.
+    ///
+    /// # Errors
+    /// [`IdentityError`]
+    pub fn approver(home: &Path) -> Result<SigningKey, IdentityError> {
+        let folder = home.join("keys");
+        refuse_exposed(&folder)?;
+        if !folder.join(APPROVER).exists() {
+            write_seed(&NativeDisk::new(&folder), APPROVER)?;
+        }
+        Ok(SigningKey::from_seed(&read_secret(&folder.join(APPROVER))?.0)?)
+    }
+
     /// The log's origin, unique per home.
     #[must_use]
     pub fn origin(&self) -> &str {
@@ -162,10 +176,7 @@ fn create(home: &Path, folder: &Path) -> Result<(), IdentityError> {
     fs::DirBuilder::new().mode(0o700).create(&made).map_err(failed)?;
     let disk = NativeDisk::new(&made);
     for name in FILES {
-        let mut seed = Zeroizing::new([0; 32]);
-        SystemRandom.fill(seed.as_mut())?;
-        let text = Zeroizing::new(digest::hex(seed.as_ref()));
-        disk.replace(Path::new(name), text.as_bytes())?;
+        write_seed(&disk, name)?;
     }
     let renamed = fs::rename(&made, folder);
     let _ = fs::remove_dir_all(&made);
@@ -175,6 +186,14 @@ fn create(home: &Path, folder: &Path) -> Result<(), IdentityError> {
     }
 }
 
+fn write_seed(disk: &NativeDisk, name: &str) -> Result<(), IdentityError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    SystemRandom.fill(seed.as_mut())?;
+    let text = Zeroizing::new(digest::hex(seed.as_ref()));
+    Ok(disk.replace(Path::new(name), text.as_bytes())?)
+}
+
+const APPROVER: &str = "approver.key";
 const FILES: [&str; 4] = ["receipts.key", "log.key", "home.key", "pseudonyms.key"];
 
 fn refuse_exposed(path: &Path) -> Result<(), IdentityError> {

@@ -10,4 +10,4 @@ mod keys;
 mod peer;
 
 pub use keys::{HomeKeys, IdentityError, PublicKeys, SystemRandom};
-pub use peer::{Peer, Pseudonyms};
+pub use peer::{Peer, Process, Pseudonyms};

@@ -19,6 +19,50 @@ pub struct Peer {
     pub service: String,
     /// Its working folder, against which relative paths of calls are read.
     pub cwd: Option<PathBuf>,
+    /// The process that started it; `None` for one that is not on this machine.
+    pub client: Option<Process>,
+}
+
+/// A process, told from a later one of the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot.
+    pub started: u64,
+}
+
+/// How far up a process's ancestors are looked for. Real ones are a dozen.
+const ANCESTORS_MAX: usize = 256;
+
+impl Process {
+    /// The process that has a number now.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        Some(Self { pid, started: stat(pid)?.started })
+    }
+
+    /// Whether it is still there.
+    #[must_use]
+    pub fn lives(self) -> bool {
+        Peer::started(self.pid) == Some(self.started)
+    }
+
+    /// Whether the process `pid` is this one, or was started by it or by one that it started. A process
+    /// whose starter has ended is the init process's, so this can miss one that wants to be missed.
+    #[must_use]
+    pub fn is_ancestor_of(self, pid: u32) -> bool {
+        let mut at = Some(pid);
+        for _ in 0..ANCESTORS_MAX {
+            let Some(found) = at.filter(|pid| *pid > 1) else { return false };
+            if found == self.pid {
+                return self.lives();
+            }
+            at = stat(found).and_then(|stat| stat.parent);
+        }
+        // Nobody's ancestors are so many: a reader that can't see the end doesn't say no.
+        true
+    }
 }
 
 impl Peer {
@@ -35,6 +79,7 @@ impl Peer {
             instance: format!("{uid}:{parent}:{started}:{}", boot.trim()),
             service: service.trim().to_owned(),
             cwd: fs::read_link(format!("/proc/{pid}/cwd")).ok(),
+            client: (parent > 0).then_some(Process { pid: parent, started }),
         }
     }
 

@@ -51,7 +51,7 @@ impl State {
         chain.head = signed.hash();
         chain.next = receipt.chain_seq + 1;
         match receipt.kind {
-            Kind::Verdict if permits(signed) => {
+            Kind::Verdict if receipt.permits() => {
                 chain.unsettled.insert(signed.hash(), index);
             }
             Kind::Outcome => {
@@ -125,15 +125,6 @@ impl State {
         }
         Some(state)
     }
-}
-
-/// Whether an effect may follow this verdict.
-fn permits(signed: &Signed) -> bool {
-    use tipstaff_core::Verdict::{Allow, Modify};
-    use tipstaff_core::receipt::Enforcement::Observe;
-    let receipt = signed.receipt();
-    let verdict = receipt.decision.as_ref().map(|decision| decision.verdict);
-    receipt.enforcement == Observe || matches!(verdict, Some(Allow | Modify))
 }
 
 fn integer(value: u64) -> Json {

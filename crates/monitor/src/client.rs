@@ -17,12 +17,15 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use tipstaff_core::action::Salt;
-use tipstaff_core::receipt::Door;
-use tipstaff_core::{Action, Digest, Json, Verdict};
+use tipstaff_core::key::SigningKey;
+use tipstaff_core::receipt::{Door, Status};
+use tipstaff_core::{Action, Digest, Json, Millis, Verdict};
 
+use crate::approval::{Statement, answer_to_json};
 use crate::config::Settings;
 use crate::error::ClientError;
 use crate::home::Home;
+use crate::monitor::{Held, Which};
 use crate::permit::{Permit, Refusal, Settlement, Sink};
 use crate::pins::{ListedTool, ToolReview, Withheld};
 use crate::server::with_socket;
@@ -65,7 +68,51 @@ pub enum Caller {
     },
 }
 
-type OnVerdict = Box<dyn FnOnce(Result<Permit, Refusal>) + Send>;
+/// Whoever waits for a verdict. Called on a thread of the client's.
+pub trait Answered<T>: Send {
+    /// Request `number` is held for a person; an answer comes later, if somebody still waits for it.
+    fn held(&mut self, number: u64, held: &Held) -> Waits;
+
+    /// The answer.
+    fn judged(self: Box<Self>, answer: Result<T, Refusal>);
+}
+
+/// Whether a held call is still waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// It is.
+    Yes,
+    /// It was given up meanwhile.
+    No,
+}
+
+/// For whom it is enough to hear of the end.
+impl<T, F: FnOnce(Result<T, Refusal>) + Send> Answered<T> for F {
+    fn held(&mut self, _number: u64, _held: &Held) -> Waits {
+        Waits::Yes
+    }
+
+    fn judged(self: Box<Self>, answer: Result<T, Refusal>) {
+        self(answer);
+    }
+}
+
+/// What a caller that carries actions out by itself is told: it is trusted to obey.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entrusted {
+    /// What may be carried out: exactly this.
+    pub action: Action,
+    /// Hash of the verdict's receipt.
+    pub receipt: Digest,
+    /// The policy that permitted.
+    pub rule: Option<String>,
+    /// ALLOW or MODIFY; anything else only in observe mode.
+    pub verdict: Verdict,
+}
+
+type OnVerdict = Box<dyn Answered<Permit>>;
+type OnEntrusted = Box<dyn Answered<Entrusted>>;
+type OnReported = Box<dyn FnOnce(Option<Digest>) + Send>;
 type OnReview = Box<dyn FnOnce(Result<ToolReview, Refusal>) + Send>;
 
 #[derive(Debug)]
@@ -111,8 +158,24 @@ impl std::fmt::Debug for State {
 }
 
 enum Waiting {
-    Verdict { action: Action, frame: Vec<u8>, since: Instant, then: OnVerdict },
+    Verdict { action: Action, frame: Vec<u8>, since: Instant, then: Then },
     Review { frame: Vec<u8>, then: OnReview },
+    Report { frame: Vec<u8>, then: OnReported },
+}
+
+enum Then {
+    Permit(OnVerdict),
+    Entrusted(OnEntrusted),
+}
+
+impl Waiting {
+    fn frame(&self) -> &[u8] {
+        match self {
+            Self::Verdict { frame, .. }
+            | Self::Review { frame, .. }
+            | Self::Report { frame, .. } => frame,
+        }
+    }
 }
 
 impl Client {
@@ -142,17 +205,53 @@ impl Client {
         Ok(Self(inner))
     }
 
-    /// Asks for a permit. `then` runs on the client's reading thread.
-    pub fn submit(&self, action: Action, then: OnVerdict) {
+    /// Asks for a permit. The number names the request if it has to be withdrawn.
+    pub fn submit(&self, action: Action, then: OnVerdict) -> u64 {
+        self.ask(action, None, Then::Permit(then))
+    }
+
+    /// Asks for a caller that carries the action out by itself (doors `api` and `hook`). The outcome is
+    /// reported later, by the receipt or by `ticket`.
+    pub fn entrust(&self, action: Action, ticket: Option<Digest>, then: OnEntrusted) -> u64 {
+        self.ask(action, ticket, Then::Entrusted(then))
+    }
+
+    fn ask(&self, action: Action, ticket: Option<Digest>, then: Then) -> u64 {
         let n = self.0.next.fetch_add(1, Ordering::Relaxed);
         let request = object([
             ("action", wire::action_to_json(&action)),
             ("n", number(n)),
             ("t", Json::string("admit")),
+            ("ticket", ticket.map_or(Json::Null, |ticket| Json::String(ticket.to_hex()))),
         ]);
         let frame = wire::frame(&request);
         self.0.due.fetch_add(1, Ordering::Relaxed);
         self.0.ask(n, Waiting::Verdict { action, frame, since: Instant::now(), then });
+        n
+    }
+
+    /// Gives a request up that has no answer yet: what is held stays in the queue, and nothing runs
+    /// unless it is asked again.
+    pub fn withdraw(&self, n: u64) {
+        self.0.withdraw(n);
+    }
+
+    /// Reports how an action ended that was entrusted, with its raw result. `then` hears the verdict's
+    /// receipt, or `None` if no such action is open.
+    pub fn report(&self, of: Which, status: Status, result: Option<&str>, then: OnReported) {
+        let n = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let (name, digest) = match of {
+            Which::Receipt(receipt) => ("receipt", receipt),
+            Which::Ticket(ticket) => ("ticket", ticket),
+        };
+        let frame = wire::frame(&object([
+            (name, Json::String(digest.to_hex())),
+            ("n", number(n)),
+            ("result", wire::text(result)),
+            ("status", Json::string(status.as_str())),
+            ("t", Json::string("report")),
+        ]));
+        self.0.ask(n, Waiting::Report { frame, then });
     }
 
     /// Looks for a verdict that is likely to come at once, giving way to whoever wants to run: waking a
@@ -248,16 +347,33 @@ impl Client {
         what: &str,
         server: Option<&str>,
     ) -> Result<Option<Json>, ClientError> {
-        let broken = |error: io::Error| ClientError::Broken(error.to_string());
-        let Ok(mut stream) = dial(home) else {
-            return Ok(None);
-        };
         let request = object([
             ("do", Json::string(what)),
             ("server", wire::text(server)),
             ("t", Json::string("control")),
         ]);
-        stream.write_all(&wire::frame(&request)).map_err(broken)?;
+        Self::request(home, &request)
+    }
+
+    /// Brings an approver's answer to a held call. `None` if no monitor runs.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`]
+    pub fn answer(
+        home: &Home,
+        statement: &Statement,
+        key: &SigningKey,
+    ) -> Result<Option<Json>, ClientError> {
+        let (key_id, signature) = (key.verifying_key().key_id(), statement.sign(key));
+        Self::request(home, &answer_to_json(statement, &key_id, &signature))
+    }
+
+    fn request(home: &Home, request: &Json) -> Result<Option<Json>, ClientError> {
+        let broken = |error: io::Error| ClientError::Broken(error.to_string());
+        let Ok(mut stream) = dial(home) else {
+            return Ok(None);
+        };
+        stream.write_all(&wire::frame(request)).map_err(broken)?;
         Frames::new(Socket::new(stream)).next().map_err(broken)
     }
 
@@ -272,9 +388,7 @@ impl Client {
 
 impl Inner {
     fn ask(&self, n: u64, waiting: Waiting) {
-        let frame = match &waiting {
-            Waiting::Verdict { frame, .. } | Waiting::Review { frame, .. } => frame.clone(),
-        };
+        let frame = waiting.frame().to_owned();
         let generation = {
             let mut state = lock(&self.state);
             state.waiting.insert(n, waiting);
@@ -284,6 +398,14 @@ impl Inner {
         // A monitor that was joined since was asked when it was joined; without one it waits for the next.
         if out.generation == generation {
             out.send(&frame);
+        }
+    }
+
+    fn withdraw(&self, n: u64) {
+        if lock(&self.state).waiting.remove(&n).is_some() {
+            self.due.fetch_sub(1, Ordering::Relaxed);
+            let frame = object([("n", number(n)), ("t", Json::string("withdraw"))]);
+            self.tell(&wire::frame(&frame));
         }
     }
 
@@ -362,9 +484,7 @@ fn rejoin(inner: &Inner) -> Result<UnixStream, ClientError> {
     let Connected { mut stream, heard, frames, .. } = connect(&inner.home, &inner.join)?;
     *lock(&inner.frames) = frames;
     let mut state = lock(&inner.state);
-    let again = state.waiting.values().map(|waiting| match waiting {
-        Waiting::Verdict { frame, .. } | Waiting::Review { frame, .. } => frame.as_slice(),
-    });
+    let again = state.waiting.values().map(Waiting::frame);
     let known = [state.child.as_deref(), state.tools.as_deref()];
     let bytes = known.into_iter().flatten().chain(again).collect::<Vec<_>>().concat();
     stream.write_all(&bytes).map_err(|error| ClientError::Broken(error.to_string()))?;
@@ -379,44 +499,124 @@ fn give_up(inner: &Inner, error: &ClientError) {
         let refusal = Refusal::unrecorded(&error.to_string());
         match waiting {
             Waiting::Verdict { then, .. } => {
-                then(Err(refusal));
+                match then {
+                    Then::Permit(then) => then.judged(Err(refusal)),
+                    Then::Entrusted(then) => then.judged(Err(refusal)),
+                }
                 inner.due.fetch_sub(1, Ordering::Relaxed);
             }
             Waiting::Review { then, .. } => then(Err(refusal)),
+            Waiting::Report { then, .. } => then(None),
         }
     }
 }
 
 fn dispatch(inner: &Arc<Inner>, answer: &Json) {
     let Some(n) = number_of(answer, "n") else { return };
-    let Some(waiting) = lock(&inner.state).waiting.remove(&n) else { return };
+    if answer.get("t").and_then(Json::as_str) == Some("held") {
+        return hold(inner, n, answer);
+    }
+    let Some(waiting) = lock(&inner.state).waiting.remove(&n) else {
+        return return_permit(inner, answer);
+    };
     match waiting {
         Waiting::Verdict { action, since, then, .. } => {
             inner.brisk.store(since.elapsed() < AWAKE, Ordering::Relaxed);
-            then(permit(inner, action, answer));
+            match then {
+                Then::Permit(then) => then.judged(permit(inner, action, answer)),
+                Then::Entrusted(then) => then.judged(entrusted(action, answer)),
+            }
             inner.due.fetch_sub(1, Ordering::Relaxed);
         }
         Waiting::Review { then, .. } => then(review(answer)),
+        Waiting::Report { then, .. } => then(digest_of(answer, "receipt")),
     }
 }
 
+/// Tells whoever waits that a person is asked.
+fn hold(inner: &Inner, n: u64, answer: &Json) {
+    // Nobody stays awake for a person.
+    inner.brisk.store(false, Ordering::Relaxed);
+    let held = || {
+        Some(Held {
+            receipt: digest_of(answer, "receipt")?,
+            expires: Millis(number_of(answer, "expires")?),
+            rule: text_of(answer, "rule"),
+            text: text_of(answer, "text")?,
+        })
+    };
+    let Some(held) = held() else { return };
+    let mut state = lock(&inner.state);
+    let Some(Waiting::Verdict { then, .. }) = state.waiting.get_mut(&n) else { return };
+    let waits = match then {
+        Then::Permit(then) => then.held(n, &held),
+        Then::Entrusted(then) => then.held(n, &held),
+    };
+    drop(state);
+    if waits == Waits::No {
+        inner.withdraw(n);
+    }
+}
+
+/// A verdict that nobody waits for any more: what it permits is not done, and is settled so.
+fn return_permit(inner: &Arc<Inner>, answer: &Json) {
+    if answer.get("t").and_then(Json::as_str) == Some("verdict")
+        && let Some((granted, salt)) = granted(answer)
+    {
+        let sink: Arc<dyn Sink> = Arc::<Inner>::clone(inner);
+        let Granted { action, receipt, rule, verdict } = granted;
+        let nothing = || Action::new("-", "-", "-", Json::Null, None).ok();
+        if let Some(action) = action.or_else(nothing) {
+            drop(Permit::issue(action, verdict, rule, (receipt, salt), sink));
+        }
+    }
+}
+
+/// An answer that permits.
+struct Granted {
+    /// What is executed instead of what was asked.
+    action: Option<Action>,
+    receipt: Digest,
+    rule: Option<String>,
+    verdict: Verdict,
+}
+
+fn granted(answer: &Json) -> Option<(Granted, Salt)> {
+    if answer.get("ok").and_then(Json::as_bool) != Some(true) {
+        return None;
+    }
+    let action = match answer.get("action")? {
+        Json::Null => None,
+        other => Some(wire::action_from_json(other)?),
+    };
+    let salt = Digest::from_hex(&format!("{:0<64}", answer.get("salt")?.as_str()?)).ok()?;
+    let salt = Salt(*salt.as_bytes().first_chunk::<16>()?);
+    let granted = Granted {
+        action,
+        receipt: digest_of(answer, "receipt")?,
+        rule: text_of(answer, "rule"),
+        verdict: Verdict::parse(answer.get("verdict")?.as_str()?)?,
+    };
+    Some((granted, salt))
+}
+
 fn permit(inner: &Arc<Inner>, asked: Action, answer: &Json) -> Result<Permit, Refusal> {
+    let (granted, salt) = read_granted(answer)?;
+    let sink: Arc<dyn Sink> = Arc::<Inner>::clone(inner);
+    let Granted { action, receipt, rule, verdict } = granted;
+    Ok(Permit::issue(action.unwrap_or(asked), verdict, rule, (receipt, salt), sink))
+}
+
+fn entrusted(asked: Action, answer: &Json) -> Result<Entrusted, Refusal> {
+    let (Granted { action, receipt, rule, verdict }, _) = read_granted(answer)?;
+    Ok(Entrusted { action: action.unwrap_or(asked), receipt, rule, verdict })
+}
+
+fn read_granted(answer: &Json) -> Result<(Granted, Salt), Refusal> {
     if answer.get("ok").and_then(Json::as_bool) != Some(true) {
         return Err(refusal(answer));
     }
-    let granted = || {
-        let action = match answer.get("action")? {
-            Json::Null => asked,
-            other => wire::action_from_json(other)?,
-        };
-        let verdict = Verdict::parse(answer.get("verdict")?.as_str()?)?;
-        let salt = Digest::from_hex(&format!("{:0<64}", answer.get("salt")?.as_str()?)).ok()?;
-        let salt = Salt(*salt.as_bytes().first_chunk::<16>()?);
-        let receipt = digest_of(answer, "receipt")?;
-        let sink: Arc<dyn Sink> = Arc::<Inner>::clone(inner);
-        Some(Permit::issue(action, verdict, text_of(answer, "rule"), (receipt, salt), sink))
-    };
-    granted().ok_or_else(|| Refusal::unrecorded("the monitor's answer can't be read"))
+    granted(answer).ok_or_else(|| Refusal::unrecorded("the monitor's answer can't be read"))
 }
 
 fn review(answer: &Json) -> Result<ToolReview, Refusal> {

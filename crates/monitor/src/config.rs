@@ -1,5 +1,6 @@
 //! `config.toml`: what an operator sets, with a default for everything.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +28,23 @@ session_grace_s = 3
 
 # Seconds that a monitor without clients stays.
 idle_exit_s = 60
+
+# Seconds that a held call waits for a person. Then it is refused. 0: nobody is asked, and what a
+# person would have to approve is refused at once.
+approval_wait_s = 900
+
+# Observe: nothing is stopped, and each receipt says what would have been. For getting to know a new
+# set-up; `observe_servers` names single servers.
+observe = false
+observe_servers = []
+
+# Against loops. A refused call that is repeated more often within a minute is not judged again.
+# Calls of one tool a minute and calls of one session have no limit unless one is set:
+#   calls_per_minute = 60
+#   calls_per_session = 5000
+#   tools = { \"server/tool\" = 5 }
+[limits]
+repeats_per_minute = 20
 ";
 
 /// The configuration of a home.
@@ -45,6 +63,39 @@ pub struct Config {
     pub session_grace_s: u64,
     /// Seconds that the monitor outlives its last client.
     pub idle_exit_s: u64,
+    /// Seconds that a held call waits for a person. 0: nobody is asked.
+    pub approval_wait_s: u64,
+    /// Whether nothing is stopped and everything is only recorded.
+    pub observe: bool,
+    /// Servers that are only observed.
+    pub observe_servers: Vec<String>,
+    /// Against loops.
+    pub limits: Limits,
+}
+
+/// How often something may be asked for. `None`: without limit.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Calls of one tool within a minute.
+    pub calls_per_minute: Option<u64>,
+    /// Calls of one session.
+    pub calls_per_session: Option<u64>,
+    /// Refusals of one call within a minute, after which it is not judged any more.
+    pub repeats_per_minute: Option<u64>,
+    /// Calls within a minute of single tools, by `server/tool`.
+    pub tools: BTreeMap<String, u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls_per_minute: None,
+            calls_per_session: None,
+            repeats_per_minute: Some(20),
+            tools: BTreeMap::new(),
+        }
+    }
 }
 
 /// What a door needs to know of the configuration.
@@ -69,6 +120,10 @@ impl Default for Config {
             call_timeout_s: 600,
             session_grace_s: 3,
             idle_exit_s: 60,
+            approval_wait_s: 900,
+            observe: false,
+            observe_servers: Vec::new(),
+            limits: Limits::default(),
         }
     }
 }

@@ -55,6 +55,53 @@ pub enum ClientError {
     Broken(String),
 }
 
+/// Why an answer to a held call does not count. The attempt has a receipt.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// It was answered already.
+    #[error("it was answered already")]
+    Answered,
+    /// What was signed is another call, or other terms.
+    #[error("what was signed is not the call that waits")]
+    AnotherCall,
+    /// Its time is over.
+    #[error("its time is over")]
+    Expired,
+    /// Not by a key of this home's approvers.
+    #[error("it is not signed by an approver of this home")]
+    NotSigned,
+    /// The policies changed.
+    #[error("the policies changed since it was held")]
+    PolicyChanged,
+    /// The answer comes from the requester, or from what it started.
+    #[error("it comes from the agent that asked, or from a process that the agent started")]
+    SelfApproval,
+    /// No such call waits.
+    #[error("no such call waits")]
+    Unknown,
+    /// It could not be recorded, so it does not count.
+    #[error("it could not be recorded: {0}")]
+    Unrecorded(#[from] LedgerError),
+}
+
+impl Rejection {
+    /// The word in receipts.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::AnotherCall => "another_call",
+            Self::Expired => "expired",
+            Self::NotSigned => "not_signed",
+            Self::PolicyChanged => "policy_changed",
+            Self::SelfApproval => "self_approval",
+            Self::Unknown => "unknown",
+            Self::Unrecorded(_) => "unrecorded",
+        }
+    }
+}
+
 fn first(faults: &[PolicyFault]) -> String {
     faults.first().map_or_else(|| "no fault named".to_owned(), ToString::to_string)
 }

@@ -60,6 +60,8 @@ impl Explainer {
             user_home: self.user_home.clone(),
             resolved: BTreeMap::new(),
             physical: BTreeMap::new(),
+            answered: None,
+            barred: None,
         };
         let cwd = cwd.to_string_lossy();
         let judged = judge(&self.rules, action, &mut facts, &mut |facts, paths| {

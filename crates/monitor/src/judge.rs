@@ -17,6 +17,68 @@ use crate::policies::Rules;
 /// Name and version of this procedure: what it decides for the same inputs never changes under one name.
 pub const ENGINE: &str = "tipstaff-1+cedar-4.14.1";
 
+/// What became of the question to a person that a judgement follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// A person approved exactly this.
+    Approved,
+    /// Nobody answered in time.
+    Expired,
+    /// The policies changed meanwhile.
+    PolicyChanged,
+    /// A person refused it.
+    Refused,
+    /// The requester is gone.
+    Withdrawn,
+}
+
+/// What keeps everything or this agent from acting, whatever the policies say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barred {
+    /// The session's budget of calls is used up.
+    Budget,
+    /// The operator paused everything.
+    Paused,
+    /// The tool was called too often within a minute.
+    Rate,
+    /// The same call was refused again and again.
+    Repeated,
+}
+
+impl Answered {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Approved, Self::Expired, Self::PolicyChanged, Self::Refused, Self::Withdrawn];
+
+    /// The reason in receipts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Expired => "approval_expired",
+            Self::PolicyChanged => "approval_policy_changed",
+            Self::Refused => "approval_refused",
+            Self::Withdrawn => "approval_withdrawn",
+        }
+    }
+}
+
+impl Barred {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Budget, Self::Paused, Self::Rate, Self::Repeated];
+
+    /// The reason in receipts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Budget => "budget",
+            Self::Paused => "paused",
+            Self::Rate => "rate",
+            Self::Repeated => "repeated",
+        }
+    }
+}
+
 /// What the world was like when an action was judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -38,6 +100,10 @@ pub struct Facts {
     pub resolved: BTreeMap<String, String>,
     /// Those of them that the file system reads as another place than their text says, with that place.
     pub physical: BTreeMap<String, String>,
+    /// What a person said, if one was asked.
+    pub answered: Option<Answered>,
+    /// What bars it, if something does.
+    pub barred: Option<Barred>,
 }
 
 /// A judgement.
@@ -68,13 +134,27 @@ pub(crate) fn judge(
     resolve: &mut dyn FnMut(&mut Facts, &[PathUse]),
 ) -> Judged {
     let classified = classification(rules, action);
-    if facts.listing != Listing::Accepted {
-        return not_accepted(&classified, facts.listing);
+    if let Some(barred) = facts.barred {
+        return denied(&classified, barred.as_str());
+    }
+    match facts.answered {
+        None | Some(Answered::Approved) => {}
+        Some(no) => return denied(&classified, no.as_str()),
+    }
+    match facts.listing {
+        Listing::Accepted => {}
+        Listing::Changed => return denied(&classified, "tool_changed"),
+        Listing::Unlisted => return denied(&classified, "tool_unlisted"),
     }
     resolve(facts, &classified.paths);
     let decision = decide(rules, action, &classified, facts);
     let (Some(parameters), Some(patch)) = (&decision.modified, &decision.patch) else {
-        return judged(&classified, decision, None);
+        let mut judged = judged(&classified, decision, None);
+        // A person's yes is for what a person has to be asked, and for nothing that is forbidden by now.
+        if (judged.verdict, facts.answered) == (Verdict::StepUp, Some(Answered::Approved)) {
+            (judged.verdict, judged.reason) = (Verdict::Allow, Answered::Approved.as_str());
+        }
+        return judged;
     };
     // What the patch made is classified afresh and must be allowed as it is.
     let executed = action.with_parameters(parameters.clone());
@@ -114,6 +194,12 @@ impl Facts {
         if !self.physical.is_empty() {
             members.push(("physical".to_owned(), map(&self.physical)));
         }
+        if let Some(answered) = self.answered {
+            members.push(("answered".to_owned(), text(answered.as_str())));
+        }
+        if let Some(barred) = self.barred {
+            members.push(("barred".to_owned(), text(barred.as_str())));
+        }
         Json::Object(Object::new(members).unwrap_or_default())
     }
 
@@ -137,6 +223,20 @@ impl Facts {
             user_home: text("user_home")?,
             resolved: map(json.get("resolved")?)?,
             physical: json.get("physical").map_or(Some(BTreeMap::new()), map)?,
+            answered: match json.get("answered") {
+                None => None,
+                Some(word) => {
+                    let word = word.as_str()?;
+                    Some(Answered::ALL.into_iter().find(|answered| answered.as_str() == word)?)
+                }
+            },
+            barred: match json.get("barred") {
+                None => None,
+                Some(word) => {
+                    let word = word.as_str()?;
+                    Some(Barred::ALL.into_iter().find(|barred| barred.as_str() == word)?)
+                }
+            },
         })
     }
 }
@@ -202,11 +302,7 @@ fn judged(
     }
 }
 
-fn not_accepted(classified: &Classification, listing: Listing) -> Judged {
-    let reason = match listing {
-        Listing::Accepted | Listing::Changed => "tool_changed",
-        Listing::Unlisted => "tool_unlisted",
-    };
+fn denied(classified: &Classification, reason: &'static str) -> Judged {
     Judged {
         class: classified.class.clone(),
         tier: classified.tier,

@@ -6,6 +6,7 @@
 //! One process per home holds the log; doors in other processes join it over a Unix socket
 //! ([`Client`]).
 
+mod approval;
 mod client;
 mod config;
 mod error;
@@ -13,22 +14,26 @@ mod explain;
 mod home;
 pub mod judge;
 mod monitor;
+mod pace;
 mod permit;
 mod pins;
 mod policies;
+mod queue;
 pub mod replay;
 mod resolve;
 mod server;
 mod sessions;
 mod socket;
+mod standing;
 mod wire;
 
-pub use client::{Caller, Client, Join};
-pub use config::{Config, Settings};
-pub use error::{ClientError, MonitorError};
+pub use approval::{Reply, Statement};
+pub use client::{Answered, Caller, Client, Entrusted, Join, Waits};
+pub use config::{Config, Limits, Settings};
+pub use error::{ClientError, MonitorError, Rejection};
 pub use explain::{Explainer, check_policies};
 pub use home::Home;
-pub use monitor::{Member, Monitor};
+pub use monitor::{Held, Member, Monitor, Switch, Which};
 pub use permit::{Ended, Permit, Refusal, Running, Settlement};
 pub use pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
 pub use policies::read_policies;

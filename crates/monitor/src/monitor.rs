@@ -1,11 +1,20 @@
 //! The reference monitor of one home.
 //!
 //! The adversary acts without a verdict, or under one that was never recorded. [`Monitor::admit`] is the
-//! only way to a [`Permit`], and returns it after the verdict's receipt is durable. Whatever goes wrong
+//! only way to a [`crate::Permit`], and returns it after the verdict's receipt is durable. Whatever goes wrong
 //! on the way is a refusal.
 
+mod admit;
+pub use admit::Held;
+pub(crate) use admit::{Answer, Asked};
+mod closing;
 mod control;
+pub use control::Switch;
 pub(crate) use control::log_line;
+mod held;
+mod holds;
+pub(crate) use holds::Said;
+mod refusal;
 mod start;
 pub(crate) use start::{nonce_of, tool_of};
 
@@ -16,27 +25,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tipstaff_context::Context;
-use tipstaff_core::action::Salt;
-use tipstaff_core::receipt::{DecisionRef, Door, Kind, Outcome, Status};
-use tipstaff_core::{Action, Digest, Json, Millis, Tier, Verdict, digest};
+use tipstaff_core::key::VerifyingKey;
+use tipstaff_core::receipt::{Door, Kind, Outcome, Status};
+use tipstaff_core::{Digest, Millis, Tier, digest};
 use tipstaff_identity::{Peer, Pseudonyms};
 use tipstaff_ledger::{Draft, Ledger, LedgerError};
 use tipstaff_store::{Clock, Random};
 
 use crate::config::{Config, Settings};
 use crate::home::{Home, Lock};
-use crate::judge::{ENGINE, Facts, Judged, Listing, judge};
-use crate::permit::{Permit, Refusal, Settlement, Sink};
+use crate::pace::Pace;
+use crate::permit::{Refusal, Settlement};
 use crate::pins::ServerPins;
 use crate::policies::Rules;
-use crate::resolve::resolve;
-use crate::sessions::{OpenVerdict, Session};
+use crate::queue::Queue;
+use crate::sessions::{Lasting, NO_MEMBER, Session};
+use crate::standing::Standing;
 
 /// The one monitor of a home.
 #[derive(Debug)]
 pub struct Monitor {
     home: Home,
-    config: RwLock<Arc<Config>>,
+    standing: RwLock<Standing>,
     ledger: Ledger,
     pseudonyms: Pseudonyms,
     clock: Arc<dyn Clock>,
@@ -44,6 +54,10 @@ pub struct Monitor {
     rules: RwLock<Arc<Rules>>,
     /// By the pseudonym of the client instance.
     sessions: Mutex<HashMap<String, Arc<Mutex<Session>>>>,
+    /// Calls that wait for a person. Locked after a session where both are.
+    queue: Mutex<Queue>,
+    /// Public halves of the keys that may approve.
+    approvers: Vec<VerifyingKey>,
     /// Lists that differ from the pins, by server, for `tools diff`.
     pending: Mutex<BTreeMap<String, ServerPins>>,
     /// What policies and configuration looked like when they were last tried.
@@ -73,18 +87,23 @@ pub struct Member {
     listed: Mutex<Option<ServerPins>>,
 }
 
-/// A verdict that permits, as it leaves the monitor.
-#[derive(Debug, Clone)]
-pub(crate) struct Granted {
-    pub(crate) receipt: Digest,
-    pub(crate) salt: Salt,
-    pub(crate) verdict: Verdict,
-    pub(crate) rule: Option<String>,
-    /// What is executed instead of what was asked.
-    pub(crate) executed: Option<Action>,
+/// How an action ended that its caller carried out by itself.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) of: Which,
+    pub(crate) status: Status,
+    pub(crate) result: Option<String>,
+    pub(crate) duration_us: u64,
 }
 
-pub(crate) type Answer = Result<Granted, Refusal>;
+/// Which action a report is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// That of this verdict's receipt.
+    Receipt(Digest),
+    /// That which the caller named so when it asked.
+    Ticket(Digest),
+}
 
 impl Monitor {
     /// Joins a door to the session of its client. `label` is `TIPSTAFF_SESSION`: it joins processes of
@@ -115,7 +134,17 @@ impl Monitor {
                 session
             }
         };
-        lock(&session).doors += 1;
+        {
+            let mut session = lock(&session);
+            session.doors += 1;
+            session.client = peer.client.or(session.client);
+            session.service.clone_from(&peer.service);
+            session.lasting = match door {
+                Door::Hook => Lasting::Client,
+                _ if session.lasting == Lasting::Client => Lasting::Client,
+                _ => Lasting::Grace,
+            };
+        }
         Ok(Arc::new(Member {
             id: self.next_member.fetch_add(1, Ordering::Relaxed),
             server: server.to_owned(),
@@ -128,50 +157,6 @@ impl Monitor {
         }))
     }
 
-    /// Judges and records one action. The permit is there once its receipt is durable.
-    ///
-    /// # Errors
-    /// [`Refusal`], with its receipt where one could be written.
-    pub fn admit(
-        self: &Arc<Self>,
-        member: &Arc<Member>,
-        action: Action,
-    ) -> Result<Permit, Refusal> {
-        let asked = action.clone();
-        let answer = self.admit_batch(member, vec![action]).pop();
-        let granted = answer.unwrap_or_else(|| Err(Refusal::unrecorded("nothing was asked")))?;
-        let sink = LocalSink { monitor: Arc::clone(self), member: Arc::clone(member) };
-        let Granted { receipt, salt, verdict, rule, executed } = granted;
-        let action = executed.unwrap_or(asked);
-        Ok(Permit::issue(action, verdict, rule, (receipt, salt), Arc::new(sink)))
-    }
-
-    /// Judges and records several actions of one door with one commit.
-    pub(crate) fn admit_batch(&self, member: &Member, actions: Vec<Action>) -> Vec<Answer> {
-        // INVARIANT: rules are not replaced between a judgement and its receipt's place in the log, so
-        // that what was in force at a position is what the receipts before it say (law 7).
-        let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
-        let mut last = None;
-        let mut answers: Vec<Answer> = actions
-            .iter()
-            .map(|action| match self.append_verdict(&rules, member, action) {
-                Ok((index, answer)) => {
-                    last = Some(index);
-                    answer
-                }
-                Err(error) => Err(Refusal::unrecorded(&error.to_string())),
-            })
-            .collect();
-        drop(rules);
-        if let Some(Err(error)) = last.map(|index| self.ledger.commit(index)) {
-            // Nothing of this batch is known to be durable: nothing of it may run.
-            for answer in &mut answers {
-                *answer = Err(Refusal::unrecorded(&error.to_string()));
-            }
-        }
-        answers
-    }
-
     /// Records how an effect ended. It may follow the reply: room for it was reserved with the verdict.
     ///
     /// # Errors
@@ -180,22 +165,36 @@ impl Monitor {
         self.append_outcome(&member.session, settlement.of, settlement.outcome)
     }
 
-    /// A door is gone: what it left open is ambiguous, and its session ends with its last door.
+    /// Records how an action ended that its caller carried out by itself. `None` if it is not open: it
+    /// was reported already, or never permitted at such a door.
     ///
     /// # Errors
-    /// [`LedgerError`]
-    pub fn leave(&self, member: &Member) -> Result<(), LedgerError> {
-        let left: Vec<Digest> = {
-            let mut session = lock(&member.session);
-            session.doors = session.doors.saturating_sub(1);
-            session.alone_since = Instant::now();
-            let open = session.open.iter().filter(|(_, open)| open.member == member.id);
-            open.map(|(hash, _)| *hash).collect()
+    /// [`LedgerError`] if it can't be recorded; the node stops then.
+    pub(crate) fn report(
+        &self,
+        member: &Member,
+        report: &Report,
+    ) -> Result<Option<Digest>, LedgerError> {
+        let found = {
+            let session = lock(&member.session);
+            let mut open = session.open.iter().filter(|(_, open)| open.member == NO_MEMBER);
+            let found = open.find(|(hash, open)| match report.of {
+                Which::Receipt(receipt) => **hash == receipt,
+                Which::Ticket(ticket) => open.ticket == Some(ticket),
+            });
+            found.map(|(hash, open)| (*hash, open.salt))
         };
-        for of in left {
-            self.append_outcome(&member.session, of, ambiguous())?;
-        }
-        Ok(())
+        let Some((of, salt)) = found else { return Ok(None) };
+        let result = report.result.as_deref().map(str::as_bytes);
+        let outcome = Outcome {
+            bytes: result.map_or(0, <[u8]>::len) as u64,
+            duration_us: report.duration_us,
+            labels: None,
+            result_digest: result.map(|result| Digest::of_parts(&[&salt.0, result])),
+            status: report.status,
+        };
+        self.append_outcome(&member.session, of, outcome)?;
+        Ok(Some(of))
     }
 
     /// What comes up twice a second: outcomes are synced, changed policies tried, abandoned sessions
@@ -205,6 +204,8 @@ impl Monitor {
     /// [`LedgerError`] if the node has to stop.
     pub fn tick(&self) -> Result<(), LedgerError> {
         let grace = Duration::from_secs(self.config().session_grace_s);
+        self.end_stale();
+        self.end_deserted(grace);
         unless_full(self.close_abandoned(grace))?;
         self.try_config();
         self.try_policies();
@@ -224,8 +225,13 @@ impl Monitor {
     /// # Errors
     /// [`LedgerError`]
     pub fn shut_down(&self) -> Result<(), LedgerError> {
+        self.end_deserted(Duration::ZERO);
+        let held = self.sessions_with_holds();
         for session in lock(&self.sessions).values() {
-            lock(session).doors = 0;
+            // What is held for a door that is still there is held by the next monitor too.
+            if !held.contains(&Arc::as_ptr(session).cast()) {
+                lock(session).doors = 0;
+            }
         }
         unless_full(self.close_abandoned(Duration::ZERO))?;
         self.ledger.flush()?;
@@ -257,7 +263,7 @@ impl Monitor {
     }
 
     fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.standing.read().unwrap_or_else(PoisonError::into_inner).config)
     }
 
     fn rules(&self) -> Arc<Rules> {
@@ -283,70 +289,16 @@ impl Monitor {
             alone_since: Instant::now(),
             open: HashMap::new(),
             closed: false,
+            client: peer.client,
+            service: peer.service.clone(),
+            lasting: Lasting::Grace,
+            pace: Pace::default(),
         };
         let receipt = session.receipt(Kind::Session, ("session:open", Tier::T1), door, self.now());
         let inputs = format!("{{\"nonce\":\"{}\"}}", digest::hex(&nonce));
         let draft = Draft { receipt, inputs: Some(inputs.into_bytes()) };
         self.ledger.append(draft).map_err(unrecorded)?;
         Ok(session)
-    }
-
-    fn append_verdict(
-        &self,
-        rules: &Rules,
-        member: &Member,
-        action: &Action,
-    ) -> Result<(u64, Answer), LedgerError> {
-        let mut salt = [0; 16];
-        self.random.fill(&mut salt)?;
-        let salt = Salt(salt);
-        let mut facts = self.facts(member, action, rules);
-        let judged = judge(rules, action, &mut facts, &mut |facts, paths| {
-            resolve(facts, paths, &member.cwd);
-        });
-        let permits = matches!(judged.verdict, Verdict::Allow | Verdict::Modify);
-        let executed = judged.modified.as_ref().map(|(executed, _)| executed);
-        let inputs = executed.unwrap_or(action).inputs(salt);
-        let requested = executed.is_some().then(|| action.inputs(salt));
-        let kept = kept_inputs(&facts, &inputs, requested.as_deref());
-        // INVARIANT: the session is locked from reading its context to having the receipt's place, so
-        // that the order of the chain is the order in which contexts were read and folded.
-        let mut session = lock(&member.session);
-        if session.closed {
-            return Err(LedgerError::Stopped("the session was closed".to_owned()));
-        }
-        let kind = (judged.class.as_str(), judged.tier);
-        let mut receipt = session.receipt(Kind::Verdict, kind, member.door, facts.now);
-        receipt.inputs_digest = Some(Digest::of(inputs.as_bytes()));
-        receipt.requested_digest = requested.map(|text| Digest::of(text.as_bytes()));
-        receipt.obligations = judged.modified.as_ref().map(|(_, patch)| modify(patch));
-        receipt.decision = Some(DecisionRef {
-            catalogue: rules.catalogue_digest,
-            engine: ENGINE.to_owned(),
-            policy_set: rules.set.digest(),
-            reason: judged.reason.to_owned(),
-            rule: judged.rule.clone(),
-            schema: rules.schema_digest,
-            tool_pins: rules.pins_digest,
-            verdict: judged.verdict,
-        });
-        let appended = self.ledger.append(Draft { receipt, inputs: Some(kept) })?;
-        let hash = appended.signed.hash();
-        if !permits {
-            drop(session);
-            return Ok((appended.index, Err(self.refusal(member, action, &judged, hash, rules))));
-        }
-        session.context.fold(&action.qualified_tool(), judged.tier, hash);
-        let open = OpenVerdict {
-            class: judged.class,
-            tier: judged.tier,
-            door: member.door,
-            member: member.id,
-        };
-        session.open.insert(hash, open);
-        let executed = judged.modified.map(|(executed, _)| executed);
-        let (verdict, rule) = (judged.verdict, judged.rule);
-        Ok((appended.index, Ok(Granted { receipt: hash, salt, verdict, rule, executed })))
     }
 
     fn append_outcome(
@@ -362,84 +314,6 @@ impl Monitor {
         self.ledger.append(Draft { receipt, inputs: None })?;
         session.open.remove(&of);
         Ok(())
-    }
-
-    fn close_abandoned(&self, grace: Duration) -> Result<(), LedgerError> {
-        let mut sessions = lock(&self.sessions);
-        let mut closed = Vec::new();
-        for (agent, shared) in sessions.iter() {
-            let mut session = lock(shared);
-            if session.closed || session.doors > 0 || session.alone_since.elapsed() < grace {
-                continue;
-            }
-            let left: Vec<(Digest, OpenVerdict)> = session.open.drain().collect();
-            for (of, open) in left {
-                let receipt = session.outcome(of, &open, ambiguous(), self.now());
-                self.ledger.append(Draft { receipt, inputs: None })?;
-            }
-            let kind = ("session:close", Tier::T1);
-            let receipt = session.receipt(Kind::Session, kind, Door::Monitor, self.now());
-            self.ledger.append(Draft { receipt, inputs: None })?;
-            session.closed = true;
-            closed.push(agent.clone());
-        }
-        for agent in closed {
-            sessions.remove(&agent);
-        }
-        Ok(())
-    }
-
-    fn facts(&self, member: &Member, action: &Action, rules: &Rules) -> Facts {
-        Facts {
-            now: self.now(),
-            agent: member.agent.clone(),
-            user: member.user.clone(),
-            listing: listing(member, action, rules),
-            roots: self.config().roots.clone(),
-            home: self.home_path.clone(),
-            user_home: self.user_home.clone(),
-            resolved: BTreeMap::new(),
-            physical: BTreeMap::new(),
-        }
-    }
-
-    fn refusal(
-        &self,
-        member: &Member,
-        action: &Action,
-        judged: &Judged,
-        receipt: Digest,
-        rules: &Rules,
-    ) -> Refusal {
-        let why = match (judged.reason, judged.verdict) {
-            ("tool_changed" | "tool_unlisted", _) => self.describe_listing(member, action, rules),
-            (_, Verdict::StepUp) => {
-                "It has to be approved by a person first, and this version can't \
-                                     ask one yet, so it was not done."
-                    .to_owned()
-            }
-            (_, Verdict::Defer) => {
-                "It needs context that is not known yet, so it was not done.".to_owned()
-            }
-            ("no_rule", _) => "No policy permits it.".to_owned(),
-            (reason, _) => format!("Reason: {reason}."),
-        };
-        let rule =
-            judged.rule.as_ref().map_or_else(String::new, |rule| format!(" by policy `{rule}`"));
-        let advice = judged.advice.as_ref().map_or_else(String::new, |advice| format!(" {advice}"));
-        Refusal {
-            verdict: Some(judged.verdict),
-            receipt: Some(receipt),
-            rule: judged.rule.clone(),
-            text: format!(
-                "Tipstaff refused this call ({}{rule}; {}, {}). {why}{advice} Repeating the same call \
-                 gives the same answer. Receipt {}.",
-                judged.verdict,
-                judged.class,
-                judged.tier,
-                receipt.short()
-            ),
-        }
     }
 }
 
@@ -467,60 +341,12 @@ impl Refusal {
     }
 }
 
-#[derive(Debug)]
-struct LocalSink {
-    monitor: Arc<Monitor>,
-    member: Arc<Member>,
-}
-
-impl Sink for LocalSink {
-    fn settle(&self, settlement: Settlement) {
-        // A ledger that can't take it has stopped, and recovery will write the same.
-        let _ = self.monitor.settle(&self.member, settlement);
-    }
-}
-
-fn listing(member: &Member, action: &Action, rules: &Rules) -> Listing {
-    if action.operation() != "tools/call" {
-        return Listing::Accepted;
-    }
-    let listed = lock(&member.listed);
-    let now = listed.as_ref().and_then(|listed| listed.tools.get(action.tool()));
-    let pins = rules.pins.servers.get(action.server());
-    let pinned = pins.and_then(|pins| pins.tools.get(action.tool()));
-    match (now, pinned) {
-        (Some(now), Some(pinned)) if now == pinned => Listing::Accepted,
-        (Some(_), Some(_)) => {
-            let changed = pins.zip(listed.as_ref()).is_some_and(|(pins, listed)| {
-                pins.changes(listed).iter().any(|change| change.name == action.tool())
-            });
-            if changed { Listing::Changed } else { Listing::Accepted }
-        }
-        _ => Listing::Unlisted,
-    }
-}
-
 /// What a full disk leaves undone is done at the next tick or start: what matters is durable already.
 fn unless_full(done: Result<(), LedgerError>) -> Result<(), LedgerError> {
     match done {
         Err(LedgerError::Full) => Ok(()),
         other => other,
     }
-}
-
-fn kept_inputs(facts: &Facts, inputs: &str, requested: Option<&str>) -> Vec<u8> {
-    format!(
-        "{{\"facts\":{},\"inputs\":{inputs},\"requested\":{}}}",
-        facts.to_json().to_canonical(),
-        requested.unwrap_or("null")
-    )
-    .into_bytes()
-}
-
-fn modify(patch: &str) -> Json {
-    // The patch's own name is the operator's word, so the public log has its digest.
-    let digest = Json::String(Digest::of(patch.as_bytes()).to_hex());
-    Json::object(vec![("modify".to_owned(), digest)]).unwrap_or(Json::Null)
 }
 
 fn ambiguous() -> Outcome {

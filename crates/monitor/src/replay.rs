@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use tipstaff_classify::Catalogue;
 use tipstaff_context::Context;
-use tipstaff_core::receipt::{DecisionRef, Kind, Receipt, Signed};
-use tipstaff_core::{Action, Digest, Json, Verdict};
+use tipstaff_core::receipt::{DecisionRef, Enforcement, Kind, Receipt, Signed};
+use tipstaff_core::{Action, Digest, Json};
 use tipstaff_ledger::{Kept, LedgerError, LogReader, SealingKey};
 use tipstaff_policy::PolicySource;
 
@@ -110,7 +110,7 @@ impl Replayer<'_> {
             }
         };
         self.verdict(signed, decision, &plain)?;
-        if matches!(decision.verdict, Verdict::Allow | Verdict::Modify) {
+        if receipt.permits() {
             let context = self.contexts.entry(receipt.chain.clone()).or_default();
             match (context.as_mut(), tool_of(&plain)) {
                 (Some(context), Some(tool)) => context.fold(&tool, receipt.tier, signed.hash()),
@@ -153,7 +153,10 @@ impl Replayer<'_> {
         let recorded = facts.clone();
         // What a path resolved to then is an input: nothing is looked up again.
         let judged = judge(&rules, &action, &mut facts, &mut |_, _| {});
-        let executed_now = judged.modified.as_ref().map_or(&action, |(executed, _)| executed);
+        // What is only observed passes as it was asked.
+        let modified =
+            judged.modified.as_ref().filter(|_| receipt.enforcement != Enforcement::Observe);
+        let executed_now = modified.map_or(&action, |(executed, _)| executed);
         let checks = [
             ("verdict", judged.verdict == decision.verdict),
             ("rule", judged.rule == decision.rule),
@@ -198,7 +201,7 @@ impl Replayer<'_> {
 }
 
 /// The facts, the action as asked and the action as executed.
-fn read_inputs(plain: &[u8]) -> Option<(Facts, Action, Action)> {
+pub(crate) fn read_inputs(plain: &[u8]) -> Option<(Facts, Action, Action)> {
     let json = Json::parse(plain).ok()?;
     let facts = Facts::from_json(json.get("facts")?)?;
     let (executed, _) = Action::from_inputs(&json.get("inputs")?.to_canonical()).ok()?;

@@ -3,13 +3,15 @@
 //! The adversary is a process of another user, and one that claims to be what it is not: the kernel says
 //! who the peer is. Requests that arrived together share one commit.
 
+mod control;
+
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -20,9 +22,10 @@ use tipstaff_identity::Peer;
 
 use crate::error::MonitorError;
 use crate::home::Home;
-use crate::monitor::{Answer, Member, Monitor, log_line};
+use crate::monitor::{Answer, Asked, Member, Monitor, Report, Which, log_line};
 use crate::permit::{Refusal, Settlement};
 use crate::pins::ListedTool;
+use crate::queue::Waiter;
 use crate::socket::Socket;
 use crate::wire::{self, Frames, digest_of, number, number_of, object, text, text_of};
 
@@ -34,6 +37,19 @@ const BATCH_MAX: usize = 128;
 const TICK: Duration = Duration::from_millis(500);
 /// Least time between publications.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time that a door may take to read an answer.
+const WRITE_WAIT: Duration = Duration::from_secs(20);
+
+/// The writing side of a connection.
+#[derive(Debug, Clone)]
+struct Out(Arc<Mutex<UnixStream>>);
+
+impl Out {
+    fn send(&self, frames: &[u8]) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(frames)
+    }
+}
 
 /// Runs the monitor of a home until nobody needs it any more.
 ///
@@ -69,7 +85,7 @@ pub fn serve(home: &Home) -> Result<(), MonitorError> {
             monitor.publish()?;
             published = Instant::now();
         }
-        if connections.load(Ordering::SeqCst) > 0 {
+        if connections.load(Ordering::SeqCst) > 0 || monitor.is_awaited() {
             idle_since = Instant::now();
         } else if idle_since.elapsed() >= monitor.idle_exit() {
             break;
@@ -126,17 +142,23 @@ fn accept(listener: &UnixListener, monitor: &Arc<Monitor>, connections: &Arc<Ato
     }
 }
 
-fn connection(mut stream: UnixStream, monitor: &Arc<Monitor>) -> io::Result<()> {
+fn connection(stream: UnixStream, monitor: &Arc<Monitor>) -> io::Result<()> {
     let credentials = socket_peercred(&stream)?;
     if credentials.uid != rustix::process::getuid() {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user's process"));
     }
     let pid = u32::try_from(credentials.pid.as_raw_nonzero().get()).unwrap_or(0);
     let mut frames = Frames::new(Socket::new(stream.try_clone()?));
+    // Answers come from other threads too: a door that doesn't read must not keep them for ever.
+    stream.set_write_timeout(Some(WRITE_WAIT))?;
+    let out = Out(Arc::new(Mutex::new(stream)));
     let Some(hello) = frames.next()? else { return Ok(()) };
     match text_of(&hello, "t").as_deref() {
         Some("join") => {}
-        Some("control") => return control(&mut stream, &hello, monitor),
+        Some("control") => {
+            let asker = control::Asker { pid, uid: credentials.uid.as_raw() };
+            return out.send(&wire::frame(&control::answer(&hello, asker, monitor)));
+        }
         _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "not a greeting")),
     }
     let joined =
@@ -145,12 +167,12 @@ fn connection(mut stream: UnixStream, monitor: &Arc<Monitor>) -> io::Result<()> 
         Ok(member) => member,
         Err(why) => {
             let reply = object([("t", Json::string("refused")), ("text", Json::string(&why))]);
-            return stream.write_all(&wire::frame(&reply));
+            return out.send(&wire::frame(&reply));
         }
     };
-    stream.write_all(&wire::frame(&welcome(monitor, &member)))?;
+    out.send(&wire::frame(&welcome(monitor, &member)))?;
     let mut child = None;
-    let ended = converse(&mut stream, &mut frames, monitor, &member, &mut child);
+    let ended = converse(&out, &mut frames, monitor, &member, &mut child);
     monitor.leave(&member).map_err(|error| io::Error::other(error.to_string()))?;
     if let Some((pid, started)) = child {
         reap(pid, started);
@@ -167,7 +189,7 @@ fn peer(pid: u32, uid: u32, hello: &Json) -> Result<Peer, String> {
         return Err("only the monitor's own process may join for another client".to_owned());
     }
     let service = text_of(hello, "service").unwrap_or_default();
-    Ok(Peer { instance: format!("network:{instance}"), service, cwd: None, ..peer })
+    Ok(Peer { instance: format!("network:{instance}"), service, cwd: None, client: None, ..peer })
 }
 
 fn join(monitor: &Monitor, peer: &Peer, hello: &Json) -> Result<Arc<Member>, String> {
@@ -198,7 +220,7 @@ fn welcome(monitor: &Monitor, member: &Member) -> Json {
 }
 
 fn converse(
-    stream: &mut UnixStream,
+    out: &Out,
     frames: &mut Frames<Socket>,
     monitor: &Arc<Monitor>,
     member: &Arc<Member>,
@@ -207,14 +229,24 @@ fn converse(
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     while let Some(first) = frames.next()? {
         let mut waiting = Some(first);
-        let (mut numbers, mut actions, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut numbers, mut asked, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+        let mut held = Vec::new();
         while let Some(frame) = waiting.take() {
             match text_of(&frame, "t").as_deref() {
                 Some("admit") => {
                     let n = number_of(&frame, "n").ok_or_else(|| bad("no number"))?;
                     let action = frame.get("action").and_then(wire::action_from_json);
-                    numbers.push(n);
-                    actions.push(action.ok_or_else(|| bad("not an action"))?);
+                    let action = action.ok_or_else(|| bad("not an action"))?;
+                    let ticket = digest_of(&frame, "ticket");
+                    numbers.push((n, ticket));
+                    asked.push(Asked { action, ticket });
+                }
+                Some("withdraw") => {
+                    let n = number_of(&frame, "n").ok_or_else(|| bad("no number"))?;
+                    monitor.withdraw(member, n);
+                }
+                Some("report") => {
+                    replies.extend_from_slice(&wire::frame(&report(monitor, member, &frame)?));
                 }
                 Some("settle") => {
                     let settlement = settlement(&frame).ok_or_else(|| bad("not a settlement"))?;
@@ -231,17 +263,29 @@ fn converse(
                 Some("leave") => return Ok(()),
                 _ => return Err(bad("not a frame of this protocol")),
             }
-            if actions.len() < BATCH_MAX {
+            if asked.len() < BATCH_MAX {
                 waiting = frames.ready()?;
             }
         }
-        if !actions.is_empty() {
-            for (n, answer) in numbers.into_iter().zip(monitor.admit_batch(member, actions)) {
+        if !asked.is_empty() {
+            for ((n, ticket), answer) in numbers.into_iter().zip(monitor.admit_batch(member, asked))
+            {
+                if let Answer::Held(hold) = &answer {
+                    held.push((n, ticket, hold.receipt));
+                }
                 replies.extend_from_slice(&wire::frame(&verdict(n, &answer)));
             }
         }
         if !replies.is_empty() {
-            stream.write_all(&replies)?;
+            out.send(&replies)?;
+        }
+        for (number, ticket, receipt) in held {
+            let (member, out) = (Arc::clone(member), out.clone());
+            // A door that is gone by then has left, and what was granted to it is ambiguous.
+            let then = Box::new(move |answer: Answer| {
+                let _ = out.send(&wire::frame(&verdict(number, &answer)));
+            });
+            monitor.wait_for(receipt, Waiter { member, number, ticket, then });
         }
     }
     Ok(())
@@ -249,7 +293,7 @@ fn converse(
 
 fn verdict(n: u64, answer: &Answer) -> Json {
     match answer {
-        Ok(granted) => object([
+        Answer::Granted(granted) => object([
             ("action", granted.executed.as_ref().map_or(Json::Null, wire::action_to_json)),
             ("n", number(n)),
             ("ok", Json::from(true)),
@@ -259,8 +303,36 @@ fn verdict(n: u64, answer: &Answer) -> Json {
             ("t", Json::string("verdict")),
             ("verdict", Json::string(granted.verdict.as_str())),
         ]),
-        Err(refusal) => refused(n, refusal),
+        Answer::Held(held) => object([
+            ("expires", number(held.expires.0)),
+            ("n", number(n)),
+            ("receipt", Json::String(held.receipt.to_hex())),
+            ("rule", text(held.rule.as_deref())),
+            ("t", Json::string("held")),
+            ("text", Json::string(&held.text)),
+        ]),
+        Answer::Refused(refusal) => refused(n, refusal),
     }
+}
+
+fn report(monitor: &Monitor, member: &Member, frame: &Json) -> io::Result<Json> {
+    let bad = || io::Error::new(io::ErrorKind::InvalidData, "not a report");
+    let receipt = digest_of(frame, "receipt").map(Which::Receipt);
+    let of = receipt.or_else(|| digest_of(frame, "ticket").map(Which::Ticket)).ok_or_else(bad)?;
+    let status = frame.get("status").and_then(Json::as_str).and_then(Status::parse);
+    let report = Report {
+        of,
+        status: status.ok_or_else(bad)?,
+        result: text_of(frame, "result"),
+        duration_us: number_of(frame, "us").unwrap_or(0),
+    };
+    let found = monitor.report(member, &report);
+    let found = found.map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(object([
+        ("n", number(number_of(frame, "n").unwrap_or(0))),
+        ("receipt", found.map_or(Json::Null, |of| Json::String(of.to_hex()))),
+        ("t", Json::string("reported")),
+    ]))
 }
 
 fn refused(n: u64, refusal: &Refusal) -> Json {
@@ -320,45 +392,6 @@ fn review(monitor: &Monitor, member: &Member, frame: &Json) -> Json {
         }
         Err(refusal) => refused(n, &refusal),
     }
-}
-
-/// Requests of the command line, one per connection.
-fn control(stream: &mut UnixStream, hello: &Json, monitor: &Arc<Monitor>) -> io::Result<()> {
-    let reply = match text_of(hello, "do").as_deref() {
-        Some("ping") => object([("ok", Json::from(true))]),
-        Some("tools-diff") => {
-            let changes = monitor.tool_changes().into_iter().map(|(server, changes)| {
-                let changes = changes.iter().map(|change| {
-                    object([
-                        ("difference", Json::String(change.describe())),
-                        ("tool", Json::string(&change.name)),
-                    ])
-                });
-                object([
-                    ("changes", Json::Array(changes.collect())),
-                    ("server", Json::String(server)),
-                ])
-            });
-            object([("ok", Json::from(true)), ("servers", Json::Array(changes.collect()))])
-        }
-        Some("tools-accept") => {
-            let server = text_of(hello, "server").unwrap_or_default();
-            match monitor.accept_tools(&server) {
-                Ok(tools) => object([("ok", Json::from(true)), ("tools", number(tools as u64))]),
-                Err(error) => {
-                    object([("ok", Json::from(false)), ("text", Json::String(error.to_string()))])
-                }
-            }
-        }
-        Some("flush") => match monitor.tick().and_then(|()| monitor.publish()) {
-            Ok(()) => object([("ok", Json::from(true))]),
-            Err(error) => {
-                object([("ok", Json::from(false)), ("text", Json::String(error.to_string()))])
-            }
-        },
-        _ => object([("ok", Json::from(false)), ("text", Json::string("not a request"))]),
-    };
-    stream.write_all(&wire::frame(&reply))
 }
 
 /// Ends the process group of a server whose door was killed, whether or not its leader is still there.

@@ -8,10 +8,14 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use tipstaff_context::Context;
+use tipstaff_core::action::Salt;
 use tipstaff_core::receipt::{
     AsOf, ContextRef, Door, Enforcement, Identity, Kind, Outcome, Receipt,
 };
 use tipstaff_core::{Digest, Millis, Tier};
+use tipstaff_identity::Process;
+
+use crate::pace::Pace;
 
 /// Name of the chain of control receipts.
 pub(crate) const CONTROL_CHAIN: &str = "control";
@@ -27,6 +31,25 @@ pub(crate) struct Session {
     pub(crate) alone_since: Instant,
     pub(crate) open: HashMap<Digest, OpenVerdict>,
     pub(crate) closed: bool,
+    /// The client's process, where there is one on this machine and it was seen.
+    pub(crate) client: Option<Process>,
+    /// The client's program, for the operator's eyes.
+    pub(crate) service: String,
+    /// Whether it goes on between doors: hooks are processes of a moment.
+    pub(crate) lasting: Lasting,
+    /// How fast it acts.
+    pub(crate) pace: Pace,
+}
+
+/// What a session without doors waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    /// A moment, in which another door may come.
+    Grace,
+    /// The end of its client's process.
+    Client,
+    /// A moment, or the end of what is held: a restart found it, and its client may come back.
+    Resumed,
 }
 
 /// A permitted action without an outcome.
@@ -35,8 +58,15 @@ pub(crate) struct OpenVerdict {
     pub(crate) class: String,
     pub(crate) tier: Tier,
     pub(crate) door: Door,
+    pub(crate) enforcement: Enforcement,
     pub(crate) member: u64,
+    pub(crate) salt: Salt,
+    /// The caller's own name of the action, by which it reports the outcome.
+    pub(crate) ticket: Option<Digest>,
 }
+
+/// The member of verdicts that outlive their door: their outcome is reported by a later one.
+pub(crate) const NO_MEMBER: u64 = u64::MAX;
 
 impl Session {
     /// A receipt of this session with nothing decided in it.
@@ -47,6 +77,10 @@ impl Session {
         door: Door,
         now: Millis,
     ) -> Receipt {
+        let enforcement = match door {
+            Door::Api | Door::Hook => Enforcement::Cooperative,
+            Door::Cli | Door::McpHttp | Door::McpStdio | Door::Monitor => Enforcement::Inline,
+        };
         Receipt {
             action: action.to_owned(),
             actor: self.actor.clone(),
@@ -68,7 +102,7 @@ impl Session {
             decision: None,
             deferral: None,
             door,
-            enforcement: Enforcement::Inline,
+            enforcement,
             identity: self.identity.clone(),
             inputs_digest: None,
             key_id: String::new(),
@@ -93,6 +127,7 @@ impl Session {
         now: Millis,
     ) -> Receipt {
         let mut receipt = self.receipt(Kind::Outcome, (&open.class, open.tier), open.door, now);
+        receipt.enforcement = open.enforcement;
         receipt.of = Some(of);
         receipt.outcome = Some(outcome);
         receipt

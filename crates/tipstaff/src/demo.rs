@@ -122,7 +122,9 @@ fn prepare(home: &Home, notes: &Path) -> Result<(), Box<dyn std::error::Error>> 
     }
     home.create()?;
     let root = notes.to_string_lossy().replace('\\', "\\\\").replace('"', "\\\"");
-    let config = format!("roots = [\"{root}\"]\nsession_grace_s = 0\nidle_exit_s = 0\n");
+    let config = format!(
+        "roots = [\"{root}\"]\nsession_grace_s = 0\nidle_exit_s = 0\napproval_wait_s = 0\n"
+    );
     fs::write(home.root().join("config.toml"), config)?;
     fs::write(home.policies().join("demo.cedar"), DEMO_POLICY)?;
     fs::create_dir_all(home.policies().join("patches"))?;

@@ -12,7 +12,7 @@ use tipstaff_core::receipt::Status;
 use tipstaff_monitor::Ended;
 
 use super::listing::HOLD;
-use super::{CANCELLED_WAIT, Call, IN_FLIGHT_MAX, Pages, Shim, Side, Stage};
+use super::{CANCELLED_WAIT, Call, IN_FLIGHT_MAX, Pages, Shim, Side, Stage, Waiting};
 use crate::answer::{self, Failure};
 use crate::frame::Frame;
 use crate::judge::{Effect as _, Judge};
@@ -81,8 +81,15 @@ impl<J: Judge> Shim<J> {
         }
         let serial = table.next_serial();
         let now = Instant::now();
-        let mut call =
-            Call { serial, form, stage: Stage::Passed, token, until: None, cancelled: false };
+        let mut call = Call {
+            serial,
+            form,
+            stage: Stage::Passed,
+            token,
+            until: None,
+            cancelled: false,
+            held: None,
+        };
         match route {
             Route::Pass => {
                 if method == "tools/list" {
@@ -137,7 +144,11 @@ impl<J: Judge> Shim<J> {
         let Some(call) = calls.get_mut(id) else { return false };
         if matches!(call.stage, Stage::Held(_) | Stage::Judging) {
             // A permit that arrives later finds nothing and is dropped.
-            let _never_sent: Option<Call<J::Effect>> = calls.remove(id);
+            let never_sent: Option<Call<J::Effect>> = calls.remove(id);
+            drop(table);
+            if let Some(Waiting { number, .. }) = never_sent.and_then(|call| call.held) {
+                self.judge.withdraw(number);
+            }
             return false;
         }
         call.cancelled = true;

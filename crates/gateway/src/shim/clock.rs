@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tipstaff_core::Json;
 
-use super::{Shim, Side, Stage};
+use super::{Call, HELD_TOLD, Shim, Side, Stage};
 use crate::answer;
 use crate::judge::Judge;
 use crate::message::Id;
@@ -15,7 +15,7 @@ use crate::message::Id;
 impl<J: Judge> Shim<J> {
     /// Gives up what is past its deadline at `now`. Called several times a second.
     pub(crate) fn tick(&self, now: Instant) {
-        let mut over = Vec::new();
+        let (mut over, mut notices) = (Vec::new(), Vec::new());
         {
             let mut table = self.table();
             // While the server waits for the client, perhaps for a person, its own time doesn't run.
@@ -27,6 +27,9 @@ impl<J: Judge> Shim<J> {
                     }
                 }
             }
+            for call in table.calls.values_mut() {
+                notices.extend(notice(call, now));
+            }
             for side in [Side::Client, Side::Server] {
                 let expired = table
                     .of(side)
@@ -34,6 +37,9 @@ impl<J: Judge> Shim<J> {
                 over.extend(expired.map(|(id, call)| (side, id, call)));
             }
             table.listing.expire(now);
+        }
+        for notice in notices {
+            self.tell(Side::Client, &notice);
         }
         for (side, id, call) in over {
             let (text, sent) = match call.stage {
@@ -63,6 +69,22 @@ impl<J: Judge> Shim<J> {
         // If somebody is stuck writing there, the other side isn't reading anyway.
         self.note_broken(other, pipe.try_send(line.as_bytes()));
     }
+}
+
+/// Tells a client that its call still waits for a person, so that it doesn't give up.
+fn notice<E>(call: &mut Call<E>, now: Instant) -> Option<String> {
+    let (token, waiting) = (call.token.as_ref()?, call.held.as_mut()?);
+    if waiting.next > now {
+        return None;
+    }
+    waiting.next = now + HELD_TOLD;
+    waiting.told += 1;
+    let params = Json::object(vec![
+        ("message".to_owned(), Json::string(&waiting.text)),
+        ("progress".to_owned(), Json::from(waiting.told)),
+        ("progressToken".to_owned(), token.to_json()),
+    ]);
+    Some(answer::request(None, "notifications/progress", params.as_ref()))
 }
 
 const NOT_LISTED: &str = "The server did not list its tools in time, so they could not be checked. Nothing was done; try again.";

@@ -236,7 +236,8 @@ impl<J: Judge> Shim<J> {
             Route::Pass => Stage::Passed,
             Route::Judge(_) => Stage::Judging,
         };
-        let call = Call { serial, form: Form::Error, stage, token: None, until, cancelled: false };
+        let (form, token, cancelled, held) = (Form::Error, None, false, None);
+        let call = Call { serial, form, stage, token, until, cancelled, held };
         table.asks.insert(id, call);
         drop(table);
         match route {

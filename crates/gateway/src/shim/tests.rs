@@ -13,7 +13,7 @@ use crate::judge::{Effect, Then, Warrant};
 type Late = Box<dyn FnOnce() + Send>;
 type Log = Arc<Mutex<Vec<String>>>;
 
-/// Judges by name: `no…` is denied, `change…` is modified, `wait…` is not answered yet.
+/// Judges by name: `no…` is denied, `change…` is modified, `hold…` waits for a person.
 #[derive(Clone, Default)]
 pub(crate) struct Script {
     pub(crate) log: Log,
@@ -34,7 +34,7 @@ impl Judge for Script {
     type Effect = FakeRunning;
     type Settlement = String;
 
-    fn submit(&self, action: Action, then: Then<FakePermit>) {
+    fn submit(&self, action: Action, mut then: Box<dyn Answered<FakePermit>>) {
         let running = FakeRunning(Some(Arc::clone(&self.log)));
         let tool = action.tool().to_owned();
         let action = if tool.starts_with("change") {
@@ -42,23 +42,35 @@ impl Judge for Script {
         } else {
             action
         };
+        let held = tool.starts_with("hold");
+        if held {
+            let expires = tipstaff_core::Millis(u64::MAX / 2);
+            let text = "A person is asked.".to_owned();
+            let held = Held { receipt: Digest::ZERO, expires, rule: None, text };
+            let waits = then.held(7, &held);
+            self.log.lock().unwrap().push(format!("{waits:?}"));
+        }
         let answer = move || {
             if tool.starts_with("no") || tool.starts_with("sampling") {
                 std::mem::forget(running);
-                return then(Err(Refusal {
+                return then.judged(Err(Refusal {
                     verdict: Some(Verdict::Deny),
                     receipt: Some(Digest::ZERO),
                     rule: Some("rule-1".into()),
                     text: "Not allowed.".into(),
                 }));
             }
-            then(Ok(FakePermit { action, running }));
+            then.judged(Ok(FakePermit { action, running }));
         };
-        if answer_later(&answer, self) {
+        if held || answer_later(&answer, self) {
             self.waiting.lock().unwrap().push(Box::new(answer))
         } else {
             answer()
         }
+    }
+
+    fn withdraw(&self, number: u64) {
+        self.log.lock().unwrap().push(format!("withdrawn {number}"));
     }
 
     fn attend(&self) {}

@@ -5,18 +5,30 @@
 
 use std::sync::PoisonError;
 
+use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::receipt::{Control, Door, Kind};
-use tipstaff_core::{Action, Digest, Tier};
+use tipstaff_core::{Action, Digest, Json, Tier};
 use tipstaff_ledger::{Draft, State};
 use tipstaff_policy::PolicySource;
 
 use super::{Member, Monitor, lock};
 use crate::config::Config;
 use crate::error::MonitorError;
+use crate::pace::Pace;
 use crate::permit::Refusal;
 use crate::pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
 use crate::policies::{Rules, read_policies};
-use crate::sessions::{CONTROL_CHAIN, Session};
+use crate::sessions::{CONTROL_CHAIN, Lasting, Session};
+use crate::standing;
+
+/// The kill switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switch {
+    /// Nothing is permitted.
+    Paused,
+    /// Policies decide.
+    Running,
+}
 
 impl Monitor {
     /// Compares a server's list with its pins. The first list of a server is pinned.
@@ -123,6 +135,11 @@ impl Monitor {
             self.append_control("config", current, config)?;
         }
         lock(&self.tried).config = Some(config);
+        // Who may approve is control state: a key that appears later on the disk approves nothing.
+        if !state.control.contains_key("approvers") {
+            let keys = self.home.keep(&approvers_text(&self.approvers))?;
+            self.append_control("approvers", None, keys)?;
+        }
         if !state.control.contains_key("tool-pins") {
             self.append_control("tool-pins", None, rules.pins_digest)?;
         }
@@ -177,11 +194,46 @@ impl Monitor {
 
     fn change_config(&self, text: &str) -> Result<(), MonitorError> {
         let config = Config::parse(text)?;
-        let mut current = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.standing.write().unwrap_or_else(PoisonError::into_inner);
         let from = self.ledger.state().control.get("config").copied();
         self.append_control("config", from, self.home.keep(text)?)?;
-        *current = config.into();
+        current.config = config.into();
         Ok(())
+    }
+
+    /// Stops everything, or lets it go on. What runs already runs on; nothing new is permitted.
+    ///
+    /// # Errors
+    /// [`MonitorError`] if it can't be recorded: then nothing changes.
+    pub fn switch(&self, to: Switch) -> Result<(), MonitorError> {
+        let mut current = self.standing.write().unwrap_or_else(PoisonError::into_inner);
+        let paused = to == Switch::Paused;
+        if current.paused == paused {
+            return Ok(());
+        }
+        let text = if paused { standing::PAUSED } else { standing::RUNNING };
+        let from = self.ledger.state().control.get("switch").copied();
+        self.append_control("switch", from, self.home.keep(text)?)?;
+        current.paused = paused;
+        Ok(())
+    }
+
+    /// A session of the monitor's own, for the chain of control receipts.
+    pub(super) fn control_session(&self) -> Session {
+        Session {
+            chain: CONTROL_CHAIN.to_owned(),
+            actor: self.pseudonyms.actor("monitor"),
+            identity: self.pseudonyms.monitor(CONTROL_CHAIN),
+            context: tipstaff_context::Context::new([0; 16]),
+            doors: 0,
+            alone_since: std::time::Instant::now(),
+            open: std::collections::HashMap::new(),
+            closed: false,
+            client: None,
+            service: String::new(),
+            lasting: Lasting::Grace,
+            pace: Pace::default(),
+        }
     }
 
     fn keep_set(&self, rules: &Rules) -> Result<(), MonitorError> {
@@ -197,16 +249,7 @@ impl Monitor {
         from: Option<Digest>,
         to: Digest,
     ) -> Result<(), MonitorError> {
-        let session = Session {
-            chain: CONTROL_CHAIN.to_owned(),
-            actor: self.pseudonyms.actor("monitor"),
-            identity: self.pseudonyms.monitor(CONTROL_CHAIN),
-            context: tipstaff_context::Context::new([0; 16]),
-            doors: 0,
-            alone_since: std::time::Instant::now(),
-            open: std::collections::HashMap::new(),
-            closed: false,
-        };
+        let session = self.control_session();
         let action = format!("control:{what}");
         let kind = (action.as_str(), Tier::T3);
         let mut receipt = session.receipt(Kind::Control, kind, Door::Monitor, self.now());
@@ -214,6 +257,20 @@ impl Monitor {
         let appended = self.ledger.append(Draft { receipt, inputs: None })?;
         Ok(self.ledger.commit(appended.index)?)
     }
+}
+
+/// The text that is kept of the keys that may approve.
+pub(super) fn approvers_text(keys: &[VerifyingKey]) -> String {
+    let keys = keys.iter().map(|key| Json::String(key.to_did_key()));
+    let keys = Json::Array(keys.collect());
+    Json::object(vec![("approvers".to_owned(), keys)]).unwrap_or(Json::Null).to_canonical()
+}
+
+/// Reads it.
+pub(super) fn approvers_of(text: &str) -> Option<Vec<VerifyingKey>> {
+    let json = Json::parse(text.as_bytes()).ok()?;
+    let keys = json.get("approvers")?.as_array()?;
+    keys.iter().map(|key| VerifyingKey::from_did_key(key.as_str()?).ok()).collect()
 }
 
 /// The monitor's own diagnostics go to its standard error, which its starter keeps in a file.

@@ -10,20 +10,27 @@ use std::time::Instant;
 
 use tipstaff_classify::Catalogue;
 use tipstaff_context::Context;
+use tipstaff_core::action::Salt;
+use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::receipt::{Kind, Signed};
-use tipstaff_core::{Digest, Json, Verdict};
+use tipstaff_core::{Digest, Json};
 use tipstaff_identity::{HomeKeys, Pseudonyms, SystemRandom};
 use tipstaff_ledger::note::NoteVerifier;
 use tipstaff_ledger::{Identity, Kept, Ledger, LedgerError, LogReader, SealingKey, State};
 use tipstaff_store::{Clock, Disk, NativeDisk, Random, SystemClock};
 
+use super::control::approvers_of;
+use super::held::Holds;
 use super::{Monitor, ambiguous, lock};
 use crate::error::MonitorError;
 use crate::home::Home;
+use crate::judge::Answered;
+use crate::pace::Pace;
 use crate::pins::Pins;
 use crate::policies::{Rules, read_policies};
 use crate::resolve::real_path;
-use crate::sessions::{CONTROL_CHAIN, OpenVerdict, Session};
+use crate::sessions::{CONTROL_CHAIN, Lasting, NO_MEMBER, OpenVerdict, Session};
+use crate::standing::{PAUSED, Standing};
 
 impl Monitor {
     /// Opens a home, made on first use, and recovers what a crash left.
@@ -58,7 +65,9 @@ impl Monitor {
         let rules = rules_in_force(home, &state)?;
         let user_home = std::env::var("HOME").unwrap_or_else(|_| "/".to_owned());
         let monitor = Self {
-            config: RwLock::new(Arc::new(home.config()?)),
+            standing: RwLock::new(standing(home, &state)?),
+            queue: Mutex::default(),
+            approvers: approvers(home, &state)?,
             home_path: real_path(home.root()).to_string_lossy().into_owned(),
             user_home: real_path(user_home.as_ref()).to_string_lossy().into_owned(),
             home: home.clone(),
@@ -119,6 +128,7 @@ impl Monitor {
         let Some(first) = open.map(|(_, chain)| chain.first).min() else { return Ok(()) };
         let reader = LogReader::open(Arc::clone(disk), verifier)?;
         let mut found: HashMap<String, Session> = HashMap::new();
+        let mut holds = Holds::default();
         reader.each_leaf(|index, leaf| {
             if index < first {
                 return Ok(());
@@ -129,7 +139,10 @@ impl Monitor {
                 return Ok(());
             }
             match found.get_mut(chain) {
-                Some(session) => refold(session, reader.kept(), sealing, index, &signed)?,
+                Some(session) => {
+                    refold(session, reader.kept(), sealing, index, &signed)?;
+                    holds.fold(reader.kept(), sealing, index, &signed);
+                }
                 None => {
                     let session = reopened(reader.kept(), sealing, index, &signed)?;
                     found.insert(chain.clone(), session);
@@ -137,18 +150,42 @@ impl Monitor {
             }
             Ok(())
         })?;
-        let mut sessions = lock(&self.sessions);
-        for session in found.into_values() {
+        let mut by_chain = HashMap::new();
+        for (chain, session) in found {
             let agent = session.identity.agent.id.clone().unwrap_or_default();
             let left: Vec<Digest> = session.open.keys().copied().collect();
             let session = Arc::new(Mutex::new(session));
             for of in left {
                 self.append_outcome(&session, of, ambiguous())?;
             }
-            sessions.insert(agent, session);
+            lock(&self.sessions).insert(agent, Arc::clone(&session));
+            by_chain.insert(chain, session);
+        }
+        let (waiting, refused) = holds.found(&by_chain);
+        for hold in waiting {
+            lock(&self.queue).insert(hold);
+        }
+        for (hold, approval) in refused {
+            self.end(hold, Answered::Refused, Some(approval));
         }
         Ok(())
     }
+}
+
+/// What the operator has set, by the configuration on disk and the log's last word on the switch.
+fn standing(home: &Home, state: &State) -> Result<Standing, MonitorError> {
+    let switch = state.control.get("switch").map(|digest| home.kept(*digest)).transpose()?;
+    let paused = switch.as_deref() == Some(PAUSED);
+    Ok(Standing { config: Arc::new(home.config()?), paused })
+}
+
+/// Who may approve: what the log says, at first the home's own approver.
+fn approvers(home: &Home, state: &State) -> Result<Vec<VerifyingKey>, MonitorError> {
+    let Some(digest) = state.control.get("approvers") else {
+        return Ok(vec![HomeKeys::approver(home.root())?.verifying_key().clone()]);
+    };
+    approvers_of(&home.kept(*digest)?)
+        .ok_or_else(|| MonitorError::Inconsistent("the approvers are unreadable".to_owned()))
 }
 
 /// The policies on disk, or the last ones in force if those are refused.
@@ -194,6 +231,10 @@ fn reopened(
         alone_since: Instant::now(),
         open: HashMap::new(),
         closed: false,
+        client: None,
+        service: String::new(),
+        lasting: Lasting::Resumed,
+        pace: Pace::default(),
     })
 }
 
@@ -207,8 +248,7 @@ fn refold(
     let receipt = signed.receipt();
     match receipt.kind {
         Kind::Verdict => {
-            let verdict = receipt.decision.as_ref().map(|decision| decision.verdict);
-            if !matches!(verdict, Some(Verdict::Allow | Verdict::Modify)) {
+            if !receipt.permits() {
                 return Ok(());
             }
             let tool = kept.open(sealing, &receipt.chain, index).ok();
@@ -218,7 +258,10 @@ fn refold(
                 class: receipt.action.clone(),
                 tier: receipt.tier,
                 door: receipt.door,
-                member: u64::MAX,
+                enforcement: receipt.enforcement,
+                member: NO_MEMBER,
+                salt: Salt([0; 16]),
+                ticket: None,
             };
             session.open.insert(signed.hash(), open);
         }

@@ -80,7 +80,10 @@ impl World {
     /// Writes the configuration, with `more` lines.
     pub fn config(&self, more: &str) {
         let roots = self.work();
-        let text = format!("roots = [{roots:?}]\nsession_grace_s = 0\nidle_exit_s = 0\n{more}\n");
+        // Nobody is there to ask, unless a test says so.
+        let wait = if more.contains("approval_wait_s") { "" } else { "approval_wait_s = 0\n" };
+        let text =
+            format!("roots = [{roots:?}]\nsession_grace_s = 0\nidle_exit_s = 0\n{wait}{more}\n");
         fs::write(self.home().join("config.toml"), text).unwrap();
     }
 

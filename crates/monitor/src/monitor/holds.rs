@@ -1,0 +1,306 @@
+//! Holding calls for a person, and what a person's answer leads to (row A4).
+//!
+//! The adversary has a yes that is not for this call: of another time, for other arguments, given by
+//! the requester itself, given twice, or given under rules that have changed since. Each is refused with
+//! a receipt. An approved call is judged once more, by the rules of the moment, before it runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipstaff_core::key::Signature;
+use tipstaff_core::receipt::{Door, Kind};
+use tipstaff_core::{Digest, Json};
+use tipstaff_ledger::{Draft, LedgerError};
+
+use super::admit::{After, Answer, Asked};
+use super::{Member, Monitor, lock};
+use crate::approval::{Reply, Statement};
+use crate::error::Rejection;
+use crate::judge::Answered;
+use crate::permit::Refusal;
+use crate::queue::{Hold, HoldState, Waiter};
+use crate::sessions::{Lasting, Session};
+
+#[cfg(test)]
+mod tests;
+
+/// An answer as it came in.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) statement: Statement,
+    pub(crate) key_id: String,
+    pub(crate) signature: Signature,
+    /// The process that brought it, and its user.
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+}
+
+impl Monitor {
+    /// Adds a door that waits for a held call. What was answered meanwhile is answered at once.
+    pub(crate) fn wait_for(&self, receipt: Digest, waiter: Waiter) {
+        let approved = lock(&self.queue).take_approved(receipt);
+        if let Some((hold, approval)) = approved {
+            return self.run(&hold, approval, waiter);
+        }
+        let left_over = lock(&self.queue).wait(receipt, waiter);
+        if let Err(waiter) = left_over {
+            let text = "This call was answered meanwhile, or too many wait for it: repeat it.";
+            (waiter.then)(Answer::Refused(Refusal::about(receipt, text)));
+        }
+    }
+
+    /// A door gave a call up: the call stays in the queue, and nothing runs unless it is repeated.
+    pub(crate) fn withdraw(&self, member: &Member, number: u64) {
+        lock(&self.queue).forget(|w| w.member.id == member.id && w.number == number);
+    }
+
+    /// Records a person's answer, and runs or ends what waited for it.
+    ///
+    /// # Errors
+    /// [`Rejection`]; the attempt has a receipt.
+    pub(crate) fn answer(&self, said: &Said) -> Result<Digest, Rejection> {
+        let of = said.statement.of;
+        let accepted = self.accept(said);
+        if let Err(rejection) = accepted {
+            self.record_rejection(said, &rejection)?;
+            return Err(rejection);
+        }
+        let recorded = self.record_answer(said);
+        let (hold, waiter, others, approval) = {
+            let mut queue = lock(&self.queue);
+            let Some(hold) = queue.get_mut(of) else { return Err(Rejection::Unknown) };
+            let approval = match recorded {
+                Ok(approval) => approval,
+                Err(error) => {
+                    hold.state = HoldState::Waiting;
+                    return Err(error.into());
+                }
+            };
+            // The last one that asked is the one that is most likely still there.
+            let waiter = match said.statement.reply {
+                Reply::Approve => hold.waiters.pop(),
+                Reply::Refuse => None,
+            };
+            if said.statement.reply == Reply::Approve && waiter.is_none() {
+                hold.state = HoldState::Approved(approval);
+                return Ok(approval);
+            }
+            let Some(mut hold) = queue.take(of) else { return Err(Rejection::Unknown) };
+            let others = match waiter {
+                Some(_) => std::mem::take(&mut hold.waiters),
+                None => Vec::new(),
+            };
+            (hold, waiter, others, approval)
+        };
+        match waiter {
+            Some(waiter) => self.run(&hold, approval, waiter),
+            None => self.end(hold, Answered::Refused, Some(approval)),
+        }
+        for other in others {
+            let text = "The same call was asked for again, and ran once, there.";
+            (other.then)(Answer::Refused(Refusal::about(of, text)));
+        }
+        Ok(approval)
+    }
+
+    /// Ends what waited too long, or under rules that are no longer in force.
+    pub(super) fn end_stale(&self) {
+        if lock(&self.queue).is_empty() {
+            return;
+        }
+        let (now, rules) = (self.now(), self.rules());
+        let policy_set = rules.set.digest();
+        let changed = lock(&self.queue).take_if(|hold| hold.policy_set != policy_set);
+        for hold in changed {
+            self.end(hold, Answered::PolicyChanged, None);
+        }
+        for hold in lock(&self.queue).take_if(|hold| hold.expires <= now) {
+            self.end(hold, Answered::Expired, None);
+        }
+    }
+
+    /// Ends what nobody comes back for: the requester's process has ended, or its last door is gone for
+    /// longer than `grace`.
+    pub(super) fn end_deserted(&self, grace: Duration) {
+        let asked: Vec<_> = {
+            let queue = lock(&self.queue);
+            let session = |hold: &Hold| (hold.receipt, Arc::clone(&hold.session));
+            queue.list().into_iter().map(session).collect()
+        };
+        for (receipt, session) in asked {
+            if is_deserted(&lock(&session), grace) {
+                for hold in lock(&self.queue).take_if(|hold| hold.receipt == receipt) {
+                    self.end(hold, Answered::Withdrawn, None);
+                }
+            }
+        }
+    }
+
+    /// Refuses what waited, with a receipt, and tells who waits.
+    pub(super) fn end(&self, hold: Hold, answered: Answered, approval: Option<Digest>) {
+        let after = After { hold: hold.receipt, approval, answered };
+        let member = Member::absent(&hold);
+        let answer = self.admit_after(&member, &Asked::of(hold.action), after);
+        for waiter in hold.waiters {
+            (waiter.then)(answer.clone());
+        }
+    }
+
+    /// Runs what was approved, for the door that waits for it.
+    fn run(&self, hold: &Hold, approval: Digest, waiter: Waiter) {
+        let answered = hold.still_approved(self.now(), self.rules().set.digest());
+        let after = After { hold: hold.receipt, approval: Some(approval), answered };
+        let asked = Asked { action: hold.action.clone(), ticket: waiter.ticket };
+        (waiter.then)(self.admit_after(&waiter.member, &asked, after));
+    }
+
+    /// Whether an answer is for a call that waits, by somebody who may give it. From here on nobody
+    /// else's is.
+    fn accept(&self, said: &Said) -> Result<(), Rejection> {
+        let (now, rules) = (self.now(), self.rules());
+        let mut queue = lock(&self.queue);
+        let hold = queue.get_mut(said.statement.of).ok_or(Rejection::Unknown)?;
+        if hold.state != HoldState::Waiting {
+            return Err(Rejection::Answered);
+        }
+        let asked = Statement {
+            reply: said.statement.reply,
+            action: hold.inputs_digest,
+            expires: hold.expires,
+            log: self.ledger.identity().origin.clone(),
+            of: hold.receipt,
+            policy_set: hold.policy_set,
+            requester: hold.agent.clone(),
+        };
+        if said.statement != asked {
+            return Err(Rejection::AnotherCall);
+        }
+        let known = self.approvers.iter().find(|key| key.key_id() == said.key_id);
+        let signed = known.is_some_and(|key| asked.is_signed(key, &said.signature));
+        if !signed {
+            return Err(Rejection::NotSigned);
+        }
+        if hold.expires <= now {
+            return Err(Rejection::Expired);
+        }
+        if hold.policy_set != rules.set.digest() {
+            return Err(Rejection::PolicyChanged);
+        }
+        if hold.client.is_some_and(|client| client.is_ancestor_of(said.pid)) {
+            return Err(Rejection::SelfApproval);
+        }
+        hold.state = HoldState::Answering;
+        Ok(())
+    }
+
+    fn record_answer(&self, said: &Said) -> Result<Digest, LedgerError> {
+        let (session, class, tier, agent) = {
+            let mut queue = lock(&self.queue);
+            let hold = queue.get_mut(said.statement.of);
+            let hold = hold.ok_or_else(|| LedgerError::Unknown("the hold is gone".to_owned()))?;
+            (Arc::clone(&hold.session), hold.class.clone(), hold.tier, hold.agent.clone())
+        };
+        debug_assert_eq!(agent, said.statement.requester, "compared when it was accepted");
+        let session = lock(&session);
+        let kind = (class.as_str(), tier);
+        let mut receipt = session.receipt(Kind::Approval, kind, Door::Cli, self.now());
+        receipt.of = Some(said.statement.of);
+        receipt.approval = Some(self.approval_of(said, None));
+        let appended = self.ledger.append(Draft { receipt, inputs: None })?;
+        drop(session);
+        self.ledger.commit(appended.index)?;
+        Ok(appended.signed.hash())
+    }
+
+    fn record_rejection(&self, said: &Said, rejection: &Rejection) -> Result<(), LedgerError> {
+        let session = self.control_session();
+        let kind = ("approval:rejected", tipstaff_core::Tier::T3);
+        let mut receipt = session.receipt(Kind::Approval, kind, Door::Cli, self.now());
+        receipt.of = Some(said.statement.of);
+        receipt.approval = Some(self.approval_of(said, Some(rejection)));
+        let appended = self.ledger.append(Draft { receipt, inputs: None })?;
+        self.ledger.commit(appended.index)
+    }
+
+    /// What a receipt says of an answer. The words of whoever gave it are bounded and not text.
+    fn approval_of(&self, said: &Said, rejection: Option<&Rejection>) -> Json {
+        let mut members = said.statement.members();
+        // A requester that no hold has is anybody's text: the log is public.
+        if rejection.is_some() {
+            members.retain(|(name, _)| !matches!(name.as_str(), "requester" | "log"));
+        }
+        let by = self.pseudonyms.of("principal", &said.uid.to_string());
+        members.push(("by".to_owned(), Json::String(by)));
+        if let Some(rejection) = rejection {
+            members.push(("rejected".to_owned(), Json::string(rejection.as_str())));
+        } else {
+            members.push(("key_id".to_owned(), Json::string(&said.key_id)));
+            members.push(("signature".to_owned(), Json::String(said.signature.to_base64url())));
+        }
+        Json::object(members).unwrap_or(Json::Null)
+    }
+
+    /// What waits, oldest first, for the operator's eyes.
+    pub(crate) fn waiting(&self) -> Vec<Json> {
+        let queue = lock(&self.queue);
+        let log = self.ledger.identity().origin.clone();
+        queue.list().into_iter().map(|hold| shown(hold, &log)).collect()
+    }
+}
+
+fn is_deserted(session: &Session, grace: Duration) -> bool {
+    session.doors == 0
+        && session.alone_since.elapsed() >= grace
+        && match session.lasting {
+            Lasting::Grace => true,
+            // A client that a restart doesn't know may come back until the call's time is over.
+            Lasting::Resumed => false,
+            Lasting::Client => session.client.is_some_and(|client| !client.lives()),
+        }
+}
+
+impl Member {
+    /// Stands for a door that is gone.
+    fn absent(hold: &Hold) -> Self {
+        Self {
+            id: crate::sessions::NO_MEMBER,
+            server: hold.action.server().to_owned(),
+            door: hold.door,
+            cwd: "/".to_owned(),
+            agent: hold.agent.clone(),
+            user: hold.user.clone(),
+            session: Arc::clone(&hold.session),
+            listed: std::sync::Mutex::new(None),
+        }
+    }
+}
+
+impl Refusal {
+    fn about(receipt: Digest, text: &str) -> Self {
+        Self { verdict: None, receipt: Some(receipt), rule: None, text: text.to_owned() }
+    }
+}
+
+fn shown(hold: &Hold, log: &str) -> Json {
+    use crate::wire::{action_to_json, number, object, text};
+    let state = match hold.state {
+        HoldState::Waiting | HoldState::Answering => "waiting",
+        HoldState::Approved(_) => "approved",
+    };
+    object([
+        ("action", action_to_json(&hold.action)),
+        ("class", Json::string(&hold.class)),
+        ("doors", number(hold.waiters.len() as u64)),
+        ("expires", number(hold.expires.0)),
+        ("inputs_digest", Json::String(hold.inputs_digest.to_hex())),
+        ("log", Json::string(log)),
+        ("of", Json::String(hold.receipt.to_hex())),
+        ("policy_set", Json::String(hold.policy_set.to_hex())),
+        ("requester", Json::string(&hold.agent)),
+        ("rule", text(hold.rule.as_deref())),
+        ("service", Json::string(&hold.service)),
+        ("since", number(hold.since.0)),
+        ("state", Json::string(state)),
+        ("tier", number(u64::from(hold.tier.number()))),
+    ])
+}

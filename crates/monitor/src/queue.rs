@@ -1,0 +1,168 @@
+//! Calls that wait for a person (row A4).
+//!
+//! The adversary is an agent that asks until somebody is tired, or that has a call run twice on one yes.
+//! A call that is repeated while it waits is the same held call; their number is bounded; each is taken
+//! out of the queue before it runs, and so runs once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tipstaff_core::receipt::Door;
+use tipstaff_core::{Action, Digest, Millis, Tier};
+use tipstaff_identity::Process;
+
+use crate::judge::Answered;
+use crate::monitor::{Answer, Member};
+use crate::sessions::Session;
+
+/// Most calls that wait in a home.
+const HOLDS_MAX: usize = 1024;
+/// Most calls of one agent that wait.
+const AGENT_MAX: usize = 64;
+/// Most doors that wait for one call.
+const WAITERS_MAX: usize = 64;
+
+/// A call that waits.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    /// Hash of the verdict's receipt, which names the hold.
+    pub(crate) receipt: Digest,
+    pub(crate) index: u64,
+    pub(crate) action: Action,
+    /// `inputs_digest` of the receipt.
+    pub(crate) inputs_digest: Digest,
+    pub(crate) policy_set: Digest,
+    pub(crate) agent: String,
+    pub(crate) service: String,
+    pub(crate) class: String,
+    pub(crate) tier: Tier,
+    pub(crate) rule: Option<String>,
+    pub(crate) door: Door,
+    /// Pseudonym of the requester's user.
+    pub(crate) user: String,
+    pub(crate) since: Millis,
+    pub(crate) expires: Millis,
+    pub(crate) session: Arc<Mutex<Session>>,
+    /// The requester's process, where there is one on this machine.
+    pub(crate) client: Option<Process>,
+    pub(crate) state: HoldState,
+    pub(crate) waiters: Vec<Waiter>,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HoldState {
+    /// Nobody has answered.
+    Waiting,
+    /// An answer is being recorded.
+    Answering,
+    /// Approved by this receipt; nobody waited for it then, so it runs when it is repeated.
+    Approved(Digest),
+}
+
+/// A door that waits.
+pub(crate) struct Waiter {
+    pub(crate) member: Arc<Member>,
+    /// The door's number of the request.
+    pub(crate) number: u64,
+    /// The caller's own name of the action.
+    pub(crate) ticket: Option<Digest>,
+    pub(crate) then: Box<dyn FnOnce(Answer) + Send>,
+}
+
+impl std::fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiter").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// Why a call can't be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Crowded;
+
+/// All calls that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    holds: BTreeMap<Digest, Hold>,
+}
+
+impl Hold {
+    /// What an approval of it is worth by now.
+    pub(crate) fn still_approved(&self, now: Millis, policy_set: Digest) -> Answered {
+        match (now < self.expires, self.policy_set == policy_set) {
+            (true, true) => Answered::Approved,
+            (true, false) => Answered::PolicyChanged,
+            (false, _) => Answered::Expired,
+        }
+    }
+}
+
+impl Queue {
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.holds.is_empty()
+    }
+
+    /// Whether a call more of an agent may wait.
+    pub(crate) fn room(&self, agent: &str) -> Result<(), Crowded> {
+        let own = self.holds.values().filter(|hold| hold.agent == agent).count();
+        if self.holds.len() < HOLDS_MAX && own < AGENT_MAX { Ok(()) } else { Err(Crowded) }
+    }
+
+    /// Adds a call, as many as recovery finds.
+    pub(crate) fn insert(&mut self, hold: Hold) {
+        self.holds.insert(hold.receipt, hold);
+    }
+
+    /// The same call of the same agent.
+    pub(crate) fn same(&self, agent: &str, action: &Action) -> Option<&Hold> {
+        self.holds.values().find(|hold| hold.agent == agent && hold.action == *action)
+    }
+
+    pub(crate) fn get_mut(&mut self, receipt: Digest) -> Option<&mut Hold> {
+        self.holds.get_mut(&receipt)
+    }
+
+    /// Takes a call out: whoever has it runs it or ends it.
+    pub(crate) fn take(&mut self, receipt: Digest) -> Option<Hold> {
+        self.holds.remove(&receipt)
+    }
+
+    /// Takes a call out if it was approved.
+    pub(crate) fn take_approved(&mut self, receipt: Digest) -> Option<(Hold, Digest)> {
+        let HoldState::Approved(approval) = self.holds.get(&receipt)?.state else { return None };
+        self.take(receipt).map(|hold| (hold, approval))
+    }
+
+    /// Calls that `which` names and nobody is answering just now.
+    pub(crate) fn take_if(&mut self, which: impl Fn(&Hold) -> bool) -> Vec<Hold> {
+        let found =
+            self.holds.extract_if(.., |_, hold| hold.state != HoldState::Answering && which(hold));
+        found.map(|(_, hold)| hold).collect()
+    }
+
+    /// Adds a door that waits for a call. It comes back if there is no such call or too many wait.
+    pub(crate) fn wait(&mut self, receipt: Digest, waiter: Waiter) -> Result<(), Waiter> {
+        match self.holds.get_mut(&receipt) {
+            Some(hold) if hold.waiters.len() < WAITERS_MAX => {
+                hold.waiters.push(waiter);
+                Ok(())
+            }
+            _ => Err(waiter),
+        }
+    }
+
+    /// Forgets doors that wait no more; the calls stay.
+    pub(crate) fn forget(&mut self, which: impl Fn(&Waiter) -> bool) {
+        for hold in self.holds.values_mut() {
+            hold.waiters.retain(|waiter| !which(waiter));
+        }
+    }
+
+    /// All of them, oldest first.
+    pub(crate) fn list(&self) -> Vec<&Hold> {
+        let mut holds: Vec<&Hold> = self.holds.values().collect();
+        holds.sort_by_key(|hold| hold.index);
+        holds
+    }
+}
