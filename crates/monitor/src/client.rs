@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::net::Shutdown;
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -375,6 +376,34 @@ impl Client {
         };
         stream.write_all(&wire::frame(request)).map_err(broken)?;
         Frames::new(Socket::new(stream)).next().map_err(broken)
+    }
+
+    /// Hears of every verdict from now on, for as long as `each` wants to. `each` is given the line, or
+    /// `None` every few seconds, and how many lines were lost before it. `None` if no monitor runs.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`]
+    pub fn tail(
+        home: &Home,
+        each: &mut dyn FnMut(Option<&Json>, u64) -> ControlFlow<()>,
+    ) -> Result<Option<()>, ClientError> {
+        let broken = |error: io::Error| ClientError::Broken(error.to_string());
+        let Ok(mut stream) = dial(home) else {
+            return Ok(None);
+        };
+        let request = object([("do", Json::string("tail")), ("t", Json::string("control"))]);
+        stream.write_all(&wire::frame(&request)).map_err(broken)?;
+        let mut frames = Frames::new(Socket::new(stream));
+        while let Some(frame) = frames.next().map_err(broken)? {
+            if frame.get("ok").and_then(Json::as_bool) == Some(false) {
+                return Err(ClientError::Refused(text_of(&frame, "text").unwrap_or_default()));
+            }
+            let line = frame.get("line").filter(|line| **line != Json::Null);
+            if each(line, number_of(&frame, "lost").unwrap_or(0)).is_break() {
+                break;
+            }
+        }
+        Ok(Some(()))
     }
 
     /// Starts the monitor if it isn't there, and waits until it answers.

@@ -25,6 +25,7 @@ mod server;
 mod sessions;
 mod socket;
 mod standing;
+mod tails;
 mod wire;
 
 pub use approval::{Reply, Statement};

@@ -41,6 +41,7 @@ use crate::policies::Rules;
 use crate::queue::Queue;
 use crate::sessions::{Lasting, NO_MEMBER, Session};
 use crate::standing::Standing;
+use crate::tails::Tails;
 
 /// The one monitor of a home.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ pub struct Monitor {
     sessions: Mutex<HashMap<String, Arc<Mutex<Session>>>>,
     /// Calls that wait for a person. Locked after a session where both are.
     queue: Mutex<Queue>,
+    pub(crate) tails: Tails,
     /// Public halves of the keys that may approve.
     approvers: Vec<VerifyingKey>,
     /// Lists that differ from the pins, by server, for `tools diff`.

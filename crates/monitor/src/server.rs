@@ -156,6 +156,9 @@ fn connection(stream: UnixStream, monitor: &Arc<Monitor>) -> io::Result<()> {
     match text_of(&hello, "t").as_deref() {
         Some("join") => {}
         Some("control") => {
+            if text_of(&hello, "do").as_deref() == Some("tail") {
+                return control::tail(&out, monitor);
+            }
             let asker = control::Asker { pid, uid: credentials.uid.as_raw() };
             return out.send(&wire::frame(&control::answer(&hello, asker, monitor)));
         }

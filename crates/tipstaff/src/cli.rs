@@ -56,6 +56,24 @@ pub(crate) enum Command {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Watch: one line a call, live; a held call rings the bell
+    Tail,
+    /// List the calls that wait for a person
+    Queue,
+    /// Let a held call run, once
+    Approve {
+        /// The call's id, or its beginning
+        id: String,
+    },
+    /// Refuse a held call
+    Refuse {
+        /// The call's id, or its beginning
+        id: String,
+    },
+    /// Stop everything: no call is permitted
+    Pause,
+    /// Let policies decide again
+    Resume,
     /// Say why an action was allowed or refused
     Why {
         /// The receipt's id, or its beginning

@@ -22,7 +22,9 @@ mod home;
 mod log;
 mod outcome;
 mod policy;
+mod queue;
 mod receipts;
+mod tail;
 mod tools;
 mod verify;
 mod wrap;
@@ -30,6 +32,7 @@ mod wrap;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tipstaff_monitor::Reply;
 
 use crate::cli::{
     Cli, Command, KeysCommand, LogCommand, PolicyCommand, ReceiptsCommand, ToolsCommand,
@@ -71,6 +74,12 @@ fn run(cli: Cli) -> Outcome {
         Command::Init => home::init(&at),
         Command::Demo { keep } => demo::run(&at, keep),
         Command::Wrap { name, env, command } => wrap::wrap(&at, name, env, command),
+        Command::Tail => tail::run(&at),
+        Command::Queue => queue::list(&at),
+        Command::Approve { id } => queue::answer(&at, &id, Reply::Approve),
+        Command::Refuse { id } => queue::answer(&at, &id, Reply::Refuse),
+        Command::Pause => queue::pause(&at),
+        Command::Resume => queue::resume(&at),
         Command::Why { id } => receipts::why(&at, &id),
         Command::Verify { file, jwks, head } => {
             verify::run(&at, file.as_deref(), jwks.as_deref(), head)

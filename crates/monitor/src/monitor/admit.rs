@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use tipstaff_core::action::Salt;
-use tipstaff_core::receipt::{DecisionRef, Door, Enforcement, Kind};
+use tipstaff_core::receipt::{DecisionRef, Door, Enforcement, Kind, Signed};
 use tipstaff_core::{Action, Digest, Json, Millis, Verdict};
 use tipstaff_ledger::{Draft, LedgerError};
 
@@ -223,6 +223,7 @@ impl Monitor {
         });
         let appended = self.ledger.append(Draft { receipt, inputs: Some(kept) })?;
         let (index, hash) = (appended.index, appended.signed.hash());
+        self.tails.tell(|| shown(&appended.signed, action, expires));
         if let Some(expires) = expires {
             let inputs_digest = appended.signed.receipt().inputs_digest.unwrap_or(hash);
             let hold = Hold {
@@ -387,6 +388,27 @@ fn modify(patch: &str) -> Json {
     // The patch's own name is the operator's word, so the public log has its digest.
     let digest = Json::String(Digest::of(patch.as_bytes()).to_hex());
     Json::object(vec![("modify".to_owned(), digest)]).unwrap_or(Json::Null)
+}
+
+/// One line for whoever watches. Arguments are not for a screen that others may see.
+fn shown(signed: &Signed, action: &Action, expires: Option<Millis>) -> Json {
+    use crate::wire::{number, object, text};
+    let receipt = signed.receipt();
+    let decision = receipt.decision.as_ref();
+    object([
+        ("class", Json::string(&receipt.action)),
+        ("door", Json::string(receipt.door.as_str())),
+        ("enforcement", Json::string(receipt.enforcement.as_str())),
+        ("held_until", expires.map_or(Json::Null, |expires| number(expires.0))),
+        ("now", number(receipt.now.0)),
+        ("reason", text(decision.map(|decision| decision.reason.as_str()))),
+        ("receipt", Json::String(signed.hash().to_hex())),
+        ("rule", text(decision.and_then(|decision| decision.rule.as_deref()))),
+        ("session", Json::string(&receipt.session)),
+        ("tier", number(u64::from(receipt.tier.number()))),
+        ("tool", Json::String(action.qualified_tool())),
+        ("verdict", text(decision.map(|decision| decision.verdict.as_str()))),
+    ])
 }
 
 fn waiting(expires: Millis) -> Json {

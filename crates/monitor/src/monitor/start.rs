@@ -31,6 +31,7 @@ use crate::policies::{Rules, read_policies};
 use crate::resolve::real_path;
 use crate::sessions::{CONTROL_CHAIN, Lasting, NO_MEMBER, OpenVerdict, Session};
 use crate::standing::{PAUSED, Standing};
+use crate::tails::Tails;
 
 impl Monitor {
     /// Opens a home, made on first use, and recovers what a crash left.
@@ -67,6 +68,7 @@ impl Monitor {
         let monitor = Self {
             standing: RwLock::new(standing(home, &state)?),
             queue: Mutex::default(),
+            tails: Tails::default(),
             approvers: approvers(home, &state)?,
             home_path: real_path(home.root()).to_string_lossy().into_owned(),
             user_home: real_path(user_home.as_ref()).to_string_lossy().into_owned(),

@@ -3,14 +3,22 @@
 //! The adversary is an agent that runs the command line itself. The kernel says which process asks; what
 //! a person has to decide is signed, and refused from a process that the requester started.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use tipstaff_core::Json;
 use tipstaff_core::key::Signature;
 
+use super::Out;
 use crate::approval::Statement;
 use crate::monitor::{Monitor, Said, Switch};
-use crate::wire::{number, object, text_of};
+use crate::tails::Line;
+use crate::wire::{frame, number, object, text_of};
+
+/// How often a watcher is written to at least.
+const STILL: Duration = Duration::from_secs(2);
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +50,23 @@ pub(super) fn answer(hello: &Json, asker: Asker, monitor: &Arc<Monitor>) -> Json
         Some("pause") => switched(monitor, Switch::Paused),
         Some("resume") => switched(monitor, Switch::Running),
         _ => failed("not a request"),
+    }
+}
+
+/// Tells a watcher of every verdict, until it goes.
+pub(super) fn tail(out: &Out, monitor: &Monitor) -> io::Result<()> {
+    let Some(lines) = monitor.tails.watch() else {
+        return out.send(&frame(&failed("too many watch already")));
+    };
+    out.send(&frame(&object([("ok", Json::from(true))])))?;
+    loop {
+        let told = match lines.recv_timeout(STILL) {
+            Ok(Line { lost, json }) => object([("line", json), ("lost", number(lost))]),
+            // A watcher that is gone is noticed by writing to it.
+            Err(RecvTimeoutError::Timeout) => object([("line", Json::Null), ("lost", number(0))]),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
+        out.send(&frame(&told))?;
     }
 }
 

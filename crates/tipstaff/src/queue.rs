@@ -1,0 +1,234 @@
+//! Calls that wait for a person, and the kill switch.
+//!
+//! The adversary is a call that looks harmless on the screen of whoever approves it: it is shown whole,
+//! with everything that a terminal would act upon spelled out, and what is signed is what was shown.
+
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tipstaff_core::{Digest, Json};
+use tipstaff_identity::HomeKeys;
+use tipstaff_monitor::{Client, Reply, Statement};
+
+use crate::home::Place;
+use crate::outcome::{Failure, Outcome};
+
+/// Least digits that name a held call.
+const DIGITS_MIN: usize = 4;
+
+pub(crate) fn list(at: &Place) -> Outcome {
+    let Some(holds) = holds(at)? else {
+        return nothing(at, "No monitor runs, so nothing waits now.");
+    };
+    if at.json {
+        println!("{}", Json::Array(holds).to_canonical());
+        return Ok(());
+    }
+    if holds.is_empty() {
+        return nothing(at, "Nothing waits.");
+    }
+    for hold in &holds {
+        println!("{}", described(hold));
+    }
+    println!("Answer with `tipstaff approve ID` or `tipstaff refuse ID`.");
+    Ok(())
+}
+
+pub(crate) fn answer(at: &Place, id: &str, reply: Reply) -> Outcome {
+    let word = reply.as_str();
+    let undone = format!("The call was not answered ({word}).");
+    if id.len() < DIGITS_MIN || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let what =
+            format!("`{id}` names no held call: give at least {DIGITS_MIN} of its hex digits");
+        return Err(Failure::Usage(what));
+    }
+    let next = "See `tipstaff queue`.";
+    let Some(holds) = holds(at)? else {
+        return Err(Failure::undone(&undone, "no monitor runs, so nothing waits", next));
+    };
+    let id = id.to_ascii_lowercase();
+    let of = |hold: &Json| text(hold, "of");
+    let mut named = holds.iter().filter(|hold| of(hold).starts_with(&id));
+    let (hold, more) = (named.next(), named.next());
+    let Some(hold) = hold else {
+        let cause = format!("no call that waits has an id that begins with {id}");
+        return Err(Failure::undone(&undone, cause, next));
+    };
+    if more.is_some() {
+        let cause = format!("more than one call that waits begins with {id}");
+        return Err(Failure::undone(&undone, cause, "Give more digits."));
+    }
+    let statement = statement(hold, reply).ok_or_else(|| {
+        Failure::undone(&undone, "the monitor's list can't be read", "Update both to one release.")
+    })?;
+    if !at.json {
+        println!("{}", described(hold));
+    }
+    let key = HomeKeys::approver(at.home.root()).map_err(|e| {
+        Failure::undone(&undone, e, "Run it as the user whose home this is, or restore its keys.")
+    })?;
+    let answered = Client::answer(&at.home, &statement, &key);
+    let answered = answered.map_err(|e| Failure::undone(&undone, e, "Try again."))?;
+    let Some(answered) = answered else {
+        return Err(Failure::undone(&undone, "the monitor has ended", "Try again."));
+    };
+    if answered.get("ok").and_then(Json::as_bool) != Some(true) {
+        return Err(Failure::undone(&undone, text(&answered, "text"), next));
+    }
+    let receipt = text(&answered, "receipt");
+    if at.json {
+        println!("{}", serde_json::json!({ "answer": word, "of": of(hold), "receipt": receipt }));
+        return Ok(());
+    }
+    let waits = hold.get("doors").and_then(Json::as_integer).unwrap_or(0) > 0;
+    println!(
+        "{}",
+        match (reply, waits) {
+            (Reply::Approve, true) => "Approved: it runs now, once.",
+            (Reply::Approve, false) => "Approved: it runs once, when the agent repeats it.",
+            (Reply::Refuse, _) => "Refused: it does not run.",
+        }
+    );
+    println!("Receipt {}.", receipt.get(..12).unwrap_or(&receipt));
+    Ok(())
+}
+
+pub(crate) fn pause(at: &Place) -> Outcome {
+    switch(at, "pause", "Everything is paused: no call is permitted until `tipstaff resume`.")
+}
+
+pub(crate) fn resume(at: &Place) -> Outcome {
+    switch(at, "resume", "Resumed: policies decide again.")
+}
+
+fn switch(at: &Place, what: &str, done: &str) -> Outcome {
+    let undone = format!("`{what}` was not done.");
+    // The switch is control state: without a monitor one is started to record it.
+    let failed =
+        |e| Failure::undone(&undone, e, "Run `tipstaff doctor`, or end the clients by hand.");
+    Client::ensure_monitor(&at.home).map_err(failed)?;
+    let answer = Client::control(&at.home, what, None).map_err(failed)?;
+    let ok = answer.as_ref().and_then(|answer| answer.get("ok")).and_then(Json::as_bool);
+    if ok != Some(true) {
+        let cause = answer.map_or_else(|| "the monitor has ended".to_owned(), |a| text(&a, "text"));
+        return Err(Failure::undone(&undone, cause, "Try again."));
+    }
+    if at.json {
+        println!("{}", serde_json::json!({ "ok": true, "switch": what }));
+    } else {
+        println!("{done}");
+    }
+    Ok(())
+}
+
+fn holds(at: &Place) -> Result<Option<Vec<Json>>, Failure> {
+    let answer = Client::control(&at.home, "queue", None)
+        .map_err(|e| Failure::undone("The queue can't be read.", e, "Try again."))?;
+    Ok(answer.map(|answer| {
+        answer.get("holds").and_then(Json::as_array).map(<[Json]>::to_vec).unwrap_or_default()
+    }))
+}
+
+fn nothing(at: &Place, words: &str) -> Outcome {
+    println!("{}", if at.json { "[]" } else { words });
+    Ok(())
+}
+
+/// What is signed: everything that the list says the call is.
+fn statement(hold: &Json, reply: Reply) -> Option<Statement> {
+    let digest = |name| Digest::from_hex(hold.get(name)?.as_str()?).ok();
+    Some(Statement {
+        reply,
+        action: digest("inputs_digest")?,
+        expires: tipstaff_core::Millis(u64::try_from(hold.get("expires")?.as_integer()?).ok()?),
+        log: hold.get("log")?.as_str()?.to_owned(),
+        of: digest("of")?,
+        policy_set: digest("policy_set")?,
+        requester: hold.get("requester")?.as_str()?.to_owned(),
+    })
+}
+
+fn described(hold: &Json) -> String {
+    let action = hold.get("action").cloned().unwrap_or(Json::Null);
+    let id = text(hold, "of");
+    let tier = hold.get("tier").and_then(Json::as_integer).unwrap_or(5);
+    let mut out = format!(
+        "{}  {}/{}  ({}, T{tier})",
+        id.get(..12).unwrap_or(&id),
+        plain(&text(&action, "server")),
+        plain(&text(&action, "tool")),
+        text(hold, "class"),
+    );
+    let parameters = action.get("parameters").unwrap_or(&Json::Null);
+    match parameters.as_object() {
+        Some(members) => {
+            for (name, value) in members.iter() {
+                let _ = write!(out, "\n    {}: {}", plain(name), plain(&value.to_canonical()));
+            }
+        }
+        None => {
+            let _ = write!(out, "\n    {}", plain(&parameters.to_canonical()));
+        }
+    }
+    if let Some(resource) = action.get("resource").and_then(Json::as_str) {
+        let _ = write!(out, "\n    resource: {}", plain(resource));
+    }
+    let (service, rule) = (text(hold, "service"), text(hold, "rule"));
+    let requester = text(hold, "requester");
+    let state = match text(hold, "state").as_str() {
+        "approved" => "approved, runs when it is repeated",
+        _ => "waits",
+    };
+    let _ = write!(
+        out,
+        "\n    asked by {} (agent {}); policy {}; {state}; {} s left",
+        if service.is_empty() { "an earlier client".to_owned() } else { plain(&service) },
+        requester.get(..8).unwrap_or(&requester),
+        if rule.is_empty() { "-" } else { &rule },
+        left(hold)
+    );
+    out
+}
+
+fn left(hold: &Json) -> u64 {
+    let expires = hold.get("expires").and_then(Json::as_integer).unwrap_or(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    u64::try_from(i128::from(expires) - i128::try_from(now).unwrap_or(i128::MAX)).unwrap_or(0)
+        / 1000
+}
+
+fn text(json: &Json, name: &str) -> String {
+    json.get(name).and_then(Json::as_str).unwrap_or_default().to_owned()
+}
+
+/// The text with everything spelled out that a terminal would act upon or not show: controls, and the
+/// characters that turn or hide what stands beside them.
+pub(crate) fn plain(text: &str) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(u32::from(c), 0xad | 0x61c | 0x180e | 0x200b..=0x200f | 0x2028..=0x202e
+                | 0x2060..=0x206f | 0xfe00..=0xfe0f | 0xfeff | 0xfff9..=0xfffb | 0xe0000..=0xe0fff)
+    };
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if hidden(c) {
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_approver_sees_is_what_is_there() {
+        assert_eq!(
+            plain("rm -rf \u{1b}[8m/\u{202e}x\u{200b}\r"),
+            "rm -rf \\u{1b}[8m/\\u{202e}x\\u{200b}\\u{d}"
+        );
+        assert_eq!(plain("grüße \u{e0041}"), "grüße \\u{e0041}");
+    }
+}

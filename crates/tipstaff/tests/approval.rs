@@ -1,0 +1,229 @@
+//! Held calls end to end: a client that waits, a person with a terminal, and what goes wrong between.
+
+#![expect(clippy::disallowed_methods, reason = "a test starts what it tests")]
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::{BINARY, Session, World, kill, text};
+
+/// A client that is a process of its own: whoever starts both client and approver is the requester.
+fn client(world: &World) -> Session {
+    let mut command = Command::new("sh");
+    command.args(["-c", "\"$@\"; exit $?", "client", BINARY, "wrap", "--name", "notes", "--"]);
+    command.args([BINARY, "notes", world.work().to_str().unwrap()]);
+    command.env("TIPSTAFF_HOME", world.home()).env_remove("TIPSTAFF_SESSION");
+    command.current_dir(world.work());
+    let mut session = Session::start(command);
+    session.handshake();
+    session.list();
+    session
+}
+
+fn world() -> World {
+    let world = World::new();
+    world.config("approval_wait_s = 60");
+    fs::write(world.work().join("a.md"), "keep").unwrap();
+    world
+}
+
+fn delete(session: &mut Session) -> u64 {
+    let call = json!({ "name": "delete_note", "arguments": { "name": "a.md" },
+                       "_meta": { "progressToken": "p" } });
+    session.post("tools/call", call)
+}
+
+/// The first call that waits.
+fn held(world: &World) -> Value {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let queue = world.run(&["--json", "queue"]).json();
+        if let Some(hold) = queue.as_array().and_then(|holds| holds.first()) {
+            return hold.clone();
+        }
+        assert!(Instant::now() < until, "nothing waits");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn id(hold: &Value) -> String {
+    hold["of"].as_str().unwrap().chars().take(8).collect()
+}
+
+#[test]
+fn a_held_call_waits_with_progress_and_runs_once_when_a_person_says_so() {
+    let world = world();
+    let mut session = client(&world);
+    let call = delete(&mut session);
+    let progress = session.receive();
+    assert_eq!(progress["method"], json!("notifications/progress"), "{progress}");
+    assert_eq!(progress["params"]["progressToken"], json!("p"));
+    let hold = held(&world);
+    let message = progress["params"]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("tipstaff approve {}", id(&hold))), "{message}");
+    assert_eq!(hold["action"]["parameters"], json!({ "name": "a.md" }));
+    assert!(world.work().join("a.md").exists());
+    // While it waits, others go on.
+    assert_eq!(text(&session.call("read_note", json!({ "name": "a.md" }))), "keep");
+
+    let shown = world.run(&["queue"]);
+    assert!(
+        shown.out.contains("notes/delete_note") && shown.out.contains("name: \"a.md\""),
+        "{shown:?}"
+    );
+    let approved = world.run(&["approve", &id(&hold)]);
+    assert_eq!(approved.code, 0, "{approved:?}");
+    assert!(approved.out.contains("it runs now, once"), "{approved:?}");
+    let done = session.answer(call)["result"].clone();
+    assert_ne!(done["isError"], json!(true), "{done}");
+    assert!(!world.work().join("a.md").exists());
+
+    let again = world.run(&["approve", &id(&hold)]);
+    assert_eq!(again.code, 3, "{again:?}");
+    assert_eq!(world.run(&["--json", "queue"]).json(), json!([]));
+    assert_eq!(session.end(), 0);
+    world.settle();
+    let receipts = world.receipts();
+    let verdict = receipts.iter().find(|r| r["hash"] == done["_meta"]["tipstaff/receipt"]).unwrap();
+    assert_eq!(verdict["receipt"]["continues"], hold["of"]);
+    world.assert_whole();
+}
+
+#[test]
+fn a_refused_call_says_so_and_the_requester_approves_nothing() {
+    let world = world();
+    let mut session = client(&world);
+    let call = delete(&mut session);
+    let name = id(&held(&world));
+    let refused = world.run(&["refuse", &name]);
+    assert_eq!(refused.code, 0, "{refused:?}");
+    let told = session.answer(call)["result"].clone();
+    assert_eq!(told["_meta"]["tipstaff/verdict"], json!("DENY"));
+    assert!(text(&told).contains("A person looked at it and refused"), "{told}");
+
+    // This process is the client now, and so is everything that it starts.
+    let mut own = world.notes();
+    own.handshake();
+    own.list();
+    delete(&mut own);
+    let name = id(&held(&world));
+    let by_itself = world.run(&["approve", &name]);
+    assert_eq!(by_itself.code, 3, "{by_itself:?}");
+    assert!(by_itself.err.contains("the agent that asked"), "{by_itself:?}");
+    assert!(world.work().join("a.md").exists());
+    drop((session, own));
+    world.settle();
+    let receipts = world.receipts();
+    let rejected = |r: &&Value| r["receipt"]["approval"]["rejected"] == json!("self_approval");
+    assert_eq!(receipts.iter().filter(rejected).count(), 1);
+    world.assert_whole();
+}
+
+#[test]
+fn a_killed_monitor_still_holds_what_it_held() {
+    let world = world();
+    let mut session = client(&world);
+    let call = delete(&mut session);
+    let before = held(&world);
+    kill(world.monitor().unwrap(), "KILL");
+    let until = Instant::now() + Duration::from_secs(20);
+    let after = loop {
+        let queue = world.run(&["--json", "queue"]).json();
+        // The door has come back and waits.
+        match queue.as_array().and_then(|holds| holds.first()) {
+            Some(hold) if hold["doors"] == json!(1) => break hold.clone(),
+            _ => assert!(Instant::now() < until, "nothing waits"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(after["of"], before["of"]);
+    assert_eq!(world.run(&["approve", &id(&after)]).code, 0);
+    assert_ne!(session.answer(call)["result"]["isError"], json!(true));
+    assert!(!world.work().join("a.md").exists());
+    assert_eq!(session.end(), 0);
+    world.settle();
+    world.assert_whole();
+}
+
+#[test]
+fn what_a_client_cancelled_does_not_run_and_runs_once_when_it_is_repeated() {
+    let world = world();
+    let mut session = client(&world);
+    let call = delete(&mut session);
+    let name = id(&held(&world));
+    let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled",
+                         "params": { "requestId": call } });
+    session.send(&cancel.to_string());
+    let until = Instant::now() + Duration::from_secs(20);
+    while held(&world)["doors"] != json!(0) {
+        assert!(Instant::now() < until, "the door still waits");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let approved = world.run(&["approve", &name]);
+    assert!(approved.out.contains("when the agent repeats it"), "{approved:?}");
+    thread::sleep(Duration::from_millis(300));
+    assert!(world.work().join("a.md").exists(), "it ran behind the client's back");
+    let call = delete(&mut session);
+    assert_ne!(session.answer(call)["result"]["isError"], json!(true));
+    assert!(!world.work().join("a.md").exists());
+    fs::write(world.work().join("a.md"), "again").unwrap();
+    delete(&mut session);
+    assert_ne!(id(&held(&world)), name, "a person is asked again");
+    drop(session);
+    world.settle();
+    world.assert_whole();
+}
+
+#[test]
+fn paused_everything_is_refused_and_watched_live() {
+    let world = world();
+    let mut session = client(&world);
+    let mut watch = world.command();
+    watch.args(["--json", "tail"]);
+    let mut watch = Session::start(watch);
+    // It watches once the monitor knows: a call until a line comes.
+    while {
+        session.call("read_note", json!({ "name": "a.md" }));
+        watch.is_quiet(Duration::from_millis(200))
+    } {}
+    assert_eq!(world.run(&["pause"]).code, 0);
+    let refused = session.call("read_note", json!({ "name": "a.md" }));
+    assert!(text(&refused).contains("paused everything"), "{refused}");
+    let mut lines = std::iter::from_fn(|| Some(watch.receive()));
+    let line = lines.find(|line| line["reason"] == json!("paused")).unwrap();
+    assert_eq!((&line["tool"], &line["verdict"]), (&json!("notes/read_note"), &json!("DENY")));
+    assert_eq!(world.run(&["resume"]).code, 0);
+    assert_eq!(text(&session.call("read_note", json!({ "name": "a.md" }))), "keep");
+    for (words, code) in
+        [(["approve", "zz"], 2), (["approve", "abc"], 2), (["approve", "abcdef"], 3)]
+    {
+        assert_eq!(world.run(&words).code, code, "{words:?}");
+    }
+    drop((session, watch));
+    world.settle();
+    let switches = world.receipts();
+    let switches = switches.iter().filter(|r| r["receipt"]["control"]["what"] == json!("switch"));
+    assert_eq!(switches.count(), 2);
+    world.assert_whole();
+}
+
+#[test]
+fn observed_everything_passes_and_its_receipts_say_what_would_have_been() {
+    let world = world();
+    world.config("observe = true");
+    let mut session = client(&world);
+    let call = delete(&mut session);
+    assert_ne!(session.answer(call)["result"]["isError"], json!(true));
+    assert!(!world.work().join("a.md").exists());
+    assert_eq!(session.end(), 0);
+    world.settle();
+    let receipts = world.receipts();
+    let decided = receipts.iter().find(|r| r["receipt"]["decision"]["verdict"] == json!("STEP_UP"));
+    assert_eq!(decided.unwrap()["receipt"]["enforcement"], json!("observe"));
+    world.assert_whole();
+}
