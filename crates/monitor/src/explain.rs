@@ -47,6 +47,25 @@ impl Explainer {
         })
     }
 
+    /// The judgement on an action that was recorded, as if it came now: with the roots of now, and as if
+    /// its tool were accepted and nothing barred it.
+    #[must_use]
+    pub fn again(&self, action: &Action, recorded: &Facts) -> Judged {
+        let mut facts = Facts {
+            listing: Listing::Accepted,
+            roots: self.roots.clone(),
+            answered: None,
+            barred: None,
+            ..recorded.clone()
+        };
+        judge(&self.rules, action, &mut facts, &mut |_, _| {})
+    }
+
+    /// Declares another folder in which changes are allowed.
+    pub fn add_root(&mut self, folder: &str) {
+        self.roots.push(folder.to_owned());
+    }
+
     /// The judgement on one action as if its tool were accepted and its session new.
     #[must_use]
     pub fn explain(&self, action: &Action, cwd: &Path, now: Millis) -> (Judged, Facts) {

@@ -72,6 +72,40 @@ pub fn replay(
     }
 }
 
+/// A verdict with what it was made from.
+#[derive(Debug)]
+pub struct Recorded {
+    /// What was asked.
+    pub action: Action,
+    /// What the world was like.
+    pub facts: Facts,
+    /// Its receipt.
+    pub receipt: Receipt,
+}
+
+/// Every verdict whose inputs are kept, oldest first.
+///
+/// # Errors
+/// [`LedgerError`] if the log can't be read.
+pub fn each_recorded(
+    reader: &LogReader,
+    sealing: &SealingKey,
+    each: &mut dyn FnMut(Recorded),
+) -> Result<(), LedgerError> {
+    let kept = reader.kept();
+    reader.each_leaf(|index, leaf| {
+        let signed = Signed::from_leaf(leaf)?;
+        let receipt = signed.receipt();
+        if receipt.kind == Kind::Verdict
+            && let Ok(plain) = kept.open(sealing, &receipt.chain, index)
+            && let Some((facts, action, _)) = read_inputs(&plain)
+        {
+            each(Recorded { action, facts, receipt: receipt.clone() });
+        }
+        Ok(())
+    })
+}
+
 struct Replayer<'a> {
     home: &'a Home,
     kept: &'a Kept,

@@ -201,6 +201,18 @@ pub(crate) enum PolicyCommand {
         /// The file of cases
         file: PathBuf,
     },
+    /// Draft rules from what was observed, with counts and with what each would change
+    #[command(
+        after_help = "Example:\n  tipstaff policy suggest > suggested.cedar\n\nRead it, keep what you want, and put it into the policies folder: nothing is in force before."
+    )]
+    Suggest {
+        /// Look at so many days
+        #[arg(long, default_value_t = 7)]
+        days: u64,
+        /// Look at what was enforced too, not only at what was observed
+        #[arg(long)]
+        all: bool,
+    },
     /// Say what the policies answer to one call, and why
     Explain {
         /// The tool's name

@@ -24,6 +24,7 @@ mod outcome;
 mod policy;
 mod queue;
 mod receipts;
+mod suggest;
 mod tail;
 mod tools;
 mod verify;
@@ -101,6 +102,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Policy(PolicyCommand::Explain { tool, arguments, server }) => {
             policy::explain(&at, &tool, arguments.as_deref(), &server)
         }
+        Command::Policy(PolicyCommand::Suggest { days, all }) => suggest::run(&at, days, all),
         Command::Tools(ToolsCommand::Diff) => tools::diff(&at),
         Command::Tools(ToolsCommand::Accept { server }) => tools::accept(&at, &server),
         Command::Log(LogCommand::Proof { id }) => log::proof(&at, &id),

@@ -170,7 +170,7 @@ fn source(at: &Place, folder: Option<PathBuf>) -> Result<PolicySource, Failure> 
 }
 
 /// The pins in force, by the last control receipt; none in a home without a log.
-fn pins(at: &Place) -> Option<Digest> {
+pub(crate) fn pins(at: &Place) -> Option<Digest> {
     if !at.home.exists() {
         return None;
     }

@@ -1,6 +1,7 @@
 //! Held calls end to end: a client that waits, a person with a terminal, and what goes wrong between.
 
 #![expect(clippy::disallowed_methods, reason = "a test starts what it tests")]
+#![expect(clippy::unwrap_used, reason = "a test; the lint knows only `#[test]`")]
 
 mod support;
 
@@ -226,4 +227,34 @@ fn observed_everything_passes_and_its_receipts_say_what_would_have_been() {
     let decided = receipts.iter().find(|r| r["receipt"]["decision"]["verdict"] == json!("STEP_UP"));
     assert_eq!(decided.unwrap()["receipt"]["enforcement"], json!("observe"));
     world.assert_whole();
+}
+
+#[test]
+fn what_was_observed_is_drafted_into_rules_that_are_read_back_and_change_what_they_say() {
+    let world = world();
+    let config = "observe = true\nsession_grace_s = 0\nidle_exit_s = 0\n";
+    fs::write(world.home().join("config.toml"), config).unwrap();
+    let mut session = client(&world);
+    for number in 0..3 {
+        let name = format!("n{number}.md");
+        session.call("write_note", json!({ "name": name, "text": "x" }));
+    }
+    session.call("delete_note", json!({ "name": "a.md" }));
+    assert_eq!(session.end(), 0);
+    world.settle();
+    let drafted = world.run(&["policy", "suggest"]);
+    assert_eq!(drafted.code, 0, "{drafted:?}");
+    assert!(drafted.out.contains("Drafted from 4 actions"), "{drafted:?}");
+    assert!(drafted.out.contains("3 x STEP_UP notes/write_note"), "{drafted:?}");
+    // What can't be undone stays with a person.
+    assert!(drafted.out.contains("1 x STEP_UP notes/delete_note"), "{drafted:?}");
+    assert!(!drafted.out.contains("Tool::\"notes/delete_note\""), "{drafted:?}");
+    let drafts = world.run(&["--json", "policy", "suggest"]).json()["drafts"].clone();
+    let work = fs::canonicalize(world.work()).unwrap();
+    let root =
+        json!({ "kind": "root", "id": null, "text": work, "seen": 3, "allows": 3, "leaves": 1 });
+    assert_eq!(drafts, json!([root]), "{drafts}");
+    fs::write(world.home().join("policies/suggested.cedar"), &drafted.out).unwrap();
+    let check = world.run(&["policy", "check"]);
+    assert_eq!(check.code, 0, "{check:?}");
 }
