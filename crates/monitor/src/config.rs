@@ -38,6 +38,9 @@ approval_wait_s = 900
 observe = false
 observe_servers = []
 
+# Whether tools that no policy could ever allow are left out of the lists that agents see.
+hide_forbidden = true
+
 # Against loops. A refused call that is repeated more often within a minute is not judged again.
 # Calls of one tool a minute and calls of one session have no limit unless one is set:
 #   calls_per_minute = 60
@@ -69,6 +72,8 @@ pub struct Config {
     pub observe: bool,
     /// Servers that are only observed.
     pub observe_servers: Vec<String>,
+    /// Whether tools that can never be allowed are hidden.
+    pub hide_forbidden: bool,
     /// Against loops.
     pub limits: Limits,
 }
@@ -123,6 +128,7 @@ impl Default for Config {
             approval_wait_s: 900,
             observe: false,
             observe_servers: Vec::new(),
+            hide_forbidden: true,
             limits: Limits::default(),
         }
     }

@@ -125,6 +125,17 @@ impl Index {
         Ok(slice)
     }
 
+    /// The policies about an action on a resource, whoever asks, and whether each is about anybody.
+    pub(crate) fn about<'a>(
+        &'a self,
+        action: &'a [EntityUid],
+        resource: &'a [EntityUid],
+    ) -> impl Iterator<Item = (usize, bool)> + 'a {
+        let scopes = self.scopes.iter().enumerate();
+        let about = scopes.filter(|(_, [_, on, to])| on.matches(action) && to.matches(resource));
+        about.map(|(number, [principal, ..])| (number, matches!(principal, Constraint::Any)))
+    }
+
     /// All policies as one slice: the slow answer that the fast one must equal.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ pub mod entity;
 pub mod error;
 pub mod index;
 mod memo;
+mod never;
 pub mod patch;
 pub mod paths;
 mod scan;

@@ -6,7 +6,7 @@
 use std::sync::PoisonError;
 
 use tipstaff_core::key::VerifyingKey;
-use tipstaff_core::receipt::{Control, Door, Kind};
+use tipstaff_core::receipt::{Control, Door, Enforcement, Kind};
 use tipstaff_core::{Action, Digest, Json, Tier};
 use tipstaff_ledger::{Draft, State};
 use tipstaff_policy::PolicySource;
@@ -48,10 +48,7 @@ impl Monitor {
         let rules = self.rules();
         let pins = rules.pins.servers.get(server).cloned().unwrap_or_default();
         let changes = pins.changes(&listed);
-        let withheld = changes.iter().filter(|change| change.listed.is_some());
-        let withheld = withheld
-            .map(|change| Withheld { name: change.name.clone(), pinned: change.pinned.clone() });
-        let review = ToolReview { withheld: withheld.collect() };
+        let review = ToolReview { withheld: self.withheld(member, &rules, &listed, &changes) };
         let mut pending = lock(&self.pending);
         if changes.is_empty() {
             pending.remove(server);
@@ -61,6 +58,29 @@ impl Monitor {
         drop(pending);
         *lock(&member.listed) = Some(listed);
         Ok(review)
+    }
+
+    /// Tools that the agent isn't shown as they are: those that changed, and those that no call could be
+    /// allowed of. What is only observed is shown.
+    fn withheld(
+        &self,
+        member: &Member,
+        rules: &Rules,
+        listed: &ServerPins,
+        changes: &[PinChange],
+    ) -> Vec<Withheld> {
+        let server = member.server();
+        let standing = self.standing.read().unwrap_or_else(PoisonError::into_inner);
+        if standing.enforcement(member.door, server) == Enforcement::Observe {
+            return Vec::new();
+        }
+        let hides = standing.config.hide_forbidden;
+        let never = |tool: &str| hides && rules.set.never_allows(server, tool);
+        let hidden = listed.tools.keys().filter(|tool| never(tool));
+        let hidden = hidden.map(|tool| Withheld { name: tool.clone(), pinned: None });
+        let changed = changes.iter().filter(|c| c.listed.is_some() && !never(&c.name));
+        let changed = changed.map(|c| Withheld { name: c.name.clone(), pinned: c.pinned.clone() });
+        hidden.chain(changed).collect()
     }
 
     /// How the last list of each server differs from its pins.
