@@ -49,6 +49,31 @@ impl Client {
         Ok(client)
     }
 
+    /// Asks for one call and doesn't wait; its number.
+    pub(crate) fn post(&mut self) -> Result<u64, Failure> {
+        let mut turn = Vec::new();
+        let number = self.call(&mut turn);
+        self.send(&turn)?;
+        Ok(number)
+    }
+
+    /// Waits for the answer of a call.
+    pub(crate) fn answer(&mut self, number: u64) -> Result<(), Failure> {
+        let number = number.to_string();
+        loop {
+            for line in self.lines()? {
+                if id(&line) == Some(number.as_bytes()) {
+                    let refused = find(&line, b"\"isError\":true").is_some();
+                    return if refused {
+                        Err(Failure::wrong("a call was refused"))
+                    } else {
+                        Ok(())
+                    };
+                }
+            }
+        }
+    }
+
     /// The child's process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

@@ -13,6 +13,7 @@ mod load;
 mod machine;
 mod memory;
 mod out;
+mod people;
 mod report;
 mod stdio;
 mod verify;
@@ -75,6 +76,8 @@ enum What {
     },
     /// Resident memory of an idle monitor and an idle `wrap`
     Memory,
+    /// From an approval to its effect, and one call of `tipstaff hook`, each with its process's start
+    People,
     /// Write the report from a file of results to standard output
     Report {
         /// The file that `--out` named
@@ -108,6 +111,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         What::Inprocess { actions } => inprocess::run(&scratch, actions, &out),
         What::Verify { receipts } => verify::run(&scratch, &tipstaff, receipts, &out),
         What::Memory => memory::run(&own, &tipstaff, &scratch, &out),
+        What::People => people::run(&own, &tipstaff, &scratch, &out),
         What::Report { results } => report::run(&results),
     }
 }

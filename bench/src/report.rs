@@ -14,6 +14,8 @@ const CALLS: f64 = 5_000.0;
 /// Promised: actions a second of one core.
 const ACTIONS: f64 = 15_000.0;
 /// Promised: part of what one signature check allows.
+const APPROVE_MS: f64 = 50.0;
+const HOOK_MS: f64 = 15.0;
 const VERIFY_RATIO: f64 = 0.85;
 /// Promised: resident memory of what is idle, in MiB.
 const IDLE_MIB: f64 = 30.0;
@@ -108,6 +110,19 @@ fn promises(lines: &[Value], out: &mut String) {
         figure(verify, "ratio").map(|ratio| ratio * 100.0),
         "%",
         |value| value >= VERIFY_RATIO * 100.0,
+    );
+    let (approve, hook) = (of(lines, "approve"), of(lines, "hook"));
+    row(
+        &format!("from `tipstaff approve` to the call's answer: p50 at most {APPROVE_MS} ms"),
+        figure(approve, "p50_ms"),
+        "ms",
+        |value| value <= APPROVE_MS,
+    );
+    row(
+        &format!("one `tipstaff hook`, process start included: p50 at most {HOOK_MS} ms"),
+        figure(hook, "p50_ms"),
+        "ms",
+        |value| value <= HOOK_MS,
     );
     for (what, name) in [("monitor", "monitor_mib"), ("`wrap`", "wrap_mib")] {
         let what = format!("idle {what}: at most {IDLE_MIB} MiB");

@@ -210,12 +210,18 @@ pub(crate) fn end_of_monitor(mark: &Path) -> Result<(), Failure> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+    stop_monitor(mark)?;
+    Err(Failure::wrong("the monitor did not end by itself"))
+}
+
+/// Kills a monitor by its id.
+pub(crate) fn stop_monitor(mark: &Path) -> Result<(), Failure> {
     for pid in processes(mark) {
         if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
             rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
         }
     }
-    Err(Failure::wrong("the monitor did not end by itself"))
+    Ok(())
 }
 
 /// The log verifies, every session is closed, and there are two receipts for each call.
