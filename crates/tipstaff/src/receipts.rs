@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use tipstaff_core::receipt::{Kind, Receipt, Signed};
+use tipstaff_core::receipt::{Enforcement, Kind, Receipt, Signed};
 use tipstaff_core::{Digest, Json};
 use tipstaff_ledger::LedgerError;
 use tipstaff_monitor::replay::replay as derive_again;
@@ -111,6 +111,12 @@ pub(crate) fn why(at: &Place, id: &str) -> Outcome {
     }
     println!("{} {}  {}", decision.verdict, receipt.action, receipt.tier);
     println!("  when      {}", receipt.now);
+    if receipt.enforcement == Enforcement::Observe {
+        println!("  OBSERVED: not enforced, it passed");
+    }
+    if let Some(held) = receipt.continues {
+        println!("  after     {}, which held it for a person", held.short());
+    }
     match &decision.rule {
         Some(rule) => println!("  rule      {rule} ({})", decision.reason),
         None => println!("  rule      none ({})", decision.reason),
@@ -168,8 +174,13 @@ pub(crate) fn replay(at: &Place) -> Outcome {
 pub(crate) fn line(index: u64, signed: &Signed) -> String {
     let receipt = signed.receipt();
     let (what, detail) = describe(receipt);
+    // Loud: a line that looks like a refusal must not be taken for one.
+    let observed = match receipt.enforcement {
+        Enforcement::Observe => "  OBSERVED: not enforced",
+        Enforcement::Cooperative | Enforcement::Inline => "",
+    };
     format!(
-        "{index:>5}  {}  {}  {:<8}  {:<22} {}  {}",
+        "{index:>5}  {}  {}  {:<8}  {:<22} {}  {}{observed}",
         receipt.now,
         signed.hash().short(),
         what,
@@ -200,6 +211,15 @@ fn describe(receipt: &Receipt) -> (String, String) {
         Kind::Control => {
             let to = receipt.control.as_ref().map(|control| control.to.short());
             ("control".to_owned(), to.map_or_else(String::new, |to| format!("now {to}")))
+        }
+        Kind::Approval => {
+            let word = |name| receipt.approval.as_ref()?.get(name)?.as_str().map(str::to_owned);
+            let said = match (word("rejected"), word("answer")) {
+                (Some(why), _) => format!("rejected: {why}"),
+                (None, answer) => answer.unwrap_or_default(),
+            };
+            let of = receipt.of.map_or_else(String::new, |of| format!(" of {}", of.short()));
+            ("approval".to_owned(), said + &of)
         }
         other => (other.as_str().to_owned(), receipt.chain.clone()),
     }
