@@ -56,7 +56,8 @@ pub(crate) fn line_end(bytes: &[u8]) -> Option<usize> {
     bytes.iter().position(|byte| *byte == b'\n')
 }
 
-fn answer(line: &[u8], out: &mut Vec<u8>) {
+/// Answers one request; nothing is written for what needs no answer.
+pub(crate) fn answer(line: &[u8], out: &mut Vec<u8>) {
     let Some(id) = id(line) else { return };
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     out.extend_from_slice(id);

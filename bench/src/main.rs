@@ -17,6 +17,7 @@ mod people;
 mod report;
 mod stdio;
 mod verify;
+mod web;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +48,23 @@ struct Cli {
 enum What {
     /// Serve the echo upstream over stdio
     Echo,
+    /// Serve the echo upstream over HTTP
+    EchoHttp {
+        /// The port on loopback
+        port: u16,
+    },
+    /// Load over streamable HTTP: nothing between, `tipstaff serve`, and peers that are installed
+    Http {
+        /// Seconds of each measurement
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// Rounds, each in an order of its own
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// A peer, `NAME=COMMAND` with `{port}` and `{upstream}` (one word) or `{words}` (repeatable)
+        #[arg(long, value_name = "NAME=COMMAND")]
+        peer: Vec<String>,
+    },
     /// Load over stdio: nothing between, `tipstaff wrap`, and peers that are installed
     Stdio {
         /// Seconds of each measurement
@@ -107,6 +125,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
         What::Stdio { seconds, rounds, peer, only } => {
             let peers = peer.iter().map(|peer| peer_of(peer)).collect::<Result<_, _>>()?;
             stdio::run(&stdio::Plan { own, tipstaff, scratch, seconds, rounds, peers, only }, &out)
+        }
+        What::EchoHttp { port } => web::serve(port),
+        What::Http { seconds, rounds, peer } => {
+            let peers = peer.iter().map(|peer| peer_of(peer)).collect::<Result<_, _>>()?;
+            web::run(&web::Plan { own, tipstaff, scratch, seconds, rounds, peers }, &out)
         }
         What::Inprocess { actions } => inprocess::run(&scratch, actions, &out),
         What::Verify { receipts } => verify::run(&scratch, &tipstaff, receipts, &out),
