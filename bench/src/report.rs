@@ -32,6 +32,7 @@ fn write(lines: &[Value]) -> String {
     let mut out = String::from(HEAD);
     promises(lines, &mut out);
     stdio(lines, &mut out);
+    web(lines, &mut out);
     alone(lines, &mut out);
     place(lines, &mut out);
     out
@@ -171,6 +172,28 @@ fn stdio(lines: &[Value], out: &mut String) {
         spread(sync.and_then(|sync| sync.get("p50_ms"))),
         spread(sync.and_then(|sync| sync.get("p99_ms")))
     );
+}
+
+fn web(lines: &[Value], out: &mut String) {
+    let found = lines.iter().filter(|line| line.get("name").is_some_and(|name| name == "http"));
+    let results: Vec<&Value> = found.filter_map(|line| line.get("result")).collect();
+    if results.is_empty() {
+        return;
+    }
+    out.push_str(
+        "\n## Over streamable HTTP\n\nThe same echo, each client with a session and a connection of its \
+         own and one call at a time; medians of the rounds. `tipstaff serve` judges, syncs and signs each \
+         call; the others only pass it on.\n\n| clients | target | calls/s | p50 ms | p99 ms | foreign |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    for result in results {
+        let cell = |name: &str| {
+            result.get(name).and_then(Value::as_f64).map_or("-".to_owned(), |v| number(v, ""))
+        };
+        let target = result.get("target").map(plain).unwrap_or_default();
+        let cells = ["per_second", "p50_ms", "p99_ms", "foreign"].map(cell).join(" | ");
+        let _ = writeln!(out, "| {} | {target} | {cells} |", cell("clients"));
+    }
 }
 
 fn alone(lines: &[Value], out: &mut String) {
