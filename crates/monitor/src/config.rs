@@ -1,11 +1,14 @@
 //! `config.toml`: what an operator sets, with a default for everything.
 
+mod servers;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::error::MonitorError;
+pub use servers::{SEPARATOR, ServerConfig, Servers, Setting};
 
 /// The text of a new home's `config.toml`.
 pub(crate) const DEFAULT_TEXT: &str = "\
@@ -27,6 +30,13 @@ session_grace_s = 3
 
 # Seconds that a monitor without clients stays.
 idle_exit_s = 60
+
+# The servers that `tipstaff serve` stands in front of. Credentials go by reference: this text is kept.
+# [servers.files]
+# command = [\"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem@2026.8.31\", \"/home/me/notes\"]
+# [servers.tickets]
+# url = \"https://tickets.example/mcp\"
+# headers = { Authorization = \"file:tickets\" }   # a file of mode 600 in the home's secrets folder
 ";
 
 /// The configuration of a home.
@@ -45,6 +55,8 @@ pub struct Config {
     pub session_grace_s: u64,
     /// Seconds that the monitor outlives its last client.
     pub idle_exit_s: u64,
+    /// The servers behind the HTTP door.
+    pub servers: Servers,
 }
 
 /// What a door needs to know of the configuration.
@@ -69,6 +81,7 @@ impl Default for Config {
             call_timeout_s: 600,
             session_grace_s: 3,
             idle_exit_s: 60,
+            servers: Servers::new(),
         }
     }
 }
@@ -87,7 +100,10 @@ impl Config {
                 return Err(MonitorError::Config(what));
             }
         }
-        Ok(config)
+        match servers::fault(&config.servers) {
+            Some(fault) => Err(MonitorError::Config(fault)),
+            None => Ok(config),
+        }
     }
 }
 

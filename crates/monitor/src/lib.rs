@@ -24,7 +24,7 @@ mod socket;
 mod wire;
 
 pub use client::{Caller, Client, Join};
-pub use config::{Config, Settings};
+pub use config::{Config, SEPARATOR, ServerConfig, Servers, Setting, Settings};
 pub use error::{ClientError, MonitorError};
 pub use explain::{Explainer, check_policies};
 pub use home::Home;
@@ -32,4 +32,4 @@ pub use monitor::{Member, Monitor};
 pub use permit::{Ended, Permit, Refusal, Running, Settlement};
 pub use pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
 pub use policies::read_policies;
-pub use server::serve;
+pub use server::{Role, Service, Stopper, serve};

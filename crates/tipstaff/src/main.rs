@@ -23,6 +23,7 @@ mod log;
 mod outcome;
 mod policy;
 mod receipts;
+mod serve;
 mod tools;
 mod verify;
 mod wrap;
@@ -71,6 +72,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Init => home::init(&at),
         Command::Demo { keep } => demo::run(&at, keep),
         Command::Wrap { name, env, command } => wrap::wrap(&at, name, env, command),
+        Command::Serve { listen } => serve::serve(&at, listen),
         Command::Why { id } => receipts::why(&at, &id),
         Command::Verify { file, jwks, head } => {
             verify::run(&at, file.as_deref(), jwks.as_deref(), head)
