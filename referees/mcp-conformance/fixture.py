@@ -1,18 +1,19 @@
 """The upstream that the conformance suite is run against: every tool, resource and prompt it asks for.
 
-    fixture.py --http PORT    streamable HTTP at http://127.0.0.1:PORT/mcp, for the direct run
-    fixture.py --stdio        standard streams, for the run behind the gateway
+    fixture.py --http [NAME]     streamable HTTP on a free port of 127.0.0.1; the first line says where
+    fixture.py --stdio [NAME]    standard streams
 
 Both serve the same object of the official Python SDK, so that whatever differs between the two runs is
-the gateway's doing. The suite's source names what each scenario expects. Three tools more are for the
-clients' script: `add`, `test_wait` (ends early when it is cancelled) and `test_touch` (changes the
-watched resource).
+the gateway's doing. The suite's source names what each scenario expects. The tools after those are for
+the clients' scripts: `test_wait` can be cancelled, `test_cancelled` counts how often it was, `test_touch`
+changes the watched resource, `test_name` tells which of several servers this is.
 """
 
 import asyncio
 import base64
 import json
 import re
+import socket
 import struct
 import sys
 import warnings
@@ -226,6 +227,10 @@ async def count_cancelled(_context, _arguments):
     return result(text(str(cancelled)))
 
 
+async def own_name(_context, _arguments):
+    return result(text(sys.argv[2] if len(sys.argv) > 2 else "fixture"))
+
+
 subscribed = set()
 
 
@@ -257,6 +262,7 @@ TOOLS = {
     "test_wait": ("Waits", {"type": "object", "properties": {"seconds": {"type": "number"}}, "required": ["seconds"]}, wait),
     "test_cancelled": ("Tells how many calls were cancelled", NOTHING, count_cancelled),
     "test_touch": ("Changes the watched resource", NOTHING, touch),
+    "test_name": ("Tells this server's name", NOTHING, own_name),
 }
 RESOURCES = {
     "test://static-text": ("static-text", "text/plain", "This is the content of the static text resource."),
@@ -391,16 +397,19 @@ async def over_standard_streams():
         await server.run(reading, writing, server.create_initialization_options())
 
 
-def main():
-    if sys.argv[1:] == ["--stdio"]:
-        asyncio.run(over_standard_streams())
-    elif len(sys.argv) == 3 and sys.argv[1] == "--http":
-        import uvicorn
+def over_http():
+    import uvicorn
 
-        uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
-    else:
-        sys.exit("usage: fixture.py --stdio | --http PORT")
+    listening = socket.create_server(("127.0.0.1", 0))
+    print(f"http://127.0.0.1:{listening.getsockname()[1]}/mcp", flush=True)
+    config = uvicorn.Config(server.streamable_http_app(), log_level="warning")
+    asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--stdio"]:
+        asyncio.run(over_standard_streams())
+    elif sys.argv[1:2] == ["--http"]:
+        over_http()
+    else:
+        sys.exit("usage: fixture.py --stdio [NAME] | --http [NAME]")

@@ -17,6 +17,9 @@ pub enum GatewayError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another address than loopback was asked for.
+    #[error("{0} is not a loopback address; only 127.0.0.1 and ::1 are listened on")]
+    NotLoopback(std::net::SocketAddr),
     /// There is no command to wrap.
     #[error("there is no server to start; give its command after `--`")]
     NoCommand,

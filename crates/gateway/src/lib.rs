@@ -9,6 +9,7 @@ mod child;
 mod effect;
 mod error;
 mod frame;
+pub mod http;
 mod judge;
 mod message;
 mod name;
@@ -21,10 +22,11 @@ mod skim;
 mod tools;
 mod wrap;
 
+pub use self::http::{Credential, HttpDoor, HttpOptions, Pages};
 pub use error::GatewayError;
 pub use name::server_name;
 pub use notes::serve_notes;
-pub use wrap::{WrapEnd, WrapOptions, wrap};
+pub use wrap::{EndSignals, WrapEnd, WrapOptions, end_signals, wrap};
 
 /// One line on standard error, for the person who reads the client's log.
 pub(crate) fn say(text: &str) {

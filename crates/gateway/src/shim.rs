@@ -13,7 +13,6 @@ pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -52,6 +51,9 @@ pub(crate) enum End {
     Asked,
 }
 
+/// Whoever is told why a shim should end. It must not block.
+pub(crate) type Ends = Box<dyn Fn(End) + Send + Sync>;
+
 /// What a shim needs to know.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
@@ -67,7 +69,7 @@ pub(crate) struct Shim<J: Judge> {
     client: Pipe,
     server: Pipe,
     table: Mutex<Table<J>>,
-    ends: SyncSender<End>,
+    ends: Ends,
     complaints: AtomicU64,
 }
 
@@ -163,13 +165,7 @@ impl<J: Judge> Table<J> {
 }
 
 impl<J: Judge> Shim<J> {
-    pub(crate) fn new(
-        judge: J,
-        terms: Terms,
-        client: Pipe,
-        server: Pipe,
-        ends: SyncSender<End>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(judge: J, terms: Terms, client: Pipe, server: Pipe, ends: Ends) -> Arc<Self> {
         let table = Table {
             serial: 0,
             ending: false,
@@ -203,10 +199,22 @@ impl<J: Judge> Shim<J> {
         }
     }
 
+    /// Gives up a request of the client's whose answer was lost on its way.
+    pub(crate) fn lose(&self, id: &Id, text: &str) {
+        let call = match self.table().calls.get(id).map(|call| &call.stage) {
+            Some(Stage::Running(_) | Stage::Passed | Stage::ToolList(_)) => {
+                self.table().calls.remove(id)
+            }
+            _ => None,
+        };
+        if let Some(call) = call {
+            self.give_up(Side::Client, id, call, text);
+        }
+    }
+
     /// Reports why the shim should end.
     pub(crate) fn end(&self, end: End) {
-        // A full channel means that an end is under way already.
-        let _ = self.ends.try_send(end);
+        (self.ends)(end);
     }
 
     fn table(&self) -> MutexGuard<'_, Table<J>> {

@@ -110,6 +110,29 @@ pub fn wrap(options: WrapOptions) -> Result<WrapEnd, GatewayError> {
     Ok(end)
 }
 
+/// Signals that ask for an end, caught from the moment that this exists.
+#[derive(Debug)]
+pub struct EndSignals(Signals);
+
+/// Catches the signals that ask this process to end.
+///
+/// # Errors
+/// [`GatewayError::System`]
+pub fn end_signals() -> Result<EndSignals, GatewayError> {
+    signals().map(EndSignals)
+}
+
+impl EndSignals {
+    /// Runs `end` on a thread of its own when the first one comes.
+    pub fn on_first(mut self, end: impl FnOnce() + Send + 'static) {
+        thread::spawn(move || {
+            if self.0.forever().next().is_some() {
+                end();
+            }
+        });
+    }
+}
+
 /// The signals that ask for an end.
 fn signals() -> Result<Signals, GatewayError> {
     Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(GatewayError::system("signal handlers"))
@@ -134,7 +157,11 @@ fn run<J: Judge>(
     let stdin = Patient::new(stdin, terms.call_timeout)
         .map_err(GatewayError::system("the server's input"))?;
     let (ends, ended) = sync_channel(8);
-    let shim = Shim::new(judge, terms, output, Pipe::new(stdin), ends);
+    let ends = move |end| {
+        // A full channel means that an end is under way already.
+        let _ = ends.try_send(end);
+    };
+    let shim = Shim::new(judge, terms, output, Pipe::new(stdin), Box::new(ends));
 
     let watcher = Arc::clone(&shim);
     spawn("signals", move || {
@@ -160,7 +187,7 @@ fn run<J: Judge>(
     Ok(finish(&shim, &ended, &mut child, end))
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), GatewayError> {
+pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), GatewayError> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(body);
     thread.map(drop).map_err(GatewayError::system("starting a thread"))
 }
@@ -175,7 +202,7 @@ fn read_client<J: Judge>(shim: &Arc<Shim<J>>, input: impl Read) {
     }
 }
 
-fn read_server<J: Judge>(shim: &Arc<Shim<J>>, output: impl Read) {
+pub(crate) fn read_server<J: Judge>(shim: &Arc<Shim<J>>, output: impl Read) {
     let mut frames = FrameReader::new(output, RESULT_BYTES_MAX);
     let mut batch = Batch::new();
     while let Ok(Some(frame)) = frames.next() {
@@ -189,7 +216,7 @@ fn read_server<J: Judge>(shim: &Arc<Shim<J>>, output: impl Read) {
 
 /// Looks at the deadlines for as long as the shim is there. On a thread of its own: telling a client that
 /// doesn't read takes forever, and must not keep the end waiting.
-fn keep_time<J: Judge>(shim: &Weak<Shim<J>>) {
+pub(crate) fn keep_time<J: Judge>(shim: &Weak<Shim<J>>) {
     while let Some(shim) = shim.upgrade() {
         shim.tick(Instant::now());
         drop(shim);

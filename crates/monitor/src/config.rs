@@ -1,5 +1,7 @@
 //! `config.toml`: what an operator sets, with a default for everything.
 
+mod servers;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::MonitorError;
+pub use servers::{SEPARATOR, ServerConfig, Servers, Setting};
 
 /// The text of a new home's `config.toml`.
 pub(crate) const DEFAULT_TEXT: &str = "\
@@ -48,6 +51,12 @@ hide_forbidden = true
 #   tools = { \"server/tool\" = 5 }
 [limits]
 repeats_per_minute = 20
+# The servers that `tipstaff serve` stands in front of. Credentials go by reference: this text is kept.
+# [servers.files]
+# command = [\"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem@2026.8.31\", \"/home/me/notes\"]
+# [servers.tickets]
+# url = \"https://tickets.example/mcp\"
+# headers = { Authorization = \"file:tickets\" }   # a file of mode 600 in the home's secrets folder
 ";
 
 /// The configuration of a home.
@@ -76,6 +85,8 @@ pub struct Config {
     pub hide_forbidden: bool,
     /// Against loops.
     pub limits: Limits,
+    /// The servers behind the HTTP door.
+    pub servers: Servers,
 }
 
 /// How often something may be asked for. `None`: without limit.
@@ -130,6 +141,7 @@ impl Default for Config {
             observe_servers: Vec::new(),
             hide_forbidden: true,
             limits: Limits::default(),
+            servers: Servers::new(),
         }
     }
 }
@@ -148,7 +160,10 @@ impl Config {
                 return Err(MonitorError::Config(what));
             }
         }
-        Ok(config)
+        match servers::fault(&config.servers) {
+            Some(fault) => Err(MonitorError::Config(fault)),
+            None => Ok(config),
+        }
     }
 }
 

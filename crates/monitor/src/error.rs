@@ -12,6 +12,9 @@ pub enum MonitorError {
     /// Another monitor has this home.
     #[error("another monitor runs on this home")]
     AlreadyRunning,
+    /// Another monitor has this home and was not started by a door: it stays until its user ends it.
+    #[error("`tipstaff serve` runs on this home already")]
+    AlreadyServing,
     /// The configuration is wrong.
     #[error("config.toml: {0}")]
     Config(String),

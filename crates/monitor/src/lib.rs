@@ -30,7 +30,7 @@ mod wire;
 
 pub use approval::{Reply, Statement};
 pub use client::{Answered, Caller, Client, Entrusted, Join, Waits};
-pub use config::{Config, Limits, Settings};
+pub use config::{Config, Limits, SEPARATOR, ServerConfig, Servers, Setting, Settings};
 pub use error::{ClientError, MonitorError, Rejection};
 pub use explain::{Explainer, check_policies};
 pub use home::Home;
@@ -38,4 +38,4 @@ pub use monitor::{Held, Member, Monitor, Switch, Which};
 pub use permit::{Ended, Permit, Refusal, Running, Settlement};
 pub use pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
 pub use policies::read_policies;
-pub use server::serve;
+pub use server::{Role, Service, Stopper, serve};

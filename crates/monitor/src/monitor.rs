@@ -32,7 +32,7 @@ use tipstaff_identity::{Peer, Pseudonyms};
 use tipstaff_ledger::{Draft, Ledger, LedgerError};
 use tipstaff_store::{Clock, Random};
 
-use crate::config::{Config, Settings};
+use crate::config::{Config, Servers, Settings};
 use crate::home::{Home, Lock};
 use crate::pace::Pace;
 use crate::permit::{Refusal, Settlement};
@@ -262,6 +262,12 @@ impl Monitor {
     #[must_use]
     pub fn idle_exit(&self) -> Duration {
         Duration::from_secs(self.config().idle_exit_s)
+    }
+
+    /// The servers of the configuration that is in force.
+    #[must_use]
+    pub fn servers(&self) -> Servers {
+        self.config().servers.clone()
     }
 
     fn config(&self) -> Arc<Config> {

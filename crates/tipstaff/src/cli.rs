@@ -56,6 +56,15 @@ pub(crate) enum Command {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Run the monitor in the foreground, with MCP over HTTP at /mcp
+    #[command(
+        after_help = "The servers behind it stand in config.toml:\n  [servers.files]\n  command = [\"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem@2026.8.31\", \"/home/me/notes\"]\n\nIt prints its address. Clients of this user need no credential; others send the token in the home's keys/http.token."
+    )]
+    Serve {
+        /// The loopback address to listen on; port 0 takes a free one
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4173")]
+        listen: std::net::SocketAddr,
+    },
     /// Watch: one line a call, live; a held call rings the bell
     Tail,
     /// List the calls that wait for a person

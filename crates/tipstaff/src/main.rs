@@ -24,6 +24,7 @@ mod outcome;
 mod policy;
 mod queue;
 mod receipts;
+mod serve;
 mod suggest;
 mod tail;
 mod tools;
@@ -75,6 +76,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Init => home::init(&at),
         Command::Demo { keep } => demo::run(&at, keep),
         Command::Wrap { name, env, command } => wrap::wrap(&at, name, env, command),
+        Command::Serve { listen } => serve::serve(&at, listen),
         Command::Tail => tail::run(&at),
         Command::Queue => queue::list(&at),
         Command::Approve { id } => queue::answer(&at, &id, Reply::Approve),

@@ -28,20 +28,31 @@ impl<J: Judge> Shim<J> {
                 id: skim.id,
                 text: format!("The message has {bytes} bytes; the limit is {BODY_BYTES_MAX}."),
             }),
-            Frame::Line(line) => Message::parse(line).and_then(|message| match message {
-                Message::Request(id, method, params) => self.asked(id, &method, params.as_ref()),
-                Message::Notification(method, params) => {
-                    self.notified(&method, params);
-                    Ok(())
-                }
-                Message::Answer(id, answer) => {
-                    self.replied(&id, &answer);
-                    Ok(())
-                }
-            }),
+            Frame::Line(line) => Message::parse(line).and_then(|message| self.take_in(message)),
         };
         if let Err(fault) = refused {
             self.tell(Side::Client, &answer::malformed(&fault));
+        }
+    }
+
+    /// Takes one message of the client that was read already.
+    pub(crate) fn client_message(self: &Arc<Self>, message: Message) {
+        if let Err(fault) = self.take_in(message) {
+            self.tell(Side::Client, &answer::malformed(&fault));
+        }
+    }
+
+    fn take_in(self: &Arc<Self>, message: Message) -> Result<(), Malformed> {
+        match message {
+            Message::Request(id, method, params) => self.asked(id, &method, params.as_ref()),
+            Message::Notification(method, params) => {
+                self.notified(&method, params);
+                Ok(())
+            }
+            Message::Answer(id, answer) => {
+                self.replied(&id, &answer);
+                Ok(())
+            }
         }
     }
 

@@ -16,7 +16,7 @@ impl<J: Judge> Shim<J> {
     /// Gives up what is past its deadline at `now`. Called several times a second.
     pub(crate) fn tick(&self, now: Instant) {
         let (mut over, mut notices) = (Vec::new(), Vec::new());
-        {
+        let parts = {
             let mut table = self.table();
             // While the server waits for the client, perhaps for a person, its own time doesn't run.
             if !table.asks.is_empty() {
@@ -36,8 +36,9 @@ impl<J: Judge> Shim<J> {
                     .extract_if(|_, call| call.until.is_some_and(|until| until <= now));
                 over.extend(expired.map(|(id, call)| (side, id, call)));
             }
-            table.listing.expire(now);
-        }
+            if table.listing.expire(now) { table.listing.take_parts() } else { Vec::new() }
+        };
+        self.refuse_parts(parts, NOT_LISTED);
         for notice in notices {
             self.tell(Side::Client, &notice);
         }

@@ -11,17 +11,20 @@ use tipstaff_core::Json;
 use tipstaff_core::limits::RESULT_BYTES_MAX;
 use tipstaff_monitor::{ListedTool, Refusal, ToolReview};
 
-use super::{Shim, Side, Stage, client};
-use crate::answer;
+use super::{Pages, Shim, Side, Stage, client};
+use crate::answer::{self, Failure};
 use crate::judge::Judge;
 use crate::message::{Id, METHOD_NOT_FOUND, OWN_ID};
 use crate::raw::Members;
+use crate::request::Form;
 use crate::tools::Page;
 
 /// How long a call waits for the first review.
 pub(super) const HOLD: Duration = Duration::from_secs(10);
 /// A list older than this is fetched again when a call comes.
 const STALE: Duration = Duration::from_secs(20);
+/// Most parts of lists that wait for the first whole one.
+const PARTS_MAX: usize = 16;
 /// Most pages of one list.
 const PAGES_MAX: u32 = 100;
 
@@ -35,6 +38,15 @@ pub(super) struct Listing {
     again: bool,
     /// The last whole list.
     whole: Vec<ListedTool>,
+    /// Parts of lists for the client, which wait for the first whole one: alone they would be taken for it.
+    parts: Vec<Part>,
+}
+
+/// A part of a list that the client asked for.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) id: Id,
+    pub(super) line: String,
 }
 
 /// A list that is being fetched.
@@ -67,6 +79,20 @@ impl Listing {
             self.last = Some(now);
         }
         over
+    }
+
+    /// Keeps a part of a list until there is a whole one, if there is room.
+    pub(super) fn hold(&mut self, part: Part) -> Result<(), Part> {
+        if self.parts.len() >= PARTS_MAX {
+            return Err(part);
+        }
+        self.parts.push(part);
+        Ok(())
+    }
+
+    /// What was kept.
+    pub(super) fn take_parts(&mut self) -> Vec<Part> {
+        std::mem::take(&mut self.parts)
     }
 
     /// Adds the tools that a part of a list doesn't name.
@@ -180,6 +206,12 @@ impl<J: Judge> Shim<J> {
                     ));
                 }
                 client::release(self);
+                let parts = self.table().listing.take_parts();
+                for Part { id, line } in parts {
+                    if let Some(result) = Members::read(&line).and_then(|m| m.one("result")) {
+                        self.show_tools(&id, Pages::Later, &line, result);
+                    }
+                }
             }
             Err(refusal) => self.refuse_held(&refusal.text),
         }
@@ -190,12 +222,25 @@ impl<J: Judge> Shim<J> {
 
     /// Refuses what waits for the review.
     fn refuse_held(&self, text: &str) {
-        let held: Vec<_> = {
+        let (held, parts): (Vec<_>, _) = {
             let mut table = self.table();
-            table.calls.extract_if(|_, call| matches!(call.stage, Stage::Held(_))).collect()
+            let parts = table.listing.take_parts();
+            let held = table.calls.extract_if(|_, call| matches!(call.stage, Stage::Held(_)));
+            (held.collect(), parts)
         };
+        self.refuse_parts(parts, text);
         for (id, call) in held {
             self.give_up(Side::Client, &id, call, text);
+        }
+    }
+}
+
+impl<J: Judge> Shim<J> {
+    /// Answers lists that can't be shown, because the whole one did not come.
+    pub(super) fn refuse_parts(&self, parts: Vec<Part>, text: &str) {
+        for Part { id, .. } in parts {
+            let failure = Failure { text, receipt: None };
+            self.tell(Side::Client, &answer::failure(&id, Form::Error, failure));
         }
     }
 }

@@ -14,6 +14,7 @@ use tipstaff_core::receipt::Status;
 use tipstaff_monitor::Ended;
 
 use super::client::TOO_MANY;
+use super::listing::Part;
 use super::{Call, IN_FLIGHT_MAX, Pages, Shim, Side, Stage};
 use crate::answer::{self, Failure};
 use crate::frame::Frame;
@@ -166,7 +167,7 @@ impl<J: Judge> Shim<J> {
         }
     }
 
-    fn show_tools(self: &Arc<Self>, id: &Id, pages: Pages, line: &str, result: &str) {
+    pub(super) fn show_tools(self: &Arc<Self>, id: &Id, pages: Pages, line: &str, result: &str) {
         let Some(page) = Page::read(result) else {
             let text = "The server's tool list can't be read and was not passed on.";
             self.tell(
@@ -178,7 +179,17 @@ impl<J: Judge> Shim<J> {
         let mut listed = page.listed();
         if pages == Pages::Later || page.next.is_some() {
             // The monitor hears whole lists only.
-            self.table().listing.complete(&mut listed);
+            let mut table = self.table();
+            if !table.listing.is_reviewed() {
+                let held = table.listing.hold(Part { id: id.clone(), line: line.to_owned() });
+                drop(table);
+                match held {
+                    Ok(()) => self.review_tools(),
+                    Err(part) => self.refuse_parts(vec![part], TOO_MANY),
+                }
+                return;
+            }
+            table.listing.complete(&mut listed);
         }
         let (shim, id, line) = (Arc::clone(self), id.clone(), line.to_owned());
         self.judge.tools_listed(

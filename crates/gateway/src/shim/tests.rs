@@ -163,13 +163,16 @@ impl Bench {
     fn new() -> Self {
         let (script, client, server) = (Script::default(), Tap::default(), Tap::default());
         let (ends, receiver) = sync_channel(8);
+        let ends = move |end| {
+            let _ = ends.try_send(end);
+        };
         let terms = Terms {
             server: "s".into(),
             receipt_in_meta: true,
             call_timeout: Duration::from_secs(60),
         };
         let (to_client, to_server) = (Pipe::new(client.clone()), Pipe::new(server.clone()));
-        let shim = Shim::new(script.clone(), terms, to_client, to_server, ends);
+        let shim = Shim::new(script.clone(), terms, to_client, to_server, Box::new(ends));
         Self { shim, script, client, server, _ends: receiver }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tipstaff_core::Json;
 use tipstaff_core::key::Signature;
 
-use super::Out;
+use super::{Out, Stopper};
 use crate::approval::Statement;
 use crate::monitor::{Monitor, Said, Switch};
 use crate::tails::Line;
@@ -28,9 +28,23 @@ pub(super) struct Asker {
 }
 
 /// The answer to a request.
-pub(super) fn answer(hello: &Json, asker: Asker, monitor: &Arc<Monitor>) -> Json {
+pub(super) fn answer(
+    hello: &Json,
+    asker: Asker,
+    monitor: &Arc<Monitor>,
+    retire: Option<&Stopper>,
+) -> Json {
     match text_of(hello, "do").as_deref() {
         Some("ping") => object([("ok", Json::from(true))]),
+        Some("retire") => {
+            if let Some(stopper) = retire {
+                stopper.stop();
+            }
+            object([
+                ("ok", Json::from(retire.is_some())),
+                ("serving", Json::from(retire.is_none())),
+            ])
+        }
         Some("tools-diff") => tools_diff(monitor),
         Some("tools-accept") => {
             let server = text_of(hello, "server").unwrap_or_default();

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+pub mod http;
+
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tipstaff");
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,23 @@
+//! The door over HTTP: MCP at `/mcp`, and whatever pages stand beside it.
+//!
+//! The adversary is anyone who reaches a port of this machine: other users, web pages in a browser here,
+//! clients that send too much, too slowly or not at all. Only loopback addresses are listened on, every
+//! size, number and time is bounded, and nothing is looked at before it is known who asks.
+
+mod body;
+mod guard;
+mod listen;
+mod mcp;
+mod pages;
+mod peer;
+mod remote;
+mod secrets;
+mod session;
+mod several;
+mod stream;
+mod token;
+mod upstream;
+
+pub use guard::Credential;
+pub use listen::{HttpDoor, HttpOptions};
+pub use pages::Pages;

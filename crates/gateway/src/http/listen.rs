@@ -1,0 +1,339 @@
+//! The listener and its connections.
+//!
+//! The adversary opens connections and sends nothing, sends a header without an end, reads nothing, or
+//! opens more than there is room for. Each step has its limit in bytes and time; over the number of
+//! connections, a new one is closed at once.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt::set_tcp_user_timeout;
+use tipstaff_core::limits::BODY_BYTES_MAX;
+use tipstaff_monitor::Monitor;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, watch};
+
+use super::body::{Body, Unread, read};
+use super::guard::{Connection, Stopped, names};
+use super::mcp::{Mcp, refused};
+use super::pages::Pages;
+use super::token::Token;
+use crate::error::GatewayError;
+
+/// Connections at a time.
+const CONNECTIONS_MAX: usize = 512;
+/// Requests to pages at a time: each has a thread.
+const PAGES_MAX: usize = 16;
+/// Largest body of a request to a page: 10 MiB and the wrapping around it.
+const PAGE_BYTES_MAX: usize = (10 << 20) + (64 << 10);
+/// Bodies of clients that proved nothing, together: each takes at least one of these pieces.
+const STRANGERS_PIECES: u32 = 512;
+const PIECE_BYTES: usize = 64 << 10;
+/// Largest header, and most fields in it.
+const HEADER_BYTES_MAX: usize = 32 << 10;
+const HEADERS_MAX: usize = 64;
+/// Time to send a header, and for an idle connection.
+const HEADER_WAIT: Duration = Duration::from_secs(30);
+/// Time for sent bytes to be taken by the other side, in milliseconds.
+const UNREAD_MS: u32 = 60_000;
+/// Time between looks at sessions that nobody uses.
+const SWEEP: Duration = Duration::from_secs(5);
+/// Threads of the runtime: they only pass messages on.
+const WORKERS: usize = 2;
+/// Threads for pages, look-ups and ends of sessions.
+const BLOCKING_MAX: usize = 64;
+
+/// What the door is opened with.
+pub struct HttpOptions {
+    /// The home folder.
+    pub home: PathBuf,
+    /// The monitor of this process.
+    pub monitor: Arc<Monitor>,
+    /// What is served beside `/mcp`.
+    pub pages: Option<Arc<dyn Pages>>,
+}
+
+impl std::fmt::Debug for HttpOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpOptions").field("home", &self.home).finish_non_exhaustive()
+    }
+}
+
+/// The door over HTTP, open until it is ended.
+pub struct HttpDoor {
+    address: SocketAddr,
+    runtime: Mutex<Option<Runtime>>,
+    shared: Arc<Shared>,
+    closing: watch::Sender<bool>,
+    ended: AtomicBool,
+}
+
+struct Shared {
+    port: u16,
+    token: Token,
+    mcp: Mcp,
+    pages: Option<Arc<dyn Pages>>,
+    page_room: Arc<Semaphore>,
+    connection_room: Arc<Semaphore>,
+    strangers_room: Semaphore,
+}
+
+impl HttpDoor {
+    /// Listens on a loopback address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// [`GatewayError::NotLoopback`] for any other address, [`GatewayError::System`] if it is taken.
+    #[expect(clippy::disallowed_methods, reason = "the one listener of this door")]
+    pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, GatewayError> {
+        if !is_loopback(address.ip()) {
+            return Err(GatewayError::NotLoopback(address));
+        }
+        let listener = std::net::TcpListener::bind(address);
+        let listener = listener.map_err(GatewayError::system("the listening address"))?;
+        listener.set_nonblocking(true).map_err(GatewayError::system("the listening address"))?;
+        Ok(listener)
+    }
+
+    /// Serves on the listener, from threads of its own.
+    ///
+    /// # Errors
+    /// [`GatewayError`] if the token can't be read or the threads can't be started.
+    pub fn open(
+        listener: std::net::TcpListener,
+        options: HttpOptions,
+    ) -> Result<Self, GatewayError> {
+        let HttpOptions { home, monitor, pages } = options;
+        let address = listener.local_addr().map_err(GatewayError::system("the address"))?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .max_blocking_threads(BLOCKING_MAX)
+            .thread_name("http")
+            .enable_all()
+            .build()
+            .map_err(GatewayError::system("the threads of the listener"))?;
+        let shared = Arc::new(Shared {
+            port: address.port(),
+            token: Token::open_or_create(&home)?,
+            mcp: Mcp::new(home, monitor),
+            pages,
+            page_room: Arc::new(Semaphore::new(PAGES_MAX)),
+            connection_room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            strangers_room: Semaphore::new(STRANGERS_PIECES as usize),
+        });
+        let listener = {
+            let _in_runtime = runtime.enter();
+            TcpListener::from_std(listener).map_err(GatewayError::system("the listener"))?
+        };
+        let (closing, closed) = watch::channel(false);
+        runtime.spawn(accept(listener, Arc::clone(&shared), closed));
+        let swept = Arc::clone(&shared);
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                swept.mcp.sweep();
+            }
+        });
+        let (runtime, ended) = (Mutex::new(Some(runtime)), AtomicBool::new(false));
+        Ok(Self { address, runtime, shared, closing, ended })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends in order: no new connection is taken, sessions are ended and their servers reaped.
+    pub fn end(&self) {
+        if self.ended.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let _ = self.closing.send(true);
+        self.shared.mcp.end();
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            // Long enough for last answers to leave.
+            std::thread::sleep(Duration::from_millis(50));
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+    }
+}
+
+impl std::fmt::Debug for HttpDoor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpDoor").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// IPv6 addresses that stand for IPv4 ones are no loopback names of ours.
+const fn is_loopback(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback(),
+        IpAddr::V6(address) => address.is_loopback(),
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, mut closing: watch::Receiver<bool>) {
+    let mut close = std::pin::pin!(async move {
+        let _ = closing.wait_for(|closing| *closing).await;
+    });
+    loop {
+        let next = std::future::poll_fn(|cx| {
+            if close.as_mut().poll(cx).is_ready() {
+                return std::task::Poll::Ready(None);
+            }
+            listener.poll_accept(cx).map(Some)
+        });
+        let Some(accepted) = next.await else { return };
+        let Ok((stream, remote)) = accepted else {
+            // Out of descriptors: the next moment may be better.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        let Ok(room) = Arc::clone(&shared.connection_room).try_acquire_owned() else { continue };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            serve(stream, remote, shared).await;
+            drop(room);
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
+    let Ok(local) = stream.local_addr() else { return };
+    // An answer is one write: it should leave at once. Whoever doesn't take it loses the connection.
+    if stream.set_nodelay(true).is_err() || set_tcp_user_timeout(&stream, UNREAD_MS).is_err() {
+        return;
+    }
+    let connection = Arc::new(Connection::new(local, remote));
+    let service = service_fn(move |request| {
+        let (shared, connection) = (Arc::clone(&shared), Arc::clone(&connection));
+        async move { Ok::<_, std::convert::Infallible>(shared.answer(&connection, request).await) }
+    });
+    // A client that breaks off is its own business.
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WAIT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .keep_alive(true)
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+impl Shared {
+    async fn answer(&self, connection: &Connection, request: Request<Incoming>) -> Response<Body> {
+        let (mut parts, incoming) = request.into_parts();
+        if let Err(stopped) = names(&parts.headers, self.port) {
+            return stop(stopped);
+        }
+        let credential = match connection.credential(&parts.headers, &self.token).await {
+            Ok(credential) => credential,
+            Err(stopped) => return stop(stopped),
+        };
+        let for_mcp = parts.uri.path() == "/mcp";
+        if for_mcp && credential.is_none() {
+            return stop(Stopped::Credential);
+        }
+        let limit = if for_mcp { BODY_BYTES_MAX } else { PAGE_BYTES_MAX };
+        // Another user of the machine may send to public pages, but not fill the memory.
+        let _room = if credential.is_none() {
+            let most = limit.div_ceil(PIECE_BYTES);
+            let pieces =
+                announced(&parts).map_or(most, |said| said.div_ceil(PIECE_BYTES).min(most));
+            let pieces = u32::try_from(pieces.max(1)).unwrap_or(STRANGERS_PIECES);
+            match self.strangers_room.try_acquire_many(pieces) {
+                Ok(room) => Some(room),
+                Err(_) => {
+                    return refused(StatusCode::SERVICE_UNAVAILABLE, "Too much is being sent.");
+                }
+            }
+        } else {
+            None
+        };
+        let body = match read(&parts.headers, incoming, limit).await {
+            Ok(body) => body,
+            Err(unread) => return unreadable(unread, limit),
+        };
+        if let (true, Some(credential)) = (for_mcp, credential) {
+            return self.mcp.answer(&parts.method, &parts.headers, credential, body).await;
+        }
+        let Some(pages) = self.pages.clone() else {
+            return refused(StatusCode::NOT_FOUND, "There is nothing here; MCP is at /mcp.");
+        };
+        parts.headers.remove(AUTHORIZATION);
+        if let Some(credential) = credential {
+            parts.extensions.insert(credential);
+        }
+        let Ok(room) = Arc::clone(&self.page_room).acquire_owned().await else {
+            return refused(StatusCode::SERVICE_UNAVAILABLE, "This door is closing.");
+        };
+        let request = Request::from_parts(parts, body);
+        let answered = tokio::task::spawn_blocking(move || {
+            let answer = pages.answer(request);
+            drop(room);
+            answer
+        });
+        match answered.await {
+            Ok(answer) => answer.map(|body| Body::Whole(Bytes::from(body))),
+            Err(_) => refused(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made."),
+        }
+    }
+}
+
+/// The length of a body, where it is known beforehand; none is none.
+fn announced(parts: &http::request::Parts) -> Option<usize> {
+    match parts.headers.get(CONTENT_LENGTH) {
+        Some(length) => length.to_str().ok()?.parse().ok(),
+        None => (!parts.headers.contains_key(TRANSFER_ENCODING)).then_some(0),
+    }
+}
+
+fn stop(stopped: Stopped) -> Response<Body> {
+    let (status, text) = match stopped {
+        Stopped::Host => (
+            StatusCode::FORBIDDEN,
+            "The header Host must be this machine's own name and this port.",
+        ),
+        Stopped::Origin => {
+            (StatusCode::FORBIDDEN, "Pages of other origins may not speak to this port.")
+        }
+        Stopped::Credential => (
+            StatusCode::UNAUTHORIZED,
+            "Send the token of the home's keys/http.token as a bearer token, or connect as its user.",
+        ),
+    };
+    let mut answer = refused(status, text);
+    if stopped == Stopped::Credential {
+        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    answer
+}
+
+fn unreadable(unread: Unread, limit: usize) -> Response<Body> {
+    let mut answer = match unread {
+        Unread::TooLarge => {
+            let text = format!("The body is too large; the limit is {limit} bytes.");
+            refused(StatusCode::PAYLOAD_TOO_LARGE, &text)
+        }
+        Unread::TooSlow => refused(StatusCode::REQUEST_TIMEOUT, "The body did not come in time."),
+        Unread::Broken => refused(StatusCode::BAD_REQUEST, "The body could not be read."),
+    };
+    // What is left of the body is not waited for.
+    answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}

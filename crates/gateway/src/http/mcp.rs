@@ -1,0 +1,387 @@
+//! MCP over streamable HTTP, revision 2025-11-25, at `/mcp`.
+//!
+//! The adversary is a client that mixes up sessions, guesses an id, sends two messages as one, or asks for
+//! an answer that it can't read. What isn't exactly what the protocol says is refused with its status and
+//! a sentence, and nothing is forwarded.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use http::{HeaderMap, Method, Response, StatusCode};
+use tipstaff_core::json::{Json, Object};
+use tipstaff_monitor::Monitor;
+
+use super::body::{Body, Reading};
+use super::guard::{Credential, one};
+use super::session::{PRIMED_SINCE, REVISIONS, Reply, Session, result_line};
+use super::several;
+use super::stream::{Kind, Next, Reader};
+use super::token::random_hex;
+use super::upstream::Plan;
+use crate::answer::{self, FAILED};
+use crate::message::{INVALID_REQUEST, Id, Malformed, Message};
+
+/// Most sessions, and most servers behind all of them: each is a process and a connection of the monitor.
+const SESSIONS_MAX: usize = 128;
+const SERVERS_MAX: usize = 200;
+/// How long servers may take to answer the handshake.
+const GREET_WAIT: Duration = Duration::from_secs(30);
+/// A session that was silent for so long is ended.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+/// A session that was silent for so long makes way for another one when there is no room.
+const QUIET: Duration = Duration::from_secs(60);
+/// Most streams that one session listens on.
+const LISTENERS_MAX: usize = 16;
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const REVISION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+
+/// The endpoint and its sessions.
+pub(super) struct Mcp {
+    home: PathBuf,
+    monitor: Arc<Monitor>,
+    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    /// Threads that end sessions.
+    ending: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Mcp {
+    pub(super) fn new(home: PathBuf, monitor: Arc<Monitor>) -> Self {
+        Self { home, monitor, sessions: Mutex::default(), ending: Mutex::default() }
+    }
+
+    /// Answers one request to `/mcp`.
+    pub(super) async fn answer(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        credential: Credential,
+        body: Vec<u8>,
+    ) -> Response<Body> {
+        let answered = match *method {
+            Method::POST => self.post(headers, credential, &body).await,
+            Method::GET => self.listen(headers, credential),
+            Method::DELETE => self.delete(headers, credential),
+            _ => {
+                let mut no = refused(StatusCode::METHOD_NOT_ALLOWED, "Use POST, GET or DELETE.");
+                no.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
+                Err(no)
+            }
+        };
+        answered.unwrap_or_else(|no| no)
+    }
+
+    async fn post(
+        &self,
+        headers: &HeaderMap,
+        credential: Credential,
+        body: &[u8],
+    ) -> Result<Response<Body>, Response<Body>> {
+        accepts(headers, &[JSON, EVENTS])?;
+        let kind = one(headers, &CONTENT_TYPE).ok().flatten().unwrap_or_default();
+        if !media(kind).eq_ignore_ascii_case(JSON) {
+            let told = "The body must be application/json.";
+            return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, told));
+        }
+        let message = Message::parse(body.trim_ascii()).map_err(|fault| {
+            let line = answer::malformed(&fault);
+            json(StatusCode::BAD_REQUEST, Bytes::from(line.trim_end().to_owned()))
+        })?;
+        if let Message::Request(id, method, params) = &message
+            && method == "initialize"
+            && !headers.contains_key(&SESSION)
+        {
+            let params = params.clone().unwrap_or_default();
+            return self.open(id, params, credential).await;
+        }
+        let session = self.find(headers, credential)?;
+        let reply = session.take(message).await;
+        Ok(match reply {
+            Reply::Taken => empty(StatusCode::ACCEPTED),
+            Reply::Message(line) => json(StatusCode::OK, line),
+            Reply::Refused(line) => json(StatusCode::BAD_REQUEST, Bytes::from(line)),
+            Reply::Stream(reader) => stream(session, reader).await,
+        })
+    }
+
+    /// Opens a session: every server of the configuration is started and greeted.
+    async fn open(
+        &self,
+        id: &Id,
+        params: Object,
+        credential: Credential,
+    ) -> Result<Response<Body>, Response<Body>> {
+        let failed = |text: &str| {
+            let fault = Malformed { code: FAILED, id: Some(id.clone()), text: text.to_owned() };
+            json(StatusCode::OK, Bytes::from(answer::malformed(&fault).trim_end().to_owned()))
+        };
+        let servers = self.monitor.servers();
+        if servers.is_empty() {
+            let told = "There are no servers behind this endpoint; name some in config.toml as [servers.NAME].";
+            return Err(failed(told));
+        }
+        let random = || random_hex().map(|hex| hex.to_string()).map_err(|e| failed(&e.to_string()));
+        let (session_id, handle, own) = (random()?, random()?, random()?);
+        let service = params.get("clientInfo").and_then(|info| info.get("name")?.as_str());
+        let service: String =
+            service.unwrap_or("unknown").chars().filter(|c| !c.is_control()).take(64).collect();
+        let plan = |(name, server)| Plan {
+            home: self.home.clone(),
+            name,
+            server,
+            // The session's id opens the session: what names it elsewhere is another number.
+            instance: format!("{credential}:{handle}"),
+            service: service.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let plans: Vec<Plan> = servers.into_iter().map(plan).collect();
+        let ids = (session_id.clone(), format!("gateway-{own}-"));
+        let count = plans.len();
+        let session = Session::new(ids, credential, plans, params);
+        self.make_room(count)?;
+        self.sessions().insert(session_id.clone(), Arc::clone(&session));
+        // If the client goes away meanwhile, nobody knows the session's id: it is ended.
+        let unopened = Unopened { mcp: self, id: Some(session_id.clone()) };
+        session.begin().map_err(|error| failed(&error.to_string()))?;
+        let hello = several::greet_all(&session, GREET_WAIT).await.map_err(|why| failed(&why))?;
+        let revision = Json::parse(hello.as_bytes()).ok();
+        let revision = revision.as_ref().and_then(|hello| hello.get("protocolVersion")?.as_str());
+        session.state().revision = revision.unwrap_or(PRIMED_SINCE).to_owned();
+        unopened.is_open();
+        let mut opened = json(StatusCode::OK, result_line(id, &hello));
+        if let Ok(value) = HeaderValue::from_str(&session_id) {
+            opened.headers_mut().insert(SESSION, value);
+        }
+        Ok(opened)
+    }
+
+    /// Sees to it that one more session has room: clients that went away without a word make way.
+    fn make_room(&self, count: usize) -> Result<(), Response<Body>> {
+        loop {
+            let mut sessions = self.sessions();
+            let behind: usize = sessions.values().map(|session| session.upstreams.len()).sum();
+            if sessions.len() < SESSIONS_MAX && behind + count <= SERVERS_MAX {
+                return Ok(());
+            }
+            let quiet = sessions.values().filter(|session| session.is_idle(QUIET));
+            let longest = quiet.max_by_key(|session| session.silence()).map(|s| s.id.clone());
+            let Some(session) = longest.and_then(|id| sessions.remove(&id)) else {
+                let told = "Too many sessions are open.";
+                let mut busy = refused(StatusCode::SERVICE_UNAVAILABLE, told);
+                busy.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+                return Err(busy);
+            };
+            drop(sessions);
+            self.close(session);
+        }
+    }
+
+    fn listen(
+        &self,
+        headers: &HeaderMap,
+        credential: Credential,
+    ) -> Result<Response<Body>, Response<Body>> {
+        accepts(headers, &[EVENTS])?;
+        let session = self.find(headers, credential)?;
+        session.touch();
+        let last = one(headers, &LAST_EVENT);
+        let last = last.map_err(|()| refused(StatusCode::BAD_REQUEST, "Which event was last?"))?;
+        let mut state = session.state();
+        let reader = match last {
+            Some(last) => state.streams.resume(last).ok_or_else(|| {
+                let told = "What came after this event is not kept any more.";
+                refused(StatusCode::NOT_FOUND, told)
+            })?,
+            None if state.streams.listeners() >= LISTENERS_MAX => {
+                return Err(refused(StatusCode::TOO_MANY_REQUESTS, "Too many streams are open."));
+            }
+            None => state.streams.open(Kind::Standing).ok_or_else(|| {
+                refused(StatusCode::TOO_MANY_REQUESTS, "Too many streams are open.")
+            })?,
+        };
+        let first = (last.is_none() && state.revision.as_str() >= PRIMED_SINCE)
+            .then(|| state.streams.prime(reader));
+        drop(state);
+        Ok(events(Reading { session, reader }.events(first)))
+    }
+
+    fn delete(
+        &self,
+        headers: &HeaderMap,
+        credential: Credential,
+    ) -> Result<Response<Body>, Response<Body>> {
+        let session = self.find(headers, credential)?;
+        let known = self.sessions().remove(&session.id);
+        if let Some(session) = known {
+            self.close(session);
+        }
+        Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    /// The session that a request names, if it may.
+    fn find(
+        &self,
+        headers: &HeaderMap,
+        credential: Credential,
+    ) -> Result<Arc<Session>, Response<Body>> {
+        let missing = || {
+            let told = "Begin with `initialize`, and send the header Mcp-Session-Id of its answer.";
+            refused(StatusCode::BAD_REQUEST, told)
+        };
+        let id = one(headers, &SESSION).map_err(|()| missing())?.ok_or_else(missing)?;
+        let known = self.sessions().get(id).cloned();
+        let known = known.filter(|session| session.credential == credential && !session.is_over());
+        let Some(session) = known else {
+            let told = "There is no such session. Open another one with `initialize`.";
+            return Err(refused(StatusCode::NOT_FOUND, told));
+        };
+        let speaks =
+            |revision: &str| REVISIONS.contains(&revision) || session.state().revision == revision;
+        match one(headers, &REVISION) {
+            Ok(None) => Ok(session),
+            Ok(Some(revision)) if speaks(revision) => Ok(session),
+            _ => {
+                let told = "MCP-Protocol-Version names a revision that is not spoken here.";
+                Err(refused(StatusCode::BAD_REQUEST, told))
+            }
+        }
+    }
+
+    /// Ends sessions that were silent for long.
+    pub(super) fn sweep(&self) {
+        let idle: Vec<Arc<Session>> = {
+            let mut sessions = self.sessions();
+            sessions.extract_if(|_, session| session.is_idle(IDLE)).map(|(_, s)| s).collect()
+        };
+        for session in idle {
+            self.close(session);
+        }
+    }
+
+    /// Ends a session on a thread of its own: its servers may take their time.
+    fn close(&self, session: Arc<Session>) {
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        ending.retain(|thread| !thread.is_finished());
+        ending.push(std::thread::spawn(move || session.end()));
+    }
+
+    /// Ends every session and waits for it.
+    pub(super) fn end(&self) {
+        let sessions: Vec<_> = self.sessions().drain().map(|(_, session)| session).collect();
+        for session in sessions {
+            self.close(session);
+        }
+        let ending =
+            std::mem::take(&mut *self.ending.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in ending {
+            let _ = thread.join();
+        }
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a session that is not opened after all.
+struct Unopened<'a> {
+    mcp: &'a Mcp,
+    id: Option<String>,
+}
+
+impl Unopened<'_> {
+    fn is_open(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for Unopened<'_> {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        let session = self.mcp.sessions().remove(&id);
+        if let Some(session) = session {
+            self.mcp.close(session);
+        }
+    }
+}
+
+/// The answer that comes on a stream: alone as JSON, after something else as events.
+async fn stream(session: Arc<Session>, reader: Reader) -> Response<Body> {
+    let reading = Reading { session, reader };
+    match reading.first().await {
+        Some(Next::Only(line)) => json(StatusCode::OK, line),
+        Some(Next::End | Next::Events(_)) => {
+            let told = "The session has ended, or too much was waiting to be read.";
+            refused(StatusCode::SERVICE_UNAVAILABLE, told)
+        }
+        None => {
+            let first = {
+                let mut state = reading.session.state();
+                let primed = state.revision.as_str() >= PRIMED_SINCE;
+                primed.then(|| state.streams.prime(reader))
+            };
+            events(reading.events(first))
+        }
+    }
+}
+
+/// Checks that the client can read each of the kinds.
+fn accepts(headers: &HeaderMap, kinds: &[&str]) -> Result<(), Response<Body>> {
+    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let ranges: Vec<&str> = values.flat_map(|value| value.split(',')).map(media).collect();
+    let accepted = |kind: &str| {
+        let group = kind.split('/').next().unwrap_or_default();
+        ranges.iter().any(|range| {
+            range.eq_ignore_ascii_case(kind)
+                || *range == "*/*"
+                || range.strip_suffix("/*").is_some_and(|start| start.eq_ignore_ascii_case(group))
+        })
+    };
+    if kinds.iter().all(|kind| accepted(kind)) {
+        return Ok(());
+    }
+    let told = format!("The header Accept must name {}.", kinds.join(" and "));
+    Err(refused(StatusCode::NOT_ACCEPTABLE, &told))
+}
+
+/// A media type without its parameters.
+fn media(value: &str) -> &str {
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+fn json(status: StatusCode, line: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(line));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(Bytes::new()));
+    *response.status_mut() = status;
+    response
+}
+
+fn events(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENTS));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    response
+}
+
+/// A refusal in the form of JSON-RPC, as clients of MCP read it.
+pub(super) fn refused(status: StatusCode, text: &str) -> Response<Body> {
+    let fault = Malformed { code: INVALID_REQUEST, id: None, text: text.to_owned() };
+    json(status, Bytes::from(answer::malformed(&fault).trim_end().to_owned()))
+}

@@ -1,0 +1,96 @@
+//! Whose the other end of a loopback connection is, as the kernel says.
+//!
+//! The adversary is another user of this machine. A socket's row in the kernel's table names the user
+//! that made it. A row of a connection that is ending names nobody, which reads like the superuser: only
+//! an established one with a file behind it counts.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+const ESTABLISHED: &str = "01";
+
+/// The user who owns the remote end of a connection on this machine.
+pub(super) fn user(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    if !remote.ip().to_canonical().is_loopback() || !local.ip().to_canonical().is_loopback() {
+        return None;
+    }
+    // A client of either family may reach us by its own table.
+    ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
+        .iter()
+        .find_map(|path| find(&fs::read_to_string(path).ok()?, remote, local))
+}
+
+/// The user in the row whose own end is `own` and whose other end is `other`.
+fn find(table: &str, own: SocketAddr, other: SocketAddr) -> Option<u32> {
+    let same = |text: &str, end: SocketAddr| {
+        address(text).is_some_and(|found| {
+            found.port() == end.port() && found.ip().to_canonical() == end.ip().to_canonical()
+        })
+    };
+    table.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (at, to, state) = (fields.next()?, fields.next()?, fields.next()?);
+        let user = fields.nth(3)?;
+        let inode = fields.nth(1)?;
+        let found = state == ESTABLISHED && inode != "0" && same(at, own) && same(to, other);
+        if found { user.parse().ok() } else { None }
+    })
+}
+
+/// An address as the table writes it: 32-bit words in the machine's order, in hexadecimal.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| {
+        let word = u32::from_str_radix(ip.get(at * 8..at * 8 + 8)?, 16).ok()?;
+        Some(word.to_ne_bytes())
+    };
+    let ip = match ip.len() {
+        8 => IpAddr::from(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let bytes = [word(0)?, word(1)?, word(2)?, word(3)?].concat();
+            IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?))
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a connection to itself")]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_connection_of_ours_is_ours_in_both_families() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, remote) = listener.accept().unwrap();
+            let local = server.local_addr().unwrap();
+            assert_eq!(user(local, remote), Some(rustix::process::getuid().as_raw()));
+            drop(client);
+            // Whoever is gone is nobody, not the superuser.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            assert_eq!(user(local, remote), None);
+        }
+    }
+
+    #[test]
+    fn only_an_established_row_with_a_file_counts() {
+        let row = |state: &str, user: &str, inode: &str| {
+            format!(
+                "  sl  local_address\n   0: 0100007F:1F90 0100007F:C350 {state} 00000000:00000000 \
+                 00:00000000 00000000  {user}        0 {inode} 1 0 100 0 0 10 0\n"
+            )
+        };
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(find(&row("01", "1000", "5"), at(8080), at(50000)), Some(1000));
+        assert_eq!(find(&row("01", "1000", "5"), at(50000), at(8080)), None, "the other end");
+        assert_eq!(find(&row("06", "0", "0"), at(8080), at(50000)), None);
+        assert_eq!(find(&row("01", "0", "0"), at(8080), at(50000)), None);
+        assert!(user(at(1), "192.0.2.1:5".parse().unwrap()).is_none());
+    }
+}

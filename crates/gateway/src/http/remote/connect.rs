@@ -1,0 +1,135 @@
+//! Connections to one far server.
+//!
+//! The adversary sits on the way: over TLS the certificate must be one that this machine's roots vouch
+//! for, and there is no way to switch that off.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::header::{HOST, HeaderValue};
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::super::body::Body;
+use super::Fault;
+
+/// Time to connect, TLS included.
+const CONNECT_WAIT: Duration = Duration::from_secs(15);
+/// Most connections that are kept for later.
+const KEPT_MAX: usize = 8;
+
+/// Where the far server is, and connections to it that are free.
+pub(super) struct Target {
+    host: String,
+    port: u16,
+    authority: HeaderValue,
+    path: Uri,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    free: Mutex<Vec<SendRequest<Body>>>,
+}
+
+impl Target {
+    pub(super) fn parse(url: &str) -> Result<Self, String> {
+        let fault = || "its url can't be used".to_owned();
+        let uri: Uri = url.parse().map_err(|_| fault())?;
+        let host = uri.host().ok_or_else(fault)?.trim_matches(['[', ']']).to_owned();
+        let secure = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let authority = uri.authority().ok_or_else(fault)?.as_str();
+        let authority = HeaderValue::from_str(authority).map_err(|_| fault())?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = path.parse().map_err(|_| fault())?;
+        let tls = if secure {
+            let name = ServerName::try_from(host.clone()).map_err(|_| fault())?;
+            Some((connector()?, name))
+        } else {
+            None
+        };
+        Ok(Self { host, port, authority, path, tls, free: Mutex::default() })
+    }
+
+    /// Sends a request over a free connection, or a new one.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, Fault> {
+        *request.uri_mut() = self.path.clone();
+        request.headers_mut().insert(HOST, self.authority.clone());
+        let mut connection = match self.kept() {
+            Some(kept) => kept,
+            None => {
+                let connected = tokio::time::timeout(CONNECT_WAIT, self.connect()).await;
+                let late = || Err("it does not accept connections in time".to_owned());
+                connected.unwrap_or_else(|_| late()).map_err(Fault::NotSent)?
+            }
+        };
+        let answer = connection.send_request(request).await.map_err(|error| {
+            if error.is_canceled() {
+                Fault::NotSent("The connection to the server was closed; nothing was sent.".into())
+            } else {
+                Fault::Lost
+            }
+        })?;
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < KEPT_MAX {
+            free.push(connection);
+        }
+        Ok(answer)
+    }
+
+    /// A connection whose last answer was read.
+    fn kept(&self) -> Option<SendRequest<Body>> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.retain(|connection| !connection.is_closed());
+        let at = free.iter().position(SendRequest::is_ready)?;
+        Some(free.swap_remove(at))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the way to a server of the configuration")]
+    async fn connect(&self) -> Result<SendRequest<Body>, String> {
+        let failed = |error: std::io::Error| format!("it can't be reached: {error}");
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        match &self.tls {
+            Some((connector, name)) => {
+                let stream = connector.connect(name.clone(), stream).await.map_err(failed)?;
+                open(stream).await
+            }
+            None => open(stream).await,
+        }
+    }
+}
+
+async fn open<S>(stream: S) -> Result<SendRequest<Body>, String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) =
+        handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// TLS with the roots of this machine.
+fn connector() -> Result<TlsConnector, String> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        return Err("this machine has no root certificates (Debian: ca-certificates)".to_owned());
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}

@@ -1,0 +1,58 @@
+//! `serve`: the home's monitor in the foreground, with its door over HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tipstaff_gateway::{GatewayError, HttpDoor, HttpOptions, end_signals};
+use tipstaff_monitor::{MonitorError, Service};
+
+use crate::home::Place;
+use crate::outcome::{Failure, Outcome};
+
+pub(crate) fn serve(at: &Place, listen: SocketAddr) -> Outcome {
+    let listener = HttpDoor::bind(listen).map_err(|error| match error {
+        GatewayError::NotLoopback(_) => Failure::Usage(error.to_string()),
+        _ => Failure::undone(
+            &format!("{listen} can't be listened on."),
+            error,
+            "Name another port with --listen, or port 0 for a free one.",
+        ),
+    })?;
+    // From here on a signal ends it in order.
+    let signals = end_signals().map_err(not_served)?;
+    let service = Service::take_over(&at.home).map_err(|error| match error {
+        MonitorError::AlreadyServing => Failure::undone(
+            "This home is served already.",
+            error,
+            "Use that one, end it first, or name another home with --home.",
+        ),
+        error => Failure::undone(
+            "The monitor could not be started.",
+            error,
+            "Look with `tipstaff log fsck` and `tipstaff policy check`.",
+        ),
+    })?;
+    let monitor = Arc::clone(service.monitor());
+    let options = HttpOptions { home: at.home.root().to_owned(), monitor, pages: None };
+    let door = Arc::new(HttpDoor::open(listener, options).map_err(not_served)?);
+    if at.json {
+        println!("{}", serde_json::json!({ "url": format!("http://{}", door.address()) }));
+    } else {
+        println!("http://{}", door.address());
+    }
+    let (stopper, closing) = (service.stopper(), Arc::clone(&door));
+    signals.on_first(move || {
+        closing.end();
+        stopper.stop();
+    });
+    let ended = service.run();
+    door.end();
+    ended.map_err(|error| {
+        let next = "Look with `tipstaff log fsck` and `tipstaff policy check`.";
+        Failure::undone("The monitor stopped.", error, next)
+    })
+}
+
+fn not_served(error: GatewayError) -> Failure {
+    Failure::undone("This home can't be served.", error, "Mend that and try again.")
+}

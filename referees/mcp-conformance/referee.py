@@ -1,0 +1,493 @@
+"""Runs the conformance suite and the official clients directly and through `tipstaff serve`.
+
+Called by `run`, which installs everything. The fixture stands behind the gateway twice: once over
+standard streams, once over HTTP. Then two fixtures stand behind one endpoint. A check of the suite counts
+as the same if its status is; INFO beside SUCCESS is told but is no failure, since the suite says so where
+it leaves the choice to the server. The last line is `N passed, M failed`.
+"""
+
+import datetime
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+TIPSTAFF = str(pathlib.Path(os.environ["TIPSTAFF"]).resolve())
+INSTALLED = pathlib.Path(sys.argv[1]).resolve()
+SHORT = "--short" in sys.argv[2:]
+REVISION = "2025-11-25"
+NODE = str(INSTALLED / "node_modules/node/bin/node")
+PACKAGES = INSTALLED / "node_modules/@modelcontextprotocol"
+FIXTURE = [sys.executable, str(HERE / "fixture.py")]
+# What the suite examines here is the transport, where the gateway is the server: its notes name
+# addresses, ids and headers, which are of each server's own making.
+OF_TRANSPORT = {
+    "server-initialize",
+    "dns-rebinding-protection",
+    "server-sse-multiple-streams",
+    "server-session-lifecycle",
+    "server-sse-polling",
+}
+IN_SHORT = [
+    "server-initialize",
+    "tools-call-with-progress",
+    "tools-call-sampling",
+    "elicitation-sep1330-enums",
+    "resources-subscribe",
+    "dns-rebinding-protection",
+]
+# Marked as good and bad by the suite; what is not in here is a fault whatever it is called.
+GOOD = {"SUCCESS", "INFO"}
+
+passed, failed, started = 0, 0, []
+
+
+def check(name, good, why=""):
+    global passed, failed
+    if good:
+        passed += 1
+        print(f"ok    {name}", flush=True)
+    else:
+        failed += 1
+        print(f"FAIL  {name}  {str(why)[:1200]}", flush=True)
+    return bool(good)
+
+
+def tipstaff(home, *words):
+    return subprocess.run([TIPSTAFF, "--home", str(home), *words], capture_output=True, text=True, timeout=120)
+
+
+def start(command, log):
+    """Starts a server that says on its first line where it is."""
+    with open(log, "a") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    started.append(process)
+    for line in process.stdout:
+        url = re.search(r"http://\S+", line)
+        if url:
+            return process, url[0]
+    sys.exit(f"{command[0]} said no address: {pathlib.Path(log).read_text()[-600:]}")
+
+
+def stop(process):
+    process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def serve(base, name, servers):
+    home = base / name
+    made = tipstaff(home, "init")
+    check(f"{name}: init", made.returncode == 0, made.stderr)
+    (home / "config.toml").write_text("".join(f"[servers.{server}]\n{how}\n" for server, how in servers.items()))
+    shutil.copy(HERE / "referee.cedar", home / "policies")
+    process, url = start([TIPSTAFF, "--home", str(home), "serve", "--listen", "127.0.0.1:0"], base / f"{name}.log")
+    return home, process, f"{url}/mcp"
+
+
+# The suite.
+
+
+def requirements():
+    """The server's scenarios of the revision: those that are scored, and the others with their reason."""
+    lines = (PACKAGES / f"conformance/requirements/{REVISION}.yaml").read_text().splitlines()
+    scored, others, part, name = [], {}, None, None
+    for line in lines:
+        if re.fullmatch(r"\w+:", line):
+            part = line[:-1]
+        elif part == "server" and line.startswith("  - "):
+            scored.append(line[4:])
+        elif part == "not_scored" and "scenario: " in line:
+            name = line.split("scenario: ")[1]
+        elif part == "not_scored" and line == "    leg: server":
+            others[name] = ""
+        elif part == "not_scored" and line.startswith("    reason: ") and name in others:
+            others[name] = line.split("reason: ")[1]
+    return scored, others
+
+
+def suite(url, out):
+    """Every check of a run, by scenario."""
+    program = [NODE, str(PACKAGES / "conformance/dist/index.js"), "server", "--url", url, "-o", str(out)]
+    runs = [["--scenario", name, "--spec-version", REVISION] for name in IN_SHORT] if SHORT else [["--requirements", REVISION]]
+    codes = []
+    for more in runs:
+        ran = subprocess.run([*program, *more], capture_output=True, text=True, timeout=900, cwd=out.parent)
+        codes.append(ran.returncode)
+    found = {}
+    for file in sorted(out.glob("server-*/checks.json")):
+        scenario = re.match(r"server-(.*)-\d{4}-\d\d-\d\dT", file.parent.name)[1]
+        found[scenario] = json.loads(file.read_text())
+    return {"code": max(codes), "checks": found, "said": ran.stdout[-1500:] + ran.stderr[-500:]}
+
+
+def statuses(checks):
+    """Statuses by check id; a scenario may use an id several times."""
+    found = {}
+    for one in checks:
+        found.setdefault(one["id"], []).append(one["status"])
+    return found
+
+
+def is_green(checks):
+    return bool(checks) and all(one["status"] in GOOD for one in checks)
+
+
+def direct_is_complete(direct, scored):
+    wanted = IN_SHORT if SHORT else scored
+    red = {
+        name: [one for one in direct["checks"].get(name, []) if one["status"] not in GOOD]
+        for name in wanted
+        if not is_green(direct["checks"].get(name))
+    }
+    check(f"suite: directly, {len(wanted) - len(red)} of {len(wanted)} scored scenarios are green", not red, red)
+    check("suite: the direct run ends well", direct["code"] == 0, direct["said"])
+
+
+def compare_suite(where, direct, through, scored):
+    """Compares two runs; returns the differences that are told of, with what the suite says of each."""
+    told = []
+    check(f"suite, {where}: ends well", through["code"] == 0, through["said"])
+    for scenario, expected in direct["checks"].items():
+        found = through["checks"].get(scenario, [])
+        one, other = statuses(expected), statuses(found)
+        bad = []
+        for name in sorted(set(one) | set(other)):
+            if one.get(name) == other.get(name):
+                continue
+            told.append((scenario, name, one.get(name), other.get(name), said_of(name, found)))
+            allowed = GOOD if scenario in scored else GOOD | {"SKIPPED"}
+            if set(other.get(name) or (["MISSING"] if scenario in scored else [])) - allowed:
+                bad.append(told[-1])
+        check(f"suite, {where}: {scenario} has the same checks", not bad and bool(found), bad or through["said"])
+        if scenario in scored and scenario not in OF_TRANSPORT:
+            details = [normal([one.get("details") for one in checks]) for checks in (expected, found)]
+            check(f"suite, {where}: {scenario} saw the same", details[0] == details[1], difference(*details))
+    return told
+
+
+def said_of(name, checks):
+    for one in checks:
+        if one["id"] == name:
+            return one.get("errorMessage") or (one.get("details") or {}).get("message") or ""
+    return ""
+
+
+# The clients.
+
+
+def normal(value):
+    """Without what Tipstaff adds to `_meta`."""
+    if isinstance(value, dict):
+        value = {name: normal(inner) for name, inner in value.items()}
+        meta = value.get("_meta")
+        if isinstance(meta, dict):
+            meta = {name: inner for name, inner in meta.items() if not name.startswith("tipstaff/")}
+            value.pop("_meta")
+            if meta:
+                value["_meta"] = meta
+        return value
+    if isinstance(value, list):
+        return [normal(inner) for inner in value]
+    return value
+
+
+def difference(one, other, place=""):
+    """The first place where two values differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in sorted(set(one) | set(other)):
+            if one.get(name) != other.get(name):
+                return difference(one.get(name), other.get(name), f"{place}/{name}")
+    if isinstance(one, list) and isinstance(other, list):
+        for at, (first, second) in enumerate(zip(one, other)):
+            if first != second:
+                return difference(first, second, f"{place}/{at}")
+        return f"{place}: directly {len(one)} elements, through {len(other)}"
+    return f"{place}: directly {one!r}, through {other!r}"
+
+
+def drive(client, url, prefix, out, where):
+    python = [sys.executable, str(HERE / "drive.py"), url, prefix, str(out)]
+    node = [NODE, str(HERE / "drive.mjs"), url, prefix, str(out), str(INSTALLED)]
+    try:
+        ran = subprocess.run(python if client == "python" else node, capture_output=True, text=True, timeout=200)
+        told = ran.stderr[-1000:]
+    except subprocess.TimeoutExpired:
+        told = "no end after 200 s"
+    check(f"{client}, {where}: the script runs", out.exists(), told)
+    return json.loads(out.read_text()) if out.exists() else {}
+
+
+def without_prefix(step, value, prefix):
+    """A list of several servers as one of them alone would give it."""
+    key = {"tools/list": "tools", "prompts/list": "prompts"}.get(step)
+    if not prefix or key is None or not isinstance(value, dict):
+        return value
+    own = [entry for entry in value.get(key, []) if entry["name"].startswith(prefix)]
+    return {**value, key: [{**entry, "name": entry["name"].removeprefix(prefix)} for entry in own]}
+
+
+def receipts_in(value):
+    if isinstance(value, dict):
+        meta = value.get("_meta")
+        if isinstance(meta, dict) and "tipstaff/receipt" in meta:
+            yield meta["tipstaff/receipt"]
+        for inner in value.values():
+            yield from receipts_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from receipts_in(inner)
+
+
+def compare_client(client, where, direct, through, prefix, name):
+    if not direct or not through:
+        return []
+    for step, expected in direct.items():
+        found = through.get(step, "missing")
+        if step == "unlisted tool" or (step == "initialize" and prefix) or (step == "prompts/get missing" and prefix):
+            continue
+        if step == "as it comes":
+            # The fixture alone is spoken to in a later revision, which stamps its results.
+            same = isinstance(found, dict) and found.get("structuredContent") == expected.get("structuredContent")
+            check(f"{client}, {where}: without being told a revision, it works", same, found)
+            continue
+        if step == "name":
+            expected = {**expected, "content": [{"type": "text", "text": name}]}
+        expected, found = normal(expected), normal(without_prefix(step, found, prefix))
+        check(f"{client}, {where}: {step} is the same", expected == found, difference(expected, found))
+    refused = through.get("unlisted tool")
+    meta = (refused or {}).get("_meta") or {}
+    right = "error" in refused if prefix else meta.get("tipstaff/verdict") == "DENY" and refused.get("isError") is True
+    check(f"{client}, {where}: a tool that is not listed is refused", right, refused)
+    if prefix:
+        missing = through.get("prompts/get missing")
+        check(f"{client}, {where}: a prompt that is not listed is refused", "error" in missing, missing)
+    calls = [value for value in through.values() if isinstance(value, dict) and "content" in value]
+    bare = [value for value in calls if not re.fullmatch("[0-9a-f]{64}", (value.get("_meta") or {}).get("tipstaff/receipt", ""))]
+    check(f"{client}, {where}: each of {len(calls)} results carries its receipt", calls and not bare, bare)
+    return list(receipts_in(through))
+
+
+def inspector(url, *more):
+    program = [NODE, str(PACKAGES / "inspector/clients/launcher/build/index.js"), "--cli", url, "--transport", "http"]
+    ran = subprocess.run([*program, *more], capture_output=True, text=True, timeout=120)
+    try:
+        return json.loads(ran.stdout)
+    except ValueError:
+        return {"no answer": ran.stdout[-300:] + ran.stderr[-600:]}
+
+
+def inspect(where, direct, through):
+    for name, more in {
+        "tools/list": ["--method", "tools/list"],
+        "tools/call": ["--method", "tools/call", "--tool-name", "add", "--tool-arg", "a=3", "--tool-arg", "b=4"],
+        "resources/read": ["--method", "resources/read", "--uri", "test://template/9/data"],
+        "prompts/get": ["--method", "prompts/get", "--prompt-name", "test_simple_prompt"],
+    }.items():
+        expected, found = normal(inspector(direct, *more)), normal(inspector(through, *more))
+        right = expected == found and "no answer" not in expected
+        check(f"inspector, {where}: {name} is the same", right, difference(expected, found))
+
+
+# What is left behind.
+
+
+def check_log(name, home, seen):
+    verify = tipstaff(home, "--json", "verify")
+    valid = verify.returncode == 0 and json.loads(verify.stdout or "{}").get("valid") is True
+    check(f"{name}: every chain is valid", valid, verify.stdout[-600:] + verify.stderr)
+    fsck = tipstaff(home, "--json", "log", "fsck")
+    check(f"{name}: log fsck has no faults", fsck.returncode == 0 and json.loads(fsck.stdout or "{}").get("faults") == [], fsck.stdout)
+    replay = json.loads(tipstaff(home, "--json", "replay").stdout or "{}")
+    right = replay.get("differ") == 0 and replay.get("expired") == 0 and replay.get("rederived", 0) > 10
+    check(f"{name}: replay: {replay.get('rederived')} verdicts, none differs", right, replay)
+    lines = [json.loads(line) for line in tipstaff(home, "--json", "receipts", "list").stdout.splitlines()]
+    verdicts = {line["hash"]: line["receipt"] for line in lines if line["receipt"]["kind"] == "verdict"}
+    lost = sorted(set(seen) - set(verdicts))
+    check(f"{name}: each of {len(set(seen))} receipts that a client was told of is a verdict in the log", seen and not lost, lost)
+    ended = {line["receipt"]["of"] for line in lines if line["receipt"]["kind"] == "outcome"}
+    open_ended = [h for h, r in verdicts.items() if r["decision"]["verdict"] == "ALLOW" and h not in ended]
+    check(f"{name}: each permitted action has its outcome", not open_ended, open_ended)
+    asked = {receipt["action"] for receipt in verdicts.values()}
+    check(f"{name}: what the server asked of the client has receipts", {"mcp:sample", "mcp:elicit"} <= asked, asked)
+
+
+def running(words):
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if all(word.encode() in line for word in words):
+                found.append(int(entry.name))
+    return found
+
+
+def end(name, process, mark):
+    check(f"{name}: serve ends well when it is told to", stop(process) == 0, process.returncode)
+    until = time.monotonic() + 15
+    while running([mark, "--stdio"]) and time.monotonic() < until:
+        time.sleep(0.1)
+    left = running([mark, "--stdio"])
+    check(f"{name}: no server is left running", not left, left)
+    for process_id in left:
+        os.kill(process_id, signal.SIGKILL)
+
+
+# The report.
+
+
+def version_of(package):
+    return json.loads((PACKAGES / package / "package.json").read_text())["version"]
+
+
+def versions():
+    said = subprocess.run([TIPSTAFF, "--version"], capture_output=True, text=True).stdout.split()
+    node = subprocess.run([NODE, "--version"], capture_output=True, text=True).stdout.strip()
+    listed = subprocess.run([sys.executable, "-m", "pip", "list", "--format", "json"], capture_output=True, text=True)
+    mcp = next(one["version"] for one in json.loads(listed.stdout) if one["name"] == "mcp")
+    return {
+        "tipstaff": said[-1] if said else "?",
+        "@modelcontextprotocol/conformance": version_of("conformance"),
+        "@modelcontextprotocol/inspector": version_of("inspector"),
+        "@modelcontextprotocol/sdk (TypeScript client)": version_of("sdk"),
+        "mcp (Python client and fixture)": mcp,
+        "node": node,
+    }
+
+
+def cell(checks):
+    if not checks:
+        return "missing"
+    count = {}
+    for one in checks:
+        count[one["status"]] = count.get(one["status"], 0) + 1
+    mark = "ok" if is_green(checks) else "not ok"
+    return mark + ": " + ", ".join(f"{n} {status}" for status, n in sorted(count.items(), reverse=True))
+
+
+def report(scored, others, direct, runs, told):
+    lines = [
+        "# MCP conformance, directly and through the gateway",
+        "",
+        f"Written by `referees/mcp-conformance/run` on {datetime.date.today()}; not edited by hand.",
+        "",
+        "| what | version |",
+        "|---|---|",
+        *(f"| {name} | {number} |" for name, number in versions().items()),
+        f"| requirements | {REVISION} |",
+        "",
+    ]
+    head = ["scenario", "directly", *runs]
+    rule = ["---"] * len(head)
+    for title, names in (("Scored", scored), ("Run and not scored", others)):
+        lines += [f"## {title}", "", f"| {' | '.join(head)} |", f"|{'|'.join(rule)}|"]
+        columns = [direct, *runs.values()]
+        for name in names:
+            cells = [cell(column["checks"].get(name)) for column in columns]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        green = [sum(is_green(column["checks"].get(name)) for name in names) for column in columns]
+        lines += [f"| **green** | {' | '.join(f'**{n} of {len(names)}**' for n in green)} |", ""]
+    lines += ["## Differences", ""]
+    rows = [(where, *difference) for where, found in told.items() for difference in found]
+    if rows:
+        lines += ["| where | scenario | check | directly | through | what the suite says |", "|---|---|---|---|---|---|"]
+        for where, scenario, name, one, other, said in rows:
+            show = [", ".join(sorted(set(found))) if found else "not made" for found in (one, other)]
+            lines.append(f"| {where} | {scenario} | {name} | {show[0]} | {show[1]} | {said} |")
+    else:
+        lines.append("None.")
+    lines += ["", f"The suite, the inspector and both clients together: {passed} passed, {failed} failed.", ""]
+    (HERE / "RESULTS.md").write_text("\n".join(lines))
+
+
+def quoted(words):
+    return "[" + ", ".join(json.dumps(str(word)) for word in words) + "]"
+
+
+def run_all(base):
+    scored, others = requirements()
+    check(f"the suite requires {len(scored)} server scenarios", len(scored) == 30, scored)
+    # Known to `running` by its name, so that another run's servers are left alone.
+    mark = f"referee-{os.getpid()}"
+    _, direct_url = start([*FIXTURE, "--http", mark], base / "fixture.log")
+    direct = suite(direct_url, base / "direct")
+    direct_is_complete(direct, scored)
+    clients = {
+        client: drive(client, direct_url, "", base / f"direct-{client}.json", "directly")
+        for client in ("python", "typescript")
+    }
+    stdio = f"command = {quoted([*FIXTURE, '--stdio', mark])}"
+    ways = {"through, stdio": {"fixture": stdio}}
+    if not SHORT:
+        ways["through, http"] = {"fixture": f'url = "{direct_url}"'}
+    runs, told = {}, {}
+    for number, (where, servers) in enumerate(ways.items()):
+        home, process, url = serve(base, f"home{number}", servers)
+        runs[where] = suite(url, base / f"through{number}")
+        told[where] = compare_suite(where, direct, runs[where], scored)
+        seen = []
+        for client, expected in clients.items():
+            found = drive(client, url, "", base / f"{number}-{client}.json", where)
+            seen += compare_client(client, where, expected, found, "", mark)
+        inspect(where, direct_url, url)
+        end(where, process, mark)
+        check_log(where, home, seen)
+    if not SHORT:
+        several(base, clients, direct_url, stdio, mark)
+        report(scored, others, direct, runs, told)
+
+
+def several(base, clients, direct_url, stdio, mark):
+    """Two servers behind one endpoint: one over standard streams, one over HTTP."""
+    second = "second" + mark
+    _, second_url = start([*FIXTURE, "--http", second], base / "fixture2.log")
+    home, process, url = serve(base, "several", {"one": stdio, "two": f'url = "{second_url}"'})
+    seen = []
+    listed = inspector(url, "--method", "tools/list").get("tools", [])
+    names = [tool["name"] for tool in listed]
+    alone = [tool["name"] for tool in inspector(direct_url, "--method", "tools/list").get("tools", [])]
+    expected = sorted(f"{server}__{name}" for server in ("one", "two") for name in alone)
+    check(f"two servers: {len(expected)} tools, each with its server's name", sorted(names) == expected, names)
+    for server, name in (("one", mark), ("two", second)):
+        for client, steps in clients.items():
+            found = drive(client, url, f"{server}__", base / f"{server}-{client}.json", server)
+            # A resource that both list is the first one's, so the second can't be watched through it.
+            steps = dict(steps)
+            if server == "two":
+                for step in ("touch", "updated", "updated, in the end"):
+                    steps.pop(step, None)
+            seen += compare_client(client, f"of two: {server}", steps, found, f"{server}__", name)
+    end("two servers", process, mark)
+    check_log("two servers", home, seen)
+
+
+def main():
+    base = pathlib.Path(tempfile.mkdtemp(prefix="tipstaff-conformance-")).resolve()
+    try:
+        run_all(base)
+    finally:
+        for process in started:
+            if process.poll() is None:
+                stop(process)
+        if failed:
+            print(f"kept for a look: {base}")
+        else:
+            shutil.rmtree(base, ignore_errors=True)
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()
