@@ -121,6 +121,7 @@ async def drive(client):
     await call("logging", "test_tool_with_logging")
     await until("logging", 3)
     steps["logged"] = events.get("logging")
+    await call("stream closed meanwhile", "test_reconnection")
     await call("sampling", "test_sampling", {"prompt": "hello ü"})
     await call("elicitation", "test_elicitation", {"message": "Who are you?"})
     await call("elicitation defaults", "test_elicitation_sep1034_defaults")

@@ -23,6 +23,7 @@ import mcp_types as types
 from mcp import MCPError
 from mcp.server.lowlevel.server import Server
 from mcp.server.stdio import stdio_server
+from mcp.server.streamable_http import EventMessage, EventStore
 
 warnings.simplefilter("ignore")
 
@@ -392,6 +393,27 @@ server = Server(
 )
 
 
+class Events(EventStore):
+    """Every event for as long as this process lives, so that a stream can be resumed."""
+
+    def __init__(self):
+        self.events = []
+
+    async def store_event(self, stream_id, message):
+        self.events.append((stream_id, message))
+        return str(len(self.events))
+
+    async def replay_events_after(self, last_event_id, send_callback):
+        at = int(last_event_id)
+        if not 0 < at <= len(self.events):
+            return None
+        stream = self.events[at - 1][0]
+        for number, (of, message) in enumerate(self.events[at:], at + 1):
+            if of == stream and message is not None:
+                await send_callback(EventMessage(message, str(number)))
+        return stream
+
+
 async def over_standard_streams():
     async with stdio_server() as (reading, writing):
         await server.run(reading, writing, server.create_initialization_options())
@@ -402,7 +424,8 @@ def over_http():
 
     listening = socket.create_server(("127.0.0.1", 0))
     print(f"http://127.0.0.1:{listening.getsockname()[1]}/mcp", flush=True)
-    config = uvicorn.Config(server.streamable_http_app(), log_level="warning")
+    application = server.streamable_http_app(event_store=Events(), retry_interval=200)
+    config = uvicorn.Config(application, log_level="warning")
     asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
 
 

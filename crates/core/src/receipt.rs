@@ -374,6 +374,12 @@ impl Signed {
         self.hash
     }
 
+    /// The detached signature over the canonical text.
+    #[must_use]
+    pub const fn signature(&self) -> Signature {
+        self.signature
+    }
+
     /// Checks the signature.
     ///
     /// # Errors

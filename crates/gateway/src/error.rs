@@ -34,6 +34,14 @@ pub enum GatewayError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file with a secret can't be used as it is.
+    #[error("{path} {what}")]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        what: &'static str,
+    },
     /// The operating system said no.
     #[error("{what}: {source}")]
     System {

@@ -21,3 +21,4 @@ mod upstream;
 pub use guard::Credential;
 pub use listen::{HttpDoor, HttpOptions};
 pub use pages::Pages;
+pub use token::Token;

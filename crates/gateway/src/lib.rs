@@ -5,6 +5,7 @@
 //! the monitor, and sends on exactly what the permit says; answers pass back as they are.
 
 mod answer;
+mod api;
 mod child;
 mod effect;
 mod error;
@@ -22,7 +23,8 @@ mod skim;
 mod tools;
 mod wrap;
 
-pub use self::http::{Credential, HttpDoor, HttpOptions, Pages};
+pub use self::http::{Credential, HttpDoor, HttpOptions, Pages, Token};
+pub use api::{Api, Latency};
 pub use error::GatewayError;
 pub use name::server_name;
 pub use notes::serve_notes;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tipstaff_gateway::{GatewayError, HttpDoor, HttpOptions, end_signals};
+use tipstaff_gateway::{Api, GatewayError, HttpDoor, HttpOptions, Pages, Token, end_signals};
 use tipstaff_monitor::{MonitorError, Service};
 
 use crate::home::Place;
@@ -33,7 +33,10 @@ pub(crate) fn serve(at: &Place, listen: SocketAddr) -> Outcome {
         ),
     })?;
     let monitor = Arc::clone(service.monitor());
-    let options = HttpOptions { home: at.home.root().to_owned(), monitor, pages: None };
+    let token = Token::open_or_create(at.home.root()).map_err(not_served)?;
+    let api = Api::new(Arc::clone(&monitor), &at.home, token).map_err(not_served)?;
+    let pages: Arc<dyn Pages> = Arc::new(api);
+    let options = HttpOptions { home: at.home.root().to_owned(), monitor, pages: Some(pages) };
     let door = Arc::new(HttpDoor::open(listener, options).map_err(not_served)?);
     if at.json {
         println!("{}", serde_json::json!({ "url": format!("http://{}", door.address()) }));

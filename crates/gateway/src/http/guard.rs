@@ -107,7 +107,7 @@ impl Connection {
             Err(()) => return Err(Stopped::Credential),
             Ok(Some(given)) => {
                 let (scheme, given) = given.split_once(' ').unwrap_or_default();
-                let right = scheme.eq_ignore_ascii_case("bearer") && token.is(given.trim());
+                let right = scheme.eq_ignore_ascii_case("bearer") && token.matches(given.trim());
                 return if right { Ok(Some(Credential::Token)) } else { Err(Stopped::Credential) };
             }
             Ok(None) => {}
