@@ -21,4 +21,5 @@ mod upstream;
 pub use guard::Credential;
 pub use listen::{HttpDoor, HttpOptions};
 pub use pages::Pages;
+pub use remote::notify;
 pub use token::Token;

@@ -23,7 +23,7 @@ mod skim;
 mod tools;
 mod wrap;
 
-pub use self::http::{Credential, HttpDoor, HttpOptions, Pages, Token};
+pub use self::http::{Credential, HttpDoor, HttpOptions, Pages, Token, notify};
 pub use api::{Api, Latency};
 pub use error::GatewayError;
 pub use name::server_name;

@@ -36,6 +36,10 @@ idle_exit_s = 60
 # person would have to approve is refused at once.
 approval_wait_s = 900
 
+# Where to post a notice of each held call, such as \"http://127.0.0.1:9000/held\". An address that is a
+# secret goes by reference: \"file:NAME\" in the home's secrets folder, or \"env:VARIABLE\".
+# approval_webhook = \"file:webhook\"
+
 # Observe: nothing is stopped, and each receipt says what would have been. For getting to know a new
 # set-up; `observe_servers` names single servers.
 observe = false
@@ -77,6 +81,8 @@ pub struct Config {
     pub idle_exit_s: u64,
     /// Seconds that a held call waits for a person. 0: nobody is asked.
     pub approval_wait_s: u64,
+    /// Where to post a notice of each held call.
+    pub approval_webhook: Option<Setting>,
     /// Whether nothing is stopped and everything is only recorded.
     pub observe: bool,
     /// Servers that are only observed.
@@ -137,6 +143,7 @@ impl Default for Config {
             session_grace_s: 3,
             idle_exit_s: 60,
             approval_wait_s: 900,
+            approval_webhook: None,
             observe: false,
             observe_servers: Vec::new(),
             hide_forbidden: true,

@@ -39,3 +39,4 @@ pub use permit::{Ended, Permit, Refusal, Running, Settlement};
 pub use pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
 pub use policies::read_policies;
 pub use server::{Role, Service, Stopper, serve};
+pub use tails::Watch;

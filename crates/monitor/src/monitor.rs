@@ -32,7 +32,7 @@ use tipstaff_identity::{Peer, Pseudonyms};
 use tipstaff_ledger::{Draft, Ledger, LedgerError};
 use tipstaff_store::{Clock, Random};
 
-use crate::config::{Config, Servers, Settings};
+use crate::config::{Config, Servers, Setting, Settings};
 use crate::home::{Home, Lock};
 use crate::pace::Pace;
 use crate::permit::{Refusal, Settlement};
@@ -41,7 +41,7 @@ use crate::policies::Rules;
 use crate::queue::Queue;
 use crate::sessions::{Lasting, NO_MEMBER, Session};
 use crate::standing::Standing;
-use crate::tails::Tails;
+use crate::tails::{News, Tails, Watch};
 
 /// The one monitor of a home.
 #[derive(Debug)]
@@ -238,6 +238,18 @@ impl Monitor {
         unless_full(self.close_abandoned(Duration::ZERO))?;
         self.ledger.flush()?;
         unless_full(self.ledger.rotate())
+    }
+
+    /// Hears of every call that is held from now on; `None` if too many do already.
+    #[must_use]
+    pub fn watch(&self) -> Option<Watch> {
+        self.tails.watch(News::Held).map(Watch)
+    }
+
+    /// Whom to tell of held calls.
+    #[must_use]
+    pub fn webhook(&self) -> Option<Setting> {
+        self.config().approval_webhook.clone()
     }
 
     /// The log.

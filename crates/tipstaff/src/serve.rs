@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tipstaff_gateway::{Api, GatewayError, HttpDoor, HttpOptions, Pages, Token, end_signals};
+use tipstaff_gateway::{
+    Api, GatewayError, HttpDoor, HttpOptions, Pages, Token, end_signals, notify,
+};
 use tipstaff_monitor::{MonitorError, Service};
 
 use crate::home::Place;
@@ -33,6 +35,7 @@ pub(crate) fn serve(at: &Place, listen: SocketAddr) -> Outcome {
         ),
     })?;
     let monitor = Arc::clone(service.monitor());
+    notify(&monitor, at.home.root().to_owned()).map_err(not_served)?;
     let token = Token::open_or_create(at.home.root()).map_err(not_served)?;
     let api = Api::new(Arc::clone(&monitor), &at.home, token).map_err(not_served)?;
     let pages: Arc<dyn Pages> = Arc::new(api);

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use tipstaff_gateway::{WrapEnd, WrapOptions, serve_notes, wrap as run_wrap};
-use tipstaff_monitor::{MonitorError, serve};
+use tipstaff_gateway::{WrapEnd, WrapOptions, notify, serve_notes, wrap as run_wrap};
+use tipstaff_monitor::{MonitorError, Role, Service};
 
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome};
@@ -44,7 +44,12 @@ pub(crate) fn notes(folder: &Path) -> Outcome {
 }
 
 pub(crate) fn monitor(at: &Place) -> Outcome {
-    match serve(&at.home) {
+    let ended = Service::open(&at.home, Role::Background).and_then(|service| {
+        // Without notices calls are held all the same.
+        let _ = notify(service.monitor(), at.home.root().to_owned());
+        service.run()
+    });
+    match ended {
         Ok(()) => Ok(()),
         Err(MonitorError::AlreadyRunning) => Err(Failure::AlreadyRunning),
         Err(error) => Err(Failure::undone(

@@ -258,3 +258,30 @@ fn what_was_observed_is_drafted_into_rules_that_are_read_back_and_change_what_th
     let check = world.run(&["policy", "check"]);
     assert_eq!(check.code, 0, "{check:?}");
 }
+
+#[test]
+fn a_webhook_is_told_that_a_call_waits_and_nothing_of_its_arguments() {
+    let world = world();
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    world.config(&format!("approval_wait_s = 60\napproval_webhook = \"http://{address}/held\""));
+    let mut session = client(&world);
+    delete(&mut session);
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let (mut said, mut chunk) = (String::new(), [0; 4096]);
+    while !said.ends_with('}') {
+        let read = std::io::Read::read(&mut stream, &mut chunk).unwrap();
+        assert!(read > 0, "{said}");
+        said.push_str(&String::from_utf8_lossy(&chunk[..read]));
+    }
+    std::io::Write::write_all(&mut stream, b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    let (head, body) = said.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("POST /held HTTP/1.1"), "{head}");
+    let notice: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(notice["tool"], json!("notes/delete_note"));
+    assert!(notice["text"].as_str().unwrap().contains("tipstaff approve"), "{notice}");
+    assert!(!body.contains("a.md"), "{body}");
+    drop(session);
+    world.settle();
+}

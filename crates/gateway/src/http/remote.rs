@@ -6,6 +6,7 @@
 
 mod connect;
 mod events;
+mod webhook;
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -26,6 +27,7 @@ use super::body::{Body, collect};
 use super::secrets::Secret;
 use connect::Target;
 use events::EventReader;
+pub use webhook::notify;
 
 use crate::answer::{self, Failure};
 use crate::message::Id;

@@ -21,6 +21,7 @@ use crate::queue::{Hold, HoldState};
 use crate::resolve::resolve;
 use crate::sessions::{NO_MEMBER, OpenVerdict};
 use crate::standing::Standing;
+use crate::tails::News;
 
 /// What the monitor answers.
 #[derive(Debug, Clone)]
@@ -223,7 +224,8 @@ impl Monitor {
         });
         let appended = self.ledger.append(Draft { receipt, inputs: Some(kept) })?;
         let (index, hash) = (appended.index, appended.signed.hash());
-        self.tails.tell(|| shown(&appended.signed, action, expires));
+        let news = if expires.is_some() { News::Held } else { News::Any };
+        self.tails.tell(news, || shown(&appended.signed, action, expires));
         if let Some(expires) = expires {
             let inputs_digest = appended.signed.receipt().inputs_digest.unwrap_or(hash);
             let hold = Hold {

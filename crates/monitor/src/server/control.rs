@@ -14,7 +14,7 @@ use tipstaff_core::key::Signature;
 use super::{Out, Stopper};
 use crate::approval::Statement;
 use crate::monitor::{Monitor, Said, Switch};
-use crate::tails::Line;
+use crate::tails::{Line, News};
 use crate::wire::{frame, number, object, text_of};
 
 /// How often a watcher is written to at least.
@@ -69,7 +69,7 @@ pub(super) fn answer(
 
 /// Tells a watcher of every verdict, until it goes.
 pub(super) fn tail(out: &Out, monitor: &Monitor) -> io::Result<()> {
-    let Some(lines) = monitor.tails.watch() else {
+    let Some(lines) = monitor.tails.watch(News::Any) else {
         return out.send(&frame(&failed("too many watch already")));
     };
     out.send(&frame(&object([("ok", Json::from(true))])))?;
