@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod catalogue;
+mod own;
 pub mod paths;
 mod pattern;
 mod reach;
@@ -21,6 +22,7 @@ mod sql;
 use tipstaff_core::{Action, Tier};
 
 pub use catalogue::{Catalogue, CatalogueError, Kind, Pointers, Row};
+pub use own::OWN_HOME;
 
 /// The class of what no rule describes.
 pub const UNCLASSIFIED: &str = "unclassified";
@@ -124,6 +126,7 @@ pub fn classify(
     };
     let known = matches!(found.basis, Basis::Catalogue | Basis::Shell);
     found.tier = found.tier.max(if known { least.min(Tier::T3) } else { least });
+    own::guard(&mut found);
     found
 }
 

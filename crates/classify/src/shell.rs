@@ -7,6 +7,7 @@
 mod args;
 mod git;
 mod net;
+mod own;
 mod parse;
 mod programs;
 mod system;
@@ -17,7 +18,7 @@ use tipstaff_core::Tier;
 
 use self::args::{assignment, looks_like_path, option_value, same_file};
 use self::parse::{Direction, Redirect, Script, Simple, Word};
-use crate::{Basis, UNCLASSIFIED, paths::lexical_absolute, reach::join};
+use crate::{Basis, OWN_HOME, UNCLASSIFIED, paths::lexical_absolute, reach::join};
 
 /// Every class that a shell rule can give, beside those of `sql` and `unclassified`.
 pub(crate) const CLASSES: &[&str] = &[
@@ -90,6 +91,8 @@ pub(crate) const CLASSES: &[&str] = &[
     "system:persist",
     "system:power",
     "system:service",
+    "tipstaff:control",
+    "tipstaff:read",
 ];
 
 /// What a line comes to.
@@ -218,6 +221,10 @@ impl Line {
 
     fn path(&mut self, text: &str) {
         if matches!(text, "" | "-") {
+            return;
+        }
+        if text == OWN_HOME {
+            self.paths.push(text.to_owned());
             return;
         }
         for base in &self.bases {

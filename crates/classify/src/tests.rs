@@ -105,6 +105,36 @@ fn known_tools_have_their_row() {
         ("notes", "list_notes", "{}", "fs:read", 1, &[]),
         ("claude-code", "Read", r#"{"file_path":"/a"}"#, "fs:read", 1, &["/a"]),
         ("claude-code", "Bash", r#"{"command":"rm -rf x"}"#, "fs:delete-recursive", 5, &["x"]),
+        ("claude-code", "Edit", r#"{"file_path":"/a","old_string":"/b"}"#, "fs:write", 3, &["/a"]),
+        ("claude-code", "Write", r#"{"file_path":"/a","content":"/b"}"#, "fs:write", 3, &["/a"]),
+        (
+            "claude-code",
+            "NotebookEdit",
+            r#"{"notebook_path":"/a.ipynb","new_source":"/x"}"#,
+            "fs:write",
+            3,
+            &["/a.ipynb"],
+        ),
+        (
+            "claude-code",
+            "Glob",
+            r#"{"path":"/a","pattern":"**/.env"}"#,
+            "fs:read",
+            1,
+            &["**/.env", "/a"],
+        ),
+        ("claude-code", "WebFetch", r#"{"url":"https://x/y","prompt":"p"}"#, "http:get", 1, &[]),
+        ("claude-code", "Monitor", r#"{"command":"rm -rf x"}"#, "fs:delete-recursive", 5, &["x"]),
+        ("claude-code", "Task", r#"{"prompt":"/x"}"#, "agent:delegate", 2, &[]),
+        ("claude-code", "PowerShell", r#"{"command":"ls"}"#, "shell:opaque", 4, &[]),
+        (
+            "claude-code",
+            "Bash",
+            r#"{"command":"sudo ~/bin/tipstaff approve 7f3a"}"#,
+            "shell:privileged",
+            5,
+            &["tipstaff:", "~/bin/tipstaff"],
+        ),
         (
             "desktop-commander",
             "start_process",
@@ -290,5 +320,38 @@ proptest! {
             prop_assert!(catalogue.classes().any(|class| class == plain.class));
             prop_assert_eq!(&plain, &classify(catalogue, &action, Annotations::default()));
         }
+    }
+}
+
+#[test]
+fn what_runs_the_hook_is_not_for_the_agent_to_change() {
+    let is_own = |tool: &str, parameters: &str| {
+        let found = call("claude-code", tool, parameters);
+        found.paths.iter().any(|path| path.text == OWN_HOME)
+    };
+    for (tool, parameters) in [
+        ("Write", r#"{"file_path":"/p/.claude/settings.local.json","content":"{}"}"#),
+        ("Edit", r#"{"file_path":"/home/u/.claude/settings.json"}"#),
+        ("Edit", r#"{"file_path":"/p/x/../.claude/./Settings.json"}"#),
+        (
+            "Bash",
+            r#"{"command":"echo '{\"disableAllHooks\":true}' > .claude/settings.local.json"}"#,
+        ),
+        ("Bash", r#"{"command":"cd .claude && cp /tmp/x settings.json"}"#),
+        ("Bash", r#"{"command":"sed -i s/hook/x/ ~/.claude/settings.json"}"#),
+        ("Bash", r#"{"command":"mv /tmp/x .claude"}"#),
+        ("Bash", r#"{"command":"rm .claude/*"}"#),
+        ("Bash", r#"{"command":"ln -s .claude/settings.json a"}"#),
+    ] {
+        assert!(is_own(tool, parameters), "{tool} {parameters}");
+    }
+    for (tool, parameters) in [
+        ("Read", r#"{"file_path":"/p/.claude/settings.json"}"#),
+        ("Bash", r#"{"command":"cat .claude/settings.json"}"#),
+        ("Write", r#"{"file_path":"/p/.claude/commands/x.md"}"#),
+        ("Write", r#"{"file_path":"/p/settings.json"}"#),
+        ("Write", r#"{"file_path":"/p/.mcp.json"}"#),
+    ] {
+        assert!(!is_own(tool, parameters), "{tool} {parameters}");
     }
 }

@@ -15,7 +15,7 @@ pub use crate::pins::Listing;
 use crate::policies::Rules;
 
 /// Name and version of this procedure: what it decides for the same inputs never changes under one name.
-pub const ENGINE: &str = "tipstaff-1+cedar-4.14.1";
+pub const ENGINE: &str = "tipstaff-2+cedar-4.14.1";
 
 /// What became of the question to a person that a judgement follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -326,6 +326,7 @@ mod tests {
     /// What the rules that have no digest of their own say of some of everything.
     fn opinions() -> String {
         let shell = [
+            "tipstaff approve 7f3a",
             "ls -la",
             "cat a | tee b",
             "rm -rf ./build",
@@ -371,8 +372,8 @@ mod tests {
         assert_eq!(
             (ENGINE, Digest::of(said.as_bytes()).to_hex().as_str()),
             (
-                "tipstaff-1+cedar-4.14.1",
-                "a2d60c487fcf307e6978fa3b4082d08310ea29bb977ca8acaf1dff173aefc178"
+                "tipstaff-2+cedar-4.14.1",
+                "14d7b318560656bebd90b2df2ab1727ebcd15e5647e25b92360855a55a113b04"
             ),
             "{said}"
         );

@@ -8,8 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tipstaff_classify::PathUse;
 use tipstaff_classify::paths::{absolute, normalize};
+use tipstaff_classify::{OWN_HOME, PathUse};
 
 use crate::judge::Facts;
 
@@ -20,6 +20,10 @@ const LINKS_MAX: u32 = 40;
 pub(crate) fn resolve(facts: &mut Facts, paths: &[PathUse], cwd: &str) {
     for path in paths {
         if facts.resolved.contains_key(&path.text) {
+            continue;
+        }
+        if path.text == OWN_HOME {
+            facts.resolved.insert(path.text.clone(), facts.home.clone());
             continue;
         }
         let Some(spelled) = absolute(&path.text, cwd, &facts.user_home) else { continue };

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::install::clients::Client;
+
 /// A security kernel for software agents: every action is judged before it happens, by rules that
 /// anyone can replay, and leaves a signed receipt that anyone can check.
 #[derive(Debug, Parser)]
@@ -55,6 +57,38 @@ pub(crate) enum Command {
         /// The server's command
         #[arg(last = true, required = true)]
         command: Vec<String>,
+    },
+    /// Put the servers and tool hooks of the clients on this machine behind the gateway
+    #[command(
+        after_help = "Examples:\n  tipstaff install --dry-run\n  tipstaff install --client claude-code --enforce\n  tipstaff install --undo\n\nA new home starts in observe mode: everything passes, and receipts say what would have been."
+    )]
+    Install {
+        /// Only this client (repeatable) [default: every client found]
+        #[arg(long, value_name = "NAME", value_enum)]
+        client: Vec<Client>,
+        /// Enforce verdicts instead of only observing
+        #[arg(long, conflicts_with = "undo")]
+        enforce: bool,
+        /// Show what would change, and change nothing
+        #[arg(long, conflicts_with = "undo")]
+        dry_run: bool,
+        /// Take everything back that `install` changed
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Find what is wrong with this setup, and say the fix
+    Doctor,
+    /// Answer a client's tool hook: the JSON on standard input (`install` sets this up)
+    #[command(
+        after_help = "Reads the hook contract of Claude Code: PreToolUse is judged, PostToolUse and PostToolUseFailure are recorded as outcomes. No output means that the client decides as it would without the hook; exit code 2 refuses the call."
+    )]
+    Hook {
+        /// Answer `allow` to what is permitted, so that the client doesn't ask its user
+        #[arg(long)]
+        grant: bool,
+        /// Seconds to wait for a person's answer to a held call
+        #[arg(long, value_name = "SECONDS", default_value_t = 570, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        wait: u64,
     },
     /// Run the monitor in the foreground, with MCP over HTTP at /mcp
     #[command(

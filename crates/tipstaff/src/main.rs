@@ -18,7 +18,10 @@ macro_rules! print {
 
 mod cli;
 mod demo;
+mod doctor;
 mod home;
+mod hook;
+mod install;
 mod log;
 mod outcome;
 mod policy;
@@ -31,7 +34,9 @@ mod tools;
 mod verify;
 mod wrap;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use tipstaff_monitor::Reply;
@@ -39,6 +44,8 @@ use tipstaff_monitor::Reply;
 use crate::cli::{
     Cli, Command, KeysCommand, LogCommand, PolicyCommand, ReceiptsCommand, ToolsCommand,
 };
+use crate::hook::{Options, Permitted};
+use crate::install::{Step, Strictness, Wanted};
 use crate::outcome::{Failure, Outcome};
 
 fn main() -> ExitCode {
@@ -47,12 +54,25 @@ fn main() -> ExitCode {
         Err(error) => return misused(&error),
     };
     let json = cli.json;
+    if let Command::Hook { grant, wait } = &cli.command {
+        let permitted = if *grant { Permitted::Grant } else { Permitted::Defer };
+        let options = Options { permitted, wait: Duration::from_secs(*wait) };
+        return hook(cli.home, options);
+    }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.print(json);
             ExitCode::from(failure.code())
         }
+    }
+}
+
+/// A hook has two answers alone: code 0 with what it says, and code 2, which refuses the call.
+fn hook(home: Option<PathBuf>, options: Options) -> ExitCode {
+    match home::Place::new(home, false) {
+        Ok(at) => hook::run(&at, options),
+        Err(_) => hook::refuse("no home folder: set --home, TIPSTAFF_HOME or HOME"),
     }
 }
 
@@ -76,6 +96,15 @@ fn run(cli: Cli) -> Outcome {
         Command::Init => home::init(&at),
         Command::Demo { keep } => demo::run(&at, keep),
         Command::Wrap { name, env, command } => wrap::wrap(&at, name, env, command),
+        Command::Install { client, enforce, dry_run, undo } => {
+            let strictness = if enforce { Strictness::Enforce } else { Strictness::AsItIs };
+            let step = match (dry_run, undo) {
+                (_, true) => Step::Undo,
+                (true, false) => Step::DryRun(strictness),
+                (false, false) => Step::Install(strictness),
+            };
+            install::run(&at, &Wanted { clients: client, step })
+        }
         Command::Serve { listen } => serve::serve(&at, listen),
         Command::Tail => tail::run(&at),
         Command::Queue => queue::list(&at),
@@ -113,6 +142,9 @@ fn run(cli: Cli) -> Outcome {
             cli::completions(shell);
             Ok(())
         }
+        Command::Doctor => doctor::run(&at),
+        // It was answered before: its exit codes are the client's.
+        Command::Hook { .. } => Ok(()),
         Command::Notes { folder } => wrap::notes(&folder),
         Command::Monitor => wrap::monitor(&at),
     }

@@ -13,7 +13,10 @@ use crate::reach::join;
 impl Line {
     /// Judges the program `name`, of which only the last path component is left.
     pub(super) fn dispatch(&mut self, name: &str, args: &[Word], feed: Feed<'_>) {
-        if self.wrapper(name, args, feed) || self.interpreter(name, args, feed) {
+        if self.own_program(name, args)
+            || self.wrapper(name, args, feed)
+            || self.interpreter(name, args, feed)
+        {
             return;
         }
         // A value that only the shell knows may be an option or a path; a quoted message may not.

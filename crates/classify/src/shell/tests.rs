@@ -312,3 +312,62 @@ proptest! {
         prop_assert_eq!(judge_line(&format!("{quoted} x"), "").tier, Tier::T5);
     }
 }
+
+#[test]
+fn tipstaff_itself_can_be_asked_and_not_told() {
+    for line in [
+        "tipstaff approve 7f3a",
+        "tipstaff refuse 7f3a",
+        "tipstaff pause",
+        "/opt/x/tipstaff --json resume",
+        "TIPSTAFF_HOME=/tmp/x tipstaff --home /tmp/y approve 1",
+        "cd x && ../target/debug/tipstaff install --undo",
+        "tipstaff policy accept x",
+        "tipstaff tools accept notes",
+        "tipstaff receipts show 7f --inputs",
+        "tipstaff receipts show 7f --in",
+        "tipstaff wrap -- cat",
+        "tipstaff wrap --name x -- y --help",
+        "tipstaff hook < x.json",
+        "tipstaff monitor",
+        "tipstaff init",
+        "tipstaff $(echo approve) 1",
+        "tipstaff w* 1",
+        "echo 7f3a | xargs tipstaff approve",
+        "nohup tipstaff approve 1 &",
+        "bash -c 'tipstaff approve 1'",
+        "env X=1 TIPSTAFF approve 1",
+        "true; if true; then tipstaff approve 1; fi",
+        "find . -exec tipstaff approve {} \\;",
+        "tip\\staff approve 1",
+        "'tipstaff' approve 1",
+        "tipstaff --unknown approve 1",
+    ] {
+        let found = judge_line(line, "");
+        assert!(
+            found.paths.iter().any(|path| path == crate::OWN_HOME),
+            "{line}: {:?}",
+            found.paths
+        );
+        assert_eq!(found.tier, Tier::T5, "{line}");
+    }
+    for line in [
+        "tipstaff --version",
+        "tipstaff why 7f3a",
+        "tipstaff verify receipts.jsonl",
+        "tipstaff --json receipts list --last 3",
+        "tipstaff receipts show 7f",
+        "tipstaff approve --help",
+        "tipstaff policy check ./policies",
+        "tipstaff tools diff",
+        "tipstaff doctor",
+        "cat tipstaff",
+    ] {
+        let found = judge_line(line, "");
+        assert_eq!(found.tier, Tier::T1, "{line}: {}", found.class);
+        assert!(!found.paths.iter().any(|path| path == crate::OWN_HOME), "{line}");
+    }
+    // A folder change before it doesn't lead the marker astray.
+    let found = judge_line("cd /w && tipstaff pause", "/base");
+    assert!(found.paths.iter().any(|path| path == crate::OWN_HOME));
+}

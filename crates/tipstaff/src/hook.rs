@@ -1,0 +1,253 @@
+//! `hook`: answers the tool hooks of a client, so that its built-in tools are judged and recorded like
+//! those of a server.
+//!
+//! The adversary is this program's own failure: a client lets the call through if its hook crashes, hangs
+//! or answers nonsense. So every failure here is exit code 2, which refuses. And a permission must not
+//! skip what the client itself would ask its user: what is permitted is left to the client.
+
+mod event;
+mod sibling;
+
+use std::io::{Read as _, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use serde_json::json;
+use tipstaff_core::receipt::Door;
+use tipstaff_core::{Action, Verdict};
+use tipstaff_monitor::{
+    Answered, Caller, Client, Entrusted, Held, Home, Join, Refusal, Waits, Which,
+};
+
+use self::event::{After, Before, Event, INPUT_BYTES_MAX};
+use crate::home::Place;
+
+/// How long a verdict that asks nobody may take.
+const VERDICT_WAIT: Duration = Duration::from_secs(30);
+/// How long to wait until an outcome is taken.
+const REPORT_WAIT: Duration = Duration::from_secs(10);
+
+/// How to answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) permitted: Permitted,
+    /// How long to wait for a person.
+    pub(crate) wait: Duration,
+}
+
+/// What is said of a permitted call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Permitted {
+    /// Nothing: the client asks its user as it would without the hook.
+    Defer,
+    /// `allow`: the client doesn't ask.
+    Grant,
+}
+
+/// What the client is told.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    /// Nothing.
+    Nothing,
+    /// The call may go on without a question.
+    Allow(String),
+    /// The call may go on with these arguments.
+    Change(Permitted, serde_json::Value),
+    /// The call is refused.
+    Deny(String),
+}
+
+/// Answers one event. The exit code is 0 with an answer, and 2 if there is none.
+pub(crate) fn run(at: &Place, options: Options) -> ExitCode {
+    let answered = catch_unwind(AssertUnwindSafe(|| answer(at, options)));
+    let written = match answered {
+        Ok(Ok(answer)) => answer.write(),
+        Ok(Err(why)) => Err(why),
+        Err(_) => Err("the hook itself failed".to_owned()),
+    };
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => refuse(&why),
+    }
+}
+
+/// Refuses a call that could not be judged, in the way that every version of the contract knows.
+pub(crate) fn refuse(why: &str) -> ExitCode {
+    // Nobody is left to tell if this can't be written; the exit code says it all.
+    let _ = writeln!(
+        std::io::stderr(),
+        "Tipstaff could not judge this call, so it is refused: {why}\n\
+         Do not repeat it. Ask the user to run `tipstaff doctor`."
+    );
+    ExitCode::from(2)
+}
+
+fn answer(at: &Place, options: Options) -> Result<Answer, String> {
+    let mut input = Vec::with_capacity(16 << 10);
+    let limit = u64::try_from(INPUT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    std::io::stdin()
+        .lock()
+        .take(limit)
+        .read_to_end(&mut input)
+        .map_err(|error| format!("the input can't be read: {error}"))?;
+    match Event::read(&input)? {
+        Event::Before(before) => judge(&at.home, *before, options),
+        Event::After(after) => record(&at.home, after),
+        Event::Other => Ok(Answer::Nothing),
+    }
+}
+
+/// What is heard of a call that was submitted.
+enum Heard {
+    Held(u64, Held),
+    Judged(Result<Entrusted, Refusal>),
+}
+
+struct Listener(Sender<Heard>);
+
+impl Answered<Entrusted> for Listener {
+    fn held(&mut self, number: u64, held: &Held) -> Waits {
+        match self.0.send(Heard::Held(number, held.clone())) {
+            Ok(()) => Waits::Yes,
+            Err(_) => Waits::No,
+        }
+    }
+
+    fn judged(self: Box<Self>, answer: Result<Entrusted, Refusal>) {
+        // Whoever waited may have given up.
+        let _ = self.0.send(Heard::Judged(answer));
+    }
+}
+
+fn judge(home: &Home, before: Before, options: Options) -> Result<Answer, String> {
+    if sibling::is_wrapped(&before.tool, home.root()) {
+        return Ok(Answer::Nothing);
+    }
+    if let Some(cwd) = &before.cwd {
+        // The kernel tells the monitor where this process is: relative paths are read from there.
+        std::env::set_current_dir(cwd)
+            .map_err(|error| format!("the folder {} of the call: {error}", cwd.display()))?;
+    }
+    let client = join(home, before.action.server())?;
+    let (tell, heard) = channel();
+    let asked = before.action.clone();
+    client.entrust(before.action, Some(before.ticket), Box::new(Listener(tell)));
+    let mut wait = VERDICT_WAIT;
+    let mut held: Option<(u64, Held)> = None;
+    let judged = loop {
+        match heard.recv_timeout(wait) {
+            Ok(Heard::Held(number, now)) => {
+                wait = options.wait;
+                held = Some((number, now));
+            }
+            Ok(Heard::Judged(judged)) => break judged,
+            Err(RecvTimeoutError::Timeout) => {
+                let Some((number, held)) = held else {
+                    return Err("the monitor does not answer".to_owned());
+                };
+                client.withdraw(number);
+                client.leave();
+                return Ok(Answer::Deny(still_held(&held)));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err("the monitor's answer was lost".to_owned());
+            }
+        }
+    };
+    let answer = match judged {
+        Ok(entrusted) => permitted(&asked, &entrusted, options.permitted),
+        Err(refusal) => Answer::Deny(refusal.text),
+    };
+    client.leave();
+    Ok(answer)
+}
+
+fn permitted(asked: &Action, entrusted: &Entrusted, permitted: Permitted) -> Answer {
+    if entrusted.verdict == Verdict::Modify && entrusted.action != *asked {
+        let text = entrusted.action.parameters().to_canonical();
+        return match serde_json::from_str(&text) {
+            Ok(input) => Answer::Change(permitted, input),
+            Err(_) => Answer::Deny("The changed arguments can't be written.".to_owned()),
+        };
+    }
+    match permitted {
+        Permitted::Defer => Answer::Nothing,
+        Permitted::Grant => {
+            let rule = entrusted.rule.as_deref().unwrap_or("none");
+            let receipt = entrusted.receipt.to_hex();
+            let short = receipt.get(..8).unwrap_or_default();
+            Answer::Allow(format!("Tipstaff: rule {rule}, receipt {short}"))
+        }
+    }
+}
+
+fn still_held(held: &Held) -> String {
+    let receipt = held.receipt.to_hex();
+    let id = receipt.get(..8).unwrap_or_default();
+    format!(
+        "Held as {id}: a person has to approve this call (`tipstaff approve {id}`), and nobody has yet. \
+         After approval repeat the same call, with the same arguments. Until then go on with other work."
+    )
+}
+
+fn record(home: &Home, after: After) -> Result<Answer, String> {
+    if sibling::is_wrapped(&after.tool, home.root()) {
+        return Ok(Answer::Nothing);
+    }
+    let client = join(home, "hook")?;
+    let (tell, heard) = channel();
+    let then = Box::new(move |receipt| {
+        let _ = tell.send(receipt);
+    });
+    client.report(Which::Ticket(after.ticket), after.status, after.result.as_deref(), then);
+    // A call that was never judged here, by a hook that was not there yet, has nothing to settle.
+    let taken = heard.recv_timeout(REPORT_WAIT);
+    client.leave();
+    taken.map(|_| Answer::Nothing).map_err(|_| "its outcome could not be recorded".to_owned())
+}
+
+fn join(home: &Home, server: &str) -> Result<Client, String> {
+    let join = Join {
+        server: server.to_owned(),
+        door: Door::Hook,
+        command: Vec::new(),
+        caller: Caller::Parent,
+    };
+    Client::join(home.root(), join).map_err(|error| error.to_string())
+}
+
+impl Answer {
+    fn to_json(&self) -> Option<serde_json::Value> {
+        let mut output = json!({ "hookEventName": "PreToolUse" });
+        let members = output.as_object_mut()?;
+        match self {
+            Self::Nothing => return None,
+            Self::Allow(reason) => {
+                members.insert("permissionDecision".to_owned(), "allow".into());
+                members.insert("permissionDecisionReason".to_owned(), reason.as_str().into());
+            }
+            Self::Change(permitted, input) => {
+                // Without a decision the client asks its user about the changed arguments.
+                if *permitted == Permitted::Grant {
+                    members.insert("permissionDecision".to_owned(), "allow".into());
+                }
+                members.insert("updatedInput".to_owned(), input.clone());
+            }
+            Self::Deny(reason) => {
+                members.insert("permissionDecision".to_owned(), "deny".into());
+                members.insert("permissionDecisionReason".to_owned(), reason.as_str().into());
+            }
+        }
+        Some(json!({ "hookSpecificOutput": output }))
+    }
+
+    fn write(&self) -> Result<(), String> {
+        let Some(json) = self.to_json() else { return Ok(()) };
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{json}")
+            .and_then(|()| out.flush())
+            .map_err(|error| format!("the answer can't be written: {error}"))
+    }
+}
