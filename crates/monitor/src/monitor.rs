@@ -246,6 +246,12 @@ impl Monitor {
         self.tails.watch(News::Held).map(Watch)
     }
 
+    /// Whether the configuration in force stops nothing.
+    #[must_use]
+    pub fn observes_all(&self) -> bool {
+        self.config().observe
+    }
+
     /// Whom to tell of held calls.
     #[must_use]
     pub fn webhook(&self) -> Option<Setting> {

@@ -54,7 +54,9 @@ pub(super) fn answer(
             }
         }
         Some("flush") => match monitor.tick().and_then(|()| monitor.publish()) {
-            Ok(()) => object([("ok", Json::from(true))]),
+            Ok(()) => {
+                object([("observe", Json::from(monitor.observes_all())), ("ok", Json::from(true))])
+            }
             Err(error) => failed(&error.to_string()),
         },
         Some("queue") => {

@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use tipstaff_monitor::{Config, Home};
+use tipstaff_core::Json;
+use tipstaff_monitor::{Client, Config, Home};
 use tipstaff_store::{Disk as _, NativeDisk};
 use toml::de::DeTable;
 
@@ -60,7 +61,20 @@ pub(crate) fn settle(home: &Home, strictness: Strictness) -> Result<Mode, String
         disk.replace(Path::new("config.toml"), text.as_bytes())
             .map_err(|error| error.to_string())?;
     }
-    Mode::of(home)
+    let mode = Mode::of(home)?;
+    in_force(home, mode)?;
+    Ok(mode)
+}
+
+/// A monitor that runs takes a changed file within a second: what is said to be on has to be on by then.
+fn in_force(home: &Home, mode: Mode) -> Result<(), String> {
+    let answer = Client::control(home, "flush", None).map_err(|error| error.to_string())?;
+    let Some(answer) = answer else { return Ok(()) };
+    let observes = answer.get("observe").and_then(Json::as_bool);
+    if observes == Some(mode == Mode::Observing) {
+        return Ok(());
+    }
+    Err("the monitor that runs did not take the new configuration; see monitor.log".to_owned())
 }
 
 /// The mode that [`settle`] would come to, without doing it.
