@@ -10,7 +10,9 @@ pub(crate) use admit::{Answer, Asked};
 mod closing;
 mod control;
 pub use control::Switch;
-pub(crate) use control::log_line;
+#[cfg(test)]
+pub(crate) use control::approvers_text;
+pub(crate) use control::{approvers_of, log_line};
 mod held;
 mod holds;
 pub(crate) use holds::Said;

@@ -5,6 +5,8 @@
 //! schema, catalogue and pins that its receipt names, whatever is on disk now, and compared in
 //! everything that the receipt says about it.
 
+mod approvals;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use tipstaff_core::receipt::{DecisionRef, Enforcement, Kind, Receipt, Signed};
 use tipstaff_core::{Action, Digest, Json};
 use tipstaff_ledger::{Kept, LedgerError, LogReader, SealingKey};
 use tipstaff_policy::PolicySource;
+
+use approvals::Approvals;
 
 use crate::error::MonitorError;
 use crate::home::Home;
@@ -53,6 +57,7 @@ pub fn replay(
         sealing,
         contexts: HashMap::new(),
         rules: HashMap::new(),
+        approvals: Approvals::default(),
         report: Replay::default(),
     };
     let mut failed = None;
@@ -113,6 +118,7 @@ struct Replayer<'a> {
     /// `None` once a session's context can't be folded for want of inputs.
     contexts: HashMap<String, Option<Context>>,
     rules: HashMap<[Digest; 3], Option<Arc<Rules>>>,
+    approvals: Approvals,
     report: Replay,
 }
 
@@ -124,7 +130,13 @@ impl Replayer<'_> {
             let context = plain.and_then(|plain| nonce_of(&plain)).map(Context::new);
             self.contexts.insert(receipt.chain.clone(), context);
         }
+        let home = self.home;
+        self.approvals.fold(signed, |digest| home.kept(digest).ok());
         if receipt.kind != Kind::Verdict {
+            return Ok(());
+        }
+        if let Some(fault) = self.approvals.fault(receipt) {
+            self.differs(signed, fault);
             return Ok(());
         }
         let Some(decision) = &receipt.decision else {

@@ -133,3 +133,27 @@ impl Session {
         receipt
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A session of nobody's.
+    pub(crate) fn session() -> Session {
+        let pseudonyms = tipstaff_identity::Pseudonyms::new(&[0; 32], "o");
+        Session {
+            chain: "s".to_owned(),
+            actor: pseudonyms.actor("a"),
+            identity: pseudonyms.monitor("s"),
+            context: Context::new([0; 16]),
+            doors: 0,
+            alone_since: Instant::now(),
+            open: HashMap::new(),
+            closed: false,
+            client: None,
+            service: String::new(),
+            lasting: Lasting::Grace,
+            pace: Pace::default(),
+        }
+    }
+}

@@ -280,14 +280,14 @@ impl Monitor {
 }
 
 /// The text that is kept of the keys that may approve.
-pub(super) fn approvers_text(keys: &[VerifyingKey]) -> String {
+pub(crate) fn approvers_text(keys: &[VerifyingKey]) -> String {
     let keys = keys.iter().map(|key| Json::String(key.to_did_key()));
     let keys = Json::Array(keys.collect());
     Json::object(vec![("approvers".to_owned(), keys)]).unwrap_or(Json::Null).to_canonical()
 }
 
 /// Reads it.
-pub(super) fn approvers_of(text: &str) -> Option<Vec<VerifyingKey>> {
+pub(crate) fn approvers_of(text: &str) -> Option<Vec<VerifyingKey>> {
     let json = Json::parse(text.as_bytes()).ok()?;
     let keys = json.get("approvers")?.as_array()?;
     keys.iter().map(|key| VerifyingKey::from_did_key(key.as_str()?).ok()).collect()

@@ -1,0 +1,186 @@
+//! Whether each approved verdict rests on an approval: signed, for this call, and for this one alone.
+//!
+//! The adversary is a node that lets a call run and says afterwards that a person had approved it, or that
+//! runs two on one yes.
+
+use std::collections::{HashMap, HashSet};
+
+use tipstaff_core::key::{Signature, VerifyingKey};
+use tipstaff_core::receipt::{Kind, Receipt, Signed};
+use tipstaff_core::{Digest, Json, Verdict};
+
+use crate::approval::{Reply, Statement};
+use crate::judge::Answered;
+use crate::monitor::approvers_of;
+use crate::wire::{digest_of, number_of, text_of};
+
+/// What the log said so far.
+#[derive(Debug, Default)]
+pub(super) struct Approvals {
+    approvers: Vec<VerifyingKey>,
+    /// What a yes has to be bound to, by the receipt that held the call.
+    held: HashMap<Digest, Statement>,
+    /// The call that an answer is for, by the answer's receipt.
+    approved: HashMap<Digest, Digest>,
+    ran: HashSet<Digest>,
+}
+
+impl Approvals {
+    /// Folds a receipt in. `kept` reads a text of control state.
+    pub(super) fn fold(&mut self, signed: &Signed, kept: impl FnOnce(Digest) -> Option<String>) {
+        let receipt = signed.receipt();
+        match receipt.kind {
+            Kind::Control => {
+                let control =
+                    receipt.control.as_ref().filter(|control| control.what == "approvers");
+                if let Some(keys) = control.and_then(|control| approvers_of(&kept(control.to)?)) {
+                    self.approvers = keys;
+                }
+            }
+            Kind::Verdict => {
+                if let Some(statement) = asked(receipt, signed.hash()) {
+                    self.held.insert(signed.hash(), statement);
+                }
+            }
+            Kind::Approval => {
+                if let Some(of) = self.answered(receipt) {
+                    self.approved.insert(signed.hash(), of);
+                }
+            }
+            Kind::Deferral | Kind::Outcome | Kind::Session | Kind::Void => {}
+        }
+    }
+
+    /// Why an approved verdict does not rest on an approval, if it doesn't.
+    pub(super) fn fault(&mut self, receipt: &Receipt) -> Option<&'static str> {
+        let reason = receipt.decision.as_ref().map(|decision| decision.reason.as_str());
+        if reason != Some(Answered::Approved.as_str()) {
+            return None;
+        }
+        let approval =
+            receipt.approval.as_ref().and_then(|approval| digest_of(approval, "receipt"));
+        let of = approval.and_then(|approval| self.approved.get(&approval).copied());
+        match (of, receipt.continues) {
+            (Some(of), Some(held)) if of == held => {
+                (!self.ran.insert(of)).then_some("a second call on one approval")
+            }
+            _ => Some("approval"),
+        }
+    }
+
+    /// The call that an answer approves: it has to be signed by an approver over exactly what was held.
+    fn answered(&self, receipt: &Receipt) -> Option<Digest> {
+        let approval = receipt.approval.as_ref()?;
+        let said = Statement::from_json(approval)?;
+        let held = self.held.get(&receipt.of?)?;
+        let asked = Statement { reply: Reply::Approve, ..held.clone() };
+        let key_id = text_of(approval, "key_id")?;
+        let signature = Signature::from_base64url(&text_of(approval, "signature")?).ok()?;
+        let key = self.approvers.iter().find(|key| key.key_id() == key_id)?;
+        (said == asked && said.is_signed(key, &signature)).then_some(said.of)
+    }
+}
+
+/// What a person was asked.
+fn asked(receipt: &Receipt, of: Digest) -> Option<Statement> {
+    let decision = receipt.decision.as_ref()?;
+    let approval: &Json = receipt.approval.as_ref()?;
+    if decision.verdict != Verdict::StepUp {
+        return None;
+    }
+    Some(Statement {
+        reply: Reply::Approve,
+        action: receipt.inputs_digest?,
+        expires: tipstaff_core::Millis(number_of(approval, "expires")?),
+        log: receipt.as_of.log.clone(),
+        of,
+        policy_set: decision.policy_set,
+        requester: receipt.identity.agent.id.clone()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tipstaff_core::key::SigningKey;
+    use tipstaff_core::receipt::{Control, Door};
+    use tipstaff_core::{Millis, Tier};
+
+    use super::*;
+    use crate::monitor::approvers_text;
+    use crate::sessions::tests::session;
+
+    fn signed(receipt: Receipt) -> Signed {
+        Signed::new(receipt, &SigningKey::from_seed(&[1; 32].into()).unwrap()).unwrap()
+    }
+
+    fn receipt(kind: Kind) -> Receipt {
+        session().receipt(kind, ("fs:write", Tier::T3), Door::McpStdio, Millis(5))
+    }
+
+    fn decided(verdict: Verdict, reason: &str) -> Receipt {
+        let zero = Digest::ZERO;
+        let mut receipt = receipt(Kind::Verdict);
+        receipt.inputs_digest = Some(Digest::of(b"inputs"));
+        receipt.decision = Some(tipstaff_core::receipt::DecisionRef {
+            catalogue: zero,
+            engine: String::new(),
+            policy_set: zero,
+            reason: reason.to_owned(),
+            rule: None,
+            schema: zero,
+            tool_pins: zero,
+            verdict,
+        });
+        receipt
+    }
+
+    #[test]
+    fn an_approved_verdict_without_its_approval_is_found() {
+        let key = SigningKey::from_seed(&[5; 32].into()).unwrap();
+        let stranger = SigningKey::from_seed(&[6; 32].into()).unwrap();
+        let text = approvers_text(&[key.verifying_key().clone()]);
+        let mut approvals = Approvals::default();
+        let mut control = receipt(Kind::Control);
+        control.control =
+            Some(Control { from: None, to: Digest::ZERO, what: "approvers".to_owned() });
+        approvals.fold(&signed(control), |_| Some(text.clone()));
+        let mut held = decided(Verdict::StepUp, "step_up");
+        held.approval = Json::object(vec![("expires".to_owned(), Json::from(9))]);
+        let held = signed(held);
+        approvals.fold(&held, |_| None);
+        let statement = asked(held.receipt(), held.hash()).unwrap();
+        let answer = |statement: &Statement, by: &SigningKey| {
+            let mut members = statement.members();
+            let signature = statement.sign(by).to_base64url();
+            members.push(("key_id".to_owned(), Json::String(by.verifying_key().key_id())));
+            members.push(("signature".to_owned(), Json::String(signature)));
+            let mut receipt = receipt(Kind::Approval);
+            receipt.of = Some(statement.of);
+            receipt.approval = Json::object(members);
+            signed(receipt)
+        };
+        let ran = |on: Digest| {
+            let mut receipt = decided(Verdict::Allow, "approved");
+            receipt.continues = Some(held.hash());
+            let hex = Json::String(on.to_hex());
+            receipt.approval = Json::object(vec![("receipt".to_owned(), hex)]);
+            receipt
+        };
+        let no = Statement { reply: Reply::Refuse, ..statement.clone() };
+        let other = Statement { action: Digest::of(b"other"), ..statement.clone() };
+        for bad in [answer(&no, &key), answer(&other, &key), answer(&statement, &stranger)] {
+            approvals.fold(&bad, |_| None);
+            assert_eq!(approvals.fault(&ran(bad.hash())), Some("approval"));
+        }
+        let good = answer(&statement, &key);
+        assert_eq!(
+            approvals.fault(&ran(good.hash())),
+            Some("approval"),
+            "it is not in the log yet"
+        );
+        approvals.fold(&good, |_| None);
+        assert_eq!(approvals.fault(&ran(good.hash())), None);
+        assert_eq!(approvals.fault(&ran(good.hash())), Some("a second call on one approval"));
+        assert_eq!(approvals.fault(&decided(Verdict::Allow, "permit")), None);
+    }
+}
