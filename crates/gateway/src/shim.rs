@@ -201,11 +201,14 @@ impl<J: Judge> Shim<J> {
 
     /// Gives up a request of the client's whose answer was lost on its way.
     pub(crate) fn lose(&self, id: &Id, text: &str) {
-        let call = match self.table().calls.get(id).map(|call| &call.stage) {
-            Some(Stage::Running(_) | Stage::Passed | Stage::ToolList(_)) => {
-                self.table().calls.remove(id)
+        let call = {
+            let mut table = self.table();
+            match table.calls.get(id).map(|call| &call.stage) {
+                Some(Stage::Running(_) | Stage::Passed | Stage::ToolList(_)) => {
+                    table.calls.remove(id)
+                }
+                _ => None,
             }
-            _ => None,
         };
         if let Some(call) = call {
             self.give_up(Side::Client, id, call, text);

@@ -37,6 +37,9 @@ const GREET_WAIT: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(30 * 60);
 /// A session that was silent for so long makes way for another one when there is no room.
 const QUIET: Duration = Duration::from_secs(60);
+/// An answer that takes longer comes as events, with signs of life before it: clients and what is on the
+/// way to them give up on silence.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Most streams that one session listens on.
 const LISTENERS_MAX: usize = 16;
 
@@ -45,6 +48,9 @@ const REVISION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
+
+/// An answer that says no.
+type No = Box<Response<Body>>;
 
 /// The endpoint and its sessions.
 pub(super) struct Mcp {
@@ -73,12 +79,12 @@ impl Mcp {
             Method::GET => self.listen(headers, credential),
             Method::DELETE => self.delete(headers, credential),
             _ => {
-                let mut no = refused(StatusCode::METHOD_NOT_ALLOWED, "Use POST, GET or DELETE.");
+                let mut no = no(StatusCode::METHOD_NOT_ALLOWED, "Use POST, GET or DELETE.");
                 no.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
                 Err(no)
             }
         };
-        answered.unwrap_or_else(|no| no)
+        answered.unwrap_or_else(|no| *no)
     }
 
     async fn post(
@@ -86,16 +92,16 @@ impl Mcp {
         headers: &HeaderMap,
         credential: Credential,
         body: &[u8],
-    ) -> Result<Response<Body>, Response<Body>> {
+    ) -> Result<Response<Body>, No> {
         accepts(headers, &[JSON, EVENTS])?;
         let kind = one(headers, &CONTENT_TYPE).ok().flatten().unwrap_or_default();
         if !media(kind).eq_ignore_ascii_case(JSON) {
             let told = "The body must be application/json.";
-            return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, told));
+            return Err(no(StatusCode::UNSUPPORTED_MEDIA_TYPE, told));
         }
         let message = Message::parse(body.trim_ascii()).map_err(|fault| {
             let line = answer::malformed(&fault);
-            json(StatusCode::BAD_REQUEST, Bytes::from(line.trim_end().to_owned()))
+            Box::new(json(StatusCode::BAD_REQUEST, Bytes::from(line.trim_end().to_owned())))
         })?;
         if let Message::Request(id, method, params) = &message
             && method == "initialize"
@@ -120,10 +126,11 @@ impl Mcp {
         id: &Id,
         params: Object,
         credential: Credential,
-    ) -> Result<Response<Body>, Response<Body>> {
+    ) -> Result<Response<Body>, No> {
         let failed = |text: &str| {
             let fault = Malformed { code: FAILED, id: Some(id.clone()), text: text.to_owned() };
-            json(StatusCode::OK, Bytes::from(answer::malformed(&fault).trim_end().to_owned()))
+            let line = answer::malformed(&fault);
+            Box::new(json(StatusCode::OK, Bytes::from(line.trim_end().to_owned())))
         };
         let servers = self.monitor.servers();
         if servers.is_empty() {
@@ -157,7 +164,7 @@ impl Mcp {
         let revision = Json::parse(hello.as_bytes()).ok();
         let revision = revision.as_ref().and_then(|hello| hello.get("protocolVersion")?.as_str());
         session.state().revision = revision.unwrap_or(PRIMED_SINCE).to_owned();
-        unopened.is_open();
+        unopened.opened();
         let mut opened = json(StatusCode::OK, result_line(id, &hello));
         if let Ok(value) = HeaderValue::from_str(&session_id) {
             opened.headers_mut().insert(SESSION, value);
@@ -166,7 +173,7 @@ impl Mcp {
     }
 
     /// Sees to it that one more session has room: clients that went away without a word make way.
-    fn make_room(&self, count: usize) -> Result<(), Response<Body>> {
+    fn make_room(&self, count: usize) -> Result<(), No> {
         loop {
             let mut sessions = self.sessions();
             let behind: usize = sessions.values().map(|session| session.upstreams.len()).sum();
@@ -177,7 +184,7 @@ impl Mcp {
             let longest = quiet.max_by_key(|session| session.silence()).map(|s| s.id.clone());
             let Some(session) = longest.and_then(|id| sessions.remove(&id)) else {
                 let told = "Too many sessions are open.";
-                let mut busy = refused(StatusCode::SERVICE_UNAVAILABLE, told);
+                let mut busy = no(StatusCode::SERVICE_UNAVAILABLE, told);
                 busy.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
                 return Err(busy);
             };
@@ -186,28 +193,25 @@ impl Mcp {
         }
     }
 
-    fn listen(
-        &self,
-        headers: &HeaderMap,
-        credential: Credential,
-    ) -> Result<Response<Body>, Response<Body>> {
+    fn listen(&self, headers: &HeaderMap, credential: Credential) -> Result<Response<Body>, No> {
         accepts(headers, &[EVENTS])?;
         let session = self.find(headers, credential)?;
         session.touch();
         let last = one(headers, &LAST_EVENT);
-        let last = last.map_err(|()| refused(StatusCode::BAD_REQUEST, "Which event was last?"))?;
+        let last = last.map_err(|()| no(StatusCode::BAD_REQUEST, "Which event was last?"))?;
         let mut state = session.state();
         let reader = match last {
             Some(last) => state.streams.resume(last).ok_or_else(|| {
                 let told = "What came after this event is not kept any more.";
-                refused(StatusCode::NOT_FOUND, told)
+                no(StatusCode::NOT_FOUND, told)
             })?,
             None if state.streams.listeners() >= LISTENERS_MAX => {
-                return Err(refused(StatusCode::TOO_MANY_REQUESTS, "Too many streams are open."));
+                return Err(no(StatusCode::TOO_MANY_REQUESTS, "Too many streams are open."));
             }
-            None => state.streams.open(Kind::Standing).ok_or_else(|| {
-                refused(StatusCode::TOO_MANY_REQUESTS, "Too many streams are open.")
-            })?,
+            None => state
+                .streams
+                .open(Kind::Standing)
+                .ok_or_else(|| no(StatusCode::TOO_MANY_REQUESTS, "Too many streams are open."))?,
         };
         let first = (last.is_none() && state.revision.as_str() >= PRIMED_SINCE)
             .then(|| state.streams.prime(reader));
@@ -215,11 +219,7 @@ impl Mcp {
         Ok(events(Reading { session, reader }.events(first)))
     }
 
-    fn delete(
-        &self,
-        headers: &HeaderMap,
-        credential: Credential,
-    ) -> Result<Response<Body>, Response<Body>> {
+    fn delete(&self, headers: &HeaderMap, credential: Credential) -> Result<Response<Body>, No> {
         let session = self.find(headers, credential)?;
         let known = self.sessions().remove(&session.id);
         if let Some(session) = known {
@@ -229,21 +229,17 @@ impl Mcp {
     }
 
     /// The session that a request names, if it may.
-    fn find(
-        &self,
-        headers: &HeaderMap,
-        credential: Credential,
-    ) -> Result<Arc<Session>, Response<Body>> {
+    fn find(&self, headers: &HeaderMap, credential: Credential) -> Result<Arc<Session>, No> {
         let missing = || {
             let told = "Begin with `initialize`, and send the header Mcp-Session-Id of its answer.";
-            refused(StatusCode::BAD_REQUEST, told)
+            no(StatusCode::BAD_REQUEST, told)
         };
         let id = one(headers, &SESSION).map_err(|()| missing())?.ok_or_else(missing)?;
         let known = self.sessions().get(id).cloned();
         let known = known.filter(|session| session.credential == credential && !session.is_over());
         let Some(session) = known else {
             let told = "There is no such session. Open another one with `initialize`.";
-            return Err(refused(StatusCode::NOT_FOUND, told));
+            return Err(no(StatusCode::NOT_FOUND, told));
         };
         let speaks =
             |revision: &str| REVISIONS.contains(&revision) || session.state().revision == revision;
@@ -252,7 +248,7 @@ impl Mcp {
             Ok(Some(revision)) if speaks(revision) => Ok(session),
             _ => {
                 let told = "MCP-Protocol-Version names a revision that is not spoken here.";
-                Err(refused(StatusCode::BAD_REQUEST, told))
+                Err(no(StatusCode::BAD_REQUEST, told))
             }
         }
     }
@@ -300,7 +296,7 @@ struct Unopened<'a> {
 }
 
 impl Unopened<'_> {
-    fn is_open(mut self) {
+    fn opened(mut self) {
         self.id = None;
     }
 }
@@ -318,7 +314,8 @@ impl Drop for Unopened<'_> {
 /// The answer that comes on a stream: alone as JSON, after something else as events.
 async fn stream(session: Arc<Session>, reader: Reader) -> Response<Body> {
     let reading = Reading { session, reader };
-    match reading.first().await {
+    let first = tokio::time::timeout(PATIENCE, reading.first()).await.unwrap_or(None);
+    match first {
         Some(Next::Only(line)) => json(StatusCode::OK, line),
         Some(Next::End | Next::Events(_)) => {
             let told = "The session has ended, or too much was waiting to be read.";
@@ -336,7 +333,7 @@ async fn stream(session: Arc<Session>, reader: Reader) -> Response<Body> {
 }
 
 /// Checks that the client can read each of the kinds.
-fn accepts(headers: &HeaderMap, kinds: &[&str]) -> Result<(), Response<Body>> {
+fn accepts(headers: &HeaderMap, kinds: &[&str]) -> Result<(), No> {
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges: Vec<&str> = values.flat_map(|value| value.split(',')).map(media).collect();
     let accepted = |kind: &str| {
@@ -351,7 +348,7 @@ fn accepts(headers: &HeaderMap, kinds: &[&str]) -> Result<(), Response<Body>> {
         return Ok(());
     }
     let told = format!("The header Accept must name {}.", kinds.join(" and "));
-    Err(refused(StatusCode::NOT_ACCEPTABLE, &told))
+    Err(no(StatusCode::NOT_ACCEPTABLE, &told))
 }
 
 /// A media type without its parameters.
@@ -378,6 +375,10 @@ fn events(body: Body) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENTS));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     response
+}
+
+fn no(status: StatusCode, text: &str) -> No {
+    Box::new(refused(status, text))
 }
 
 /// A refusal in the form of JSON-RPC, as clients of MCP read it.

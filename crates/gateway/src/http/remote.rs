@@ -371,7 +371,9 @@ impl Far {
 
     fn failed(&self, id: Option<&Id>, fault: Fault) {
         match fault {
-            Fault::NotSent(text) => self.refuse(id, &text),
+            Fault::NotSent(why) => {
+                self.refuse(id, &format!("The server was not asked: {why}. Nothing was done."));
+            }
             Fault::Lost => {
                 if let (Some(id), Some(lost)) = (id, self.lost.get()) {
                     lost(id);

@@ -4,6 +4,8 @@
 //! another one or talks without end. Every id stands in one table with the server it belongs to; what a
 //! server asks gets an id of the session's own; whoever talks faster than the client reads has to wait.
 
+mod hear;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +20,6 @@ use super::stream::{Kind, Reader, Streams};
 use super::upstream::{Plan, Upstream};
 use crate::answer::{self, FAILED, Failure};
 use crate::message::{Answer, INVALID_REQUEST, Id, Malformed, Message};
-use crate::raw::{self, Members};
 use crate::request::{Form, TOOLS_CALL};
 use crate::shim::IN_FLIGHT_MAX;
 
@@ -337,92 +338,6 @@ impl Session {
             then.push(Message::Request(id, "logging/setLevel".to_owned(), Some(level)));
         }
         Some(HelloAgain { params, then })
-    }
-
-    /// Takes a line of a server, which its shim has checked.
-    pub(super) fn heard(&self, from: usize, line: &str) {
-        let Some(members) = Members::read(line) else { return };
-        let id = members.one("id").and_then(|raw| Some((raw, Id::of_raw(raw)?)));
-        match (members.one("method").and_then(raw::text), id) {
-            (None, Some((_, id))) => self.answered(from, &id, line),
-            (Some(_), Some((raw, id))) => self.asked(from, id, raw, line, &members),
-            (Some(method), None) => self.said(from, &method, line, &members),
-            (None, None) => {}
-        }
-    }
-
-    fn answered(&self, from: usize, id: &Id, line: &str) {
-        let mut state = self.state();
-        if let Id::Text(text) = id
-            && text.starts_with(&self.own)
-        {
-            let waiter = state.waiting.remove(text);
-            drop(state);
-            if let Some(waiter) = waiter {
-                waiter(line.to_owned());
-            }
-        } else if state.calls.get(id).is_some_and(|call| call.upstream == from)
-            && let Some(call) = state.calls.remove(id)
-        {
-            state.touched = Instant::now();
-            state.streams.push(call.stream, line, true);
-        }
-    }
-
-    /// A request of a server: two servers may use one id, so it gets another.
-    fn asked(&self, from: usize, id: Id, raw_id: &str, line: &str, members: &Members<'_>) {
-        let Some(place) = raw::place(line, raw_id) else { return };
-        let meta = members.one("params").and_then(|p| Members::read(p)?.one("_meta"));
-        let token = meta.and_then(|meta| Id::of_raw(Members::read(meta)?.one("progressToken")?));
-        let mut state = self.state();
-        let number = state.next_ask;
-        state.next_ask += 1;
-        let stream = state.stream_for(from, None);
-        let Some(stream) = stream else { return };
-        // The shim bounds how many there are of one server.
-        state.asks.insert(number, Ask { upstream: from, id, token, stream });
-        let mut renamed = String::with_capacity(line.len() + 8);
-        raw::replace(&mut renamed, line, place, &number.to_string());
-        state.streams.push(stream, &renamed, false);
-    }
-
-    /// A notification of a server.
-    fn said(&self, from: usize, method: &str, line: &str, members: &Members<'_>) {
-        let param = |name| Members::read(members.one("params")?)?.one(name);
-        let mut state = self.state();
-        match method {
-            "notifications/cancelled" => {
-                let Some(raw_id) = param("requestId") else { return };
-                let id = Id::of_raw(raw_id);
-                let ask = state
-                    .asks
-                    .iter()
-                    .find(|(_, a)| a.upstream == from && Some(&a.id) == id.as_ref());
-                let Some((number, stream)) = ask.map(|(number, ask)| (*number, ask.stream)) else {
-                    return;
-                };
-                state.asks.remove(&number);
-                let Some(place) = raw::place(line, raw_id) else { return };
-                let mut renamed = String::with_capacity(line.len() + 8);
-                raw::replace(&mut renamed, line, place, &number.to_string());
-                state.streams.push(stream, &renamed, false);
-            }
-            _ => {
-                let token = match method {
-                    "notifications/progress" => param("progressToken").and_then(Id::of_raw),
-                    _ => None,
-                };
-                let general = method.ends_with("list_changed") || method.ends_with("/updated");
-                let stream = if general && state.streams.is_heard() {
-                    state.streams.standing()
-                } else {
-                    state.stream_for(from, token.as_ref())
-                };
-                if let Some(stream) = stream {
-                    state.streams.push(stream, line, false);
-                }
-            }
-        }
     }
 
     /// Tells the client something of our own.

@@ -81,7 +81,8 @@ impl Judge for Script {
 
     fn tools_listed(&self, tools: Vec<ListedTool>, then: Then<ToolReview>) {
         self.lists.lock().unwrap().push(tools);
-        then(Ok(ToolReview { withheld: self.withheld.lock().unwrap().clone() }));
+        let withheld = self.withheld.lock().unwrap().clone();
+        then(Ok(ToolReview { withheld }));
     }
 }
 
@@ -474,4 +475,42 @@ fn progress_gives_more_time() {
     bench.server_frame(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":1}}"#);
     bench.shim.tick(before - Duration::from_millis(5));
     assert_eq!(bench.client.lines().len(), 1, "the notification alone");
+}
+
+/// Alone it would be taken for the whole list, and every other tool for a new one.
+#[test]
+fn a_part_of_a_list_waits_for_the_first_whole_one() {
+    let bench = Bench::new();
+    bench.client_frame(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+    assert_eq!(bench.server.lines().len(), 1);
+    let page = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"}],"nextCursor":"c"}}"#;
+    bench.server_frame(page);
+    assert!(bench.client.lines().is_empty() && bench.script.lists.lock().unwrap().is_empty());
+    assert!(bench.server.line().contains("tipstaff-1"));
+    let whole = r#"{"tools":[{"name":"a"},{"name":"b"}]}"#;
+    bench.server_frame(&format!(r#"{{"jsonrpc":"2.0","id":"tipstaff-1","result":{whole}}}"#));
+    assert_eq!(bench.client.line(), page);
+    let lists = bench.script.lists.lock().unwrap().clone();
+    assert!(lists.iter().all(|list| list.len() == 2), "{lists:?}");
+
+    // Without a whole one, whoever asked is told.
+    let bench = Bench::new();
+    bench.client_frame(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+    bench.server_frame(page);
+    bench.shim.tick(Instant::now() + Duration::from_secs(11));
+    assert!(bench.client.line().contains("did not list its tools"));
+}
+
+#[test]
+fn a_lost_answer_is_told_and_counts_as_unknown() {
+    let bench = Bench::ready();
+    bench.call(1, "echo");
+    bench.server.lines();
+    bench.shim.lose(&crate::message::Id::Integer(2), "lost");
+    assert!(bench.client.lines().is_empty());
+    bench.shim.lose(&crate::message::Id::Integer(1), "lost");
+    assert!(bench.client.line().contains("lost"));
+    assert_eq!(bench.log(), settled(Ended::unseen(Status::Ambiguous, 0)));
+    bench.server_frame(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    assert!(bench.client.lines().is_empty(), "an answer after that is nobody's");
 }

@@ -11,9 +11,10 @@ use std::time::Duration;
 use tipstaff_core::Json;
 use tipstaff_core::key::Signature;
 
-use super::{Out, Stopper};
+use super::Out;
 use crate::approval::Statement;
 use crate::monitor::{Monitor, Said, Switch};
+use crate::service::Stopper;
 use crate::tails::{Line, News};
 use crate::wire::{frame, number, object, text_of};
 

@@ -1,5 +1,6 @@
 //! `tipstaff serve`, and a client that speaks HTTP/1.1 as it likes, wrong where a test wants it.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{World, kill};
+use super::{BINARY, World, kill};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -260,4 +261,37 @@ pub fn read_answer(reader: &mut BufReader<TcpStream>) -> Answer {
     }
     answer.body = String::from_utf8(bytes).unwrap();
     answer
+}
+
+pub const FAR: &str = include_str!("far.py");
+/// Lets the servers of these tests do everything, and one tool nothing.
+pub const POLICY: &str = r#"@id("far-may")
+@rank("1")
+permit (principal, action, resource) when { resource in Server::"alpha" || resource in Server::"beta" };
+"#;
+
+/// A home with the notes server behind it.
+pub fn notes() -> World {
+    let world = World::new();
+    let work = world.work();
+    world.config(&format!("[servers.notes]\ncommand = [{BINARY:?}, \"notes\", {work:?}]"));
+    world
+}
+
+/// A home with two servers, each with its arguments.
+pub fn pair(alpha: &str, beta: &str) -> World {
+    let world = World::new();
+    fs::write(world.at("far.py"), FAR).unwrap();
+    fs::write(world.home().join("policies/far.cedar"), POLICY).unwrap();
+    let script = world.at("far.py");
+    let server = |name: &str, more: &str| {
+        let python = super::python();
+        format!("[servers.{name}]\ncommand = [{python:?}, {script:?}, {name:?}{more}]\n")
+    };
+    world.config(&format!("{}{}", server("alpha", alpha), server("beta", beta)));
+    world
+}
+
+pub fn names(list: &Value, key: &str, of: &str) -> Vec<String> {
+    list[key].as_array().unwrap().iter().map(|e| e[of].as_str().unwrap().to_owned()).collect()
 }

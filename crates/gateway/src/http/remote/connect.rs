@@ -62,21 +62,27 @@ impl Target {
     ) -> Result<Response<Incoming>, Fault> {
         *request.uri_mut() = self.path.clone();
         request.headers_mut().insert(HOST, self.authority.clone());
-        let mut connection = match self.kept() {
-            Some(kept) => kept,
-            None => {
-                let connected = tokio::time::timeout(CONNECT_WAIT, self.connect()).await;
-                let late = || Err("it does not accept connections in time".to_owned());
-                connected.unwrap_or_else(|_| late()).map_err(Fault::NotSent)?
+        let (connection, answer) = loop {
+            let kept = self.kept();
+            let fresh = kept.is_none();
+            let mut connection = match kept {
+                Some(kept) => kept,
+                None => {
+                    let connected = tokio::time::timeout(CONNECT_WAIT, self.connect()).await;
+                    let late = || Err("it does not accept connections in time".to_owned());
+                    connected.unwrap_or_else(|_| late()).map_err(Fault::NotSent)?
+                }
+            };
+            match connection.try_send_request(request).await {
+                Ok(answer) => break (connection, answer),
+                // A kept connection that was closed meanwhile: nothing of it was sent.
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if !fresh => request = unsent,
+                    Some(_) => return Err(Fault::NotSent("it closed the connection".to_owned())),
+                    None => return Err(Fault::Lost),
+                },
             }
         };
-        let answer = connection.send_request(request).await.map_err(|error| {
-            if error.is_canceled() {
-                Fault::NotSent("The connection to the server was closed; nothing was sent.".into())
-            } else {
-                Fault::Lost
-            }
-        })?;
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.len() < KEPT_MAX {
             free.push(connection);
@@ -92,7 +98,6 @@ impl Target {
         Some(free.swap_remove(at))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the way to a server of the configuration")]
     async fn connect(&self) -> Result<SendRequest<Body>, String> {
         let failed = |error: std::io::Error| format!("it can't be reached: {error}");
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(failed)?;
