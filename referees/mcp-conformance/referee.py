@@ -1,16 +1,15 @@
 """Runs the conformance suite and the official clients directly and through `tipstaff serve`.
 
 Called by `run`, which installs everything. The fixture stands behind the gateway twice: once over
-standard streams, once over HTTP. Then two fixtures stand behind one endpoint. A check of the suite counts
-as the same if its status is; INFO beside SUCCESS is told but is no failure, since the suite says so where
-it leaves the choice to the server. The last line is `N passed, M failed`.
+standard streams, once over HTTP. Then two fixtures stand behind one endpoint. The last line is
+`N passed, M failed`.
 """
 
-import datetime
 import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,47 +18,18 @@ import tempfile
 import time
 
 import raw
+from checks import check, count, difference, finish, normal
+from suite import Suite
 
 HERE = pathlib.Path(__file__).resolve().parent
 TIPSTAFF = str(pathlib.Path(os.environ["TIPSTAFF"]).resolve())
 INSTALLED = pathlib.Path(sys.argv[1]).resolve()
 SHORT = "--short" in sys.argv[2:]
-REVISION = "2025-11-25"
 NODE = str(INSTALLED / "node_modules/node/bin/node")
 PACKAGES = INSTALLED / "node_modules/@modelcontextprotocol"
 FIXTURE = [sys.executable, str(HERE / "fixture.py")]
-# What the suite examines here is the transport, where the gateway is the server: its notes name
-# addresses, ids and headers, which are of each server's own making.
-OF_TRANSPORT = {
-    "server-initialize",
-    "dns-rebinding-protection",
-    "server-sse-multiple-streams",
-    "server-session-lifecycle",
-    "server-sse-polling",
-}
-IN_SHORT = [
-    "server-initialize",
-    "tools-call-with-progress",
-    "tools-call-sampling",
-    "elicitation-sep1330-enums",
-    "resources-subscribe",
-    "dns-rebinding-protection",
-]
-# Marked as good and bad by the suite; what is not in here is a fault whatever it is called.
-GOOD = {"SUCCESS", "INFO"}
 
-passed, failed, started = 0, 0, []
-
-
-def check(name, good, why=""):
-    global passed, failed
-    if good:
-        passed += 1
-        print(f"ok    {name}", flush=True)
-    else:
-        failed += 1
-        print(f"FAIL  {name}  {str(why)[:1200]}", flush=True)
-    return bool(good)
+started = []
 
 
 def tipstaff(home, *words):
@@ -97,125 +67,7 @@ def serve(base, name, servers):
     return home, process, f"{url}/mcp"
 
 
-# The suite.
-
-
-def requirements():
-    """The server's scenarios of the revision: those that are scored, and the others with their reason."""
-    lines = (PACKAGES / f"conformance/requirements/{REVISION}.yaml").read_text().splitlines()
-    scored, others, part, name = [], {}, None, None
-    for line in lines:
-        if re.fullmatch(r"\w+:", line):
-            part = line[:-1]
-        elif part == "server" and line.startswith("  - "):
-            scored.append(line[4:])
-        elif part == "not_scored" and "scenario: " in line:
-            name = line.split("scenario: ")[1]
-        elif part == "not_scored" and line == "    leg: server":
-            others[name] = ""
-        elif part == "not_scored" and line.startswith("    reason: ") and name in others:
-            others[name] = line.split("reason: ")[1]
-    return scored, others
-
-
-def suite(url, out):
-    """Every check of a run, by scenario."""
-    program = [NODE, str(PACKAGES / "conformance/dist/index.js"), "server", "--url", url, "-o", str(out)]
-    runs = [["--scenario", name, "--spec-version", REVISION] for name in IN_SHORT] if SHORT else [["--requirements", REVISION]]
-    codes = []
-    for more in runs:
-        ran = subprocess.run([*program, *more], capture_output=True, text=True, timeout=900, cwd=out.parent)
-        codes.append(ran.returncode)
-    found = {}
-    for file in sorted(out.glob("server-*/checks.json")):
-        scenario = re.match(r"server-(.*)-\d{4}-\d\d-\d\dT", file.parent.name)[1]
-        found[scenario] = json.loads(file.read_text())
-    return {"code": max(codes), "checks": found, "said": ran.stdout[-1500:] + ran.stderr[-500:]}
-
-
-def statuses(checks):
-    """Statuses by check id; a scenario may use an id several times."""
-    found = {}
-    for one in checks:
-        found.setdefault(one["id"], []).append(one["status"])
-    return found
-
-
-def is_green(checks):
-    return bool(checks) and all(one["status"] in GOOD for one in checks)
-
-
-def direct_is_complete(direct, scored):
-    wanted = IN_SHORT if SHORT else scored
-    red = {
-        name: [one for one in direct["checks"].get(name, []) if one["status"] not in GOOD]
-        for name in wanted
-        if not is_green(direct["checks"].get(name))
-    }
-    check(f"suite: directly, {len(wanted) - len(red)} of {len(wanted)} scored scenarios are green", not red, red)
-    check("suite: the direct run ends well", direct["code"] == 0, direct["said"])
-
-
-def compare_suite(where, direct, through, scored):
-    """Compares two runs; returns the differences that are told of, with what the suite says of each."""
-    told = []
-    check(f"suite, {where}: ends well", through["code"] == 0, through["said"])
-    for scenario, expected in direct["checks"].items():
-        found = through["checks"].get(scenario, [])
-        one, other = statuses(expected), statuses(found)
-        bad = []
-        for name in sorted(set(one) | set(other)):
-            if one.get(name) == other.get(name):
-                continue
-            told.append((scenario, name, one.get(name), other.get(name), said_of(name, found)))
-            allowed = GOOD if scenario in scored else GOOD | {"SKIPPED"}
-            if set(other.get(name) or (["MISSING"] if scenario in scored else [])) - allowed:
-                bad.append(told[-1])
-        check(f"suite, {where}: {scenario} has the same checks", not bad and bool(found), bad or through["said"])
-        if scenario in scored and scenario not in OF_TRANSPORT:
-            details = [normal([one.get("details") for one in checks]) for checks in (expected, found)]
-            check(f"suite, {where}: {scenario} saw the same", details[0] == details[1], difference(*details))
-    return told
-
-
-def said_of(name, checks):
-    for one in checks:
-        if one["id"] == name:
-            return one.get("errorMessage") or (one.get("details") or {}).get("message") or ""
-    return ""
-
-
 # The clients.
-
-
-def normal(value):
-    """Without what Tipstaff adds to `_meta`."""
-    if isinstance(value, dict):
-        value = {name: normal(inner) for name, inner in value.items()}
-        meta = value.get("_meta")
-        if isinstance(meta, dict):
-            meta = {name: inner for name, inner in meta.items() if not name.startswith("tipstaff/")}
-            value.pop("_meta")
-            if meta:
-                value["_meta"] = meta
-        return value
-    if isinstance(value, list):
-        return [normal(inner) for inner in value]
-    return value
-
-
-def difference(one, other, place=""):
-    """The first place where two values differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        for name in sorted(set(one) | set(other)):
-            if one.get(name) != other.get(name):
-                return difference(one.get(name), other.get(name), f"{place}/{name}")
-    if isinstance(one, list) and isinstance(other, list):
-        for at, (first, second) in enumerate(zip(one, other)):
-            if first != second:
-                return difference(first, second, f"{place}/{at}")
-        return f"{place}: directly {len(one)} elements, through {len(other)}"
-    return f"{place}: directly {one!r}, through {other!r}"
 
 
 def drive(client, url, prefix, out, where):
@@ -353,9 +205,6 @@ def end(name, process, mark):
         os.kill(process_id, signal.SIGKILL)
 
 
-# The report.
-
-
 def version_of(package):
     return json.loads((PACKAGES / package / "package.json").read_text())["version"]
 
@@ -375,63 +224,18 @@ def versions():
     }
 
 
-def cell(checks):
-    if not checks:
-        return "missing"
-    count = {}
-    for one in checks:
-        count[one["status"]] = count.get(one["status"], 0) + 1
-    mark = "ok" if is_green(checks) else "not ok"
-    return mark + ": " + ", ".join(f"{n} {status}" for status, n in sorted(count.items(), reverse=True))
-
-
-def report(scored, others, direct, runs, told):
-    lines = [
-        "# MCP conformance, directly and through the gateway",
-        "",
-        f"Written by `referees/mcp-conformance/run` on {datetime.date.today()}; not edited by hand.",
-        "",
-        "| what | version |",
-        "|---|---|",
-        *(f"| {name} | {number} |" for name, number in versions().items()),
-        f"| requirements | {REVISION} |",
-        "",
-    ]
-    head = ["scenario", "directly", *runs]
-    rule = ["---"] * len(head)
-    for title, names in (("Scored", scored), ("Run and not scored", others)):
-        lines += [f"## {title}", "", f"| {' | '.join(head)} |", f"|{'|'.join(rule)}|"]
-        columns = [direct, *runs.values()]
-        for name in names:
-            cells = [cell(column["checks"].get(name)) for column in columns]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        green = [sum(is_green(column["checks"].get(name)) for name in names) for column in columns]
-        lines += [f"| **green** | {' | '.join(f'**{n} of {len(names)}**' for n in green)} |", ""]
-    lines += ["## Differences", ""]
-    rows = [(where, *difference) for where, found in told.items() for difference in found]
-    if rows:
-        lines += ["| where | scenario | check | directly | through | what the suite says |", "|---|---|---|---|---|---|"]
-        for where, scenario, name, one, other, said in rows:
-            show = [", ".join(sorted(set(found))) if found else "not made" for found in (one, other)]
-            lines.append(f"| {where} | {scenario} | {name} | {show[0]} | {show[1]} | {said} |")
-    else:
-        lines.append("None.")
-    lines += ["", f"The suite, the inspector and both clients together: {passed} passed, {failed} failed.", ""]
-    (HERE / "RESULTS.md").write_text("\n".join(lines))
-
-
 def quoted(words):
     return "[" + ", ".join(json.dumps(str(word)) for word in words) + "]"
 
 
 def run_all(base):
-    scored, others = requirements()
-    check(f"the suite requires {len(scored)} server scenarios", len(scored) == 30, scored)
+    suite = Suite(NODE, PACKAGES / "conformance", SHORT)
+    check(f"the suite requires {len(suite.scored)} server scenarios", len(suite.scored) == 30, suite.scored)
     # Known to `running` by its name, so that another run's servers are left alone.
     mark = f"referee-{os.getpid()}"
     _, direct_url = start([*FIXTURE, "--http", mark], base / "fixture.log")
-    direct = suite(direct_url, base / "direct")
-    direct_is_complete(direct, scored)
+    direct = suite.server(direct_url, base / "direct")
+    suite.direct_is_complete(direct)
     clients = {
         client: drive(client, direct_url, "", base / f"direct-{client}.json", "directly")
         for client in ("python", "typescript")
@@ -443,8 +247,8 @@ def run_all(base):
     runs, told = {}, {}
     for number, (where, servers) in enumerate(ways.items()):
         home, process, url = serve(base, f"home{number}", servers)
-        runs[where] = suite(url, base / f"through{number}")
-        told[where] = compare_suite(where, direct, runs[where], scored)
+        runs[where] = suite.server(url, base / f"through{number}")
+        told[where] = suite.compare(where, direct, runs[where])
         seen = []
         for client, expected in clients.items():
             found = drive(client, url, "", base / f"{number}-{client}.json", where)
@@ -457,7 +261,8 @@ def run_all(base):
         check_log(where, home, seen)
     if not SHORT:
         several(base, clients, direct_url, stdio, mark)
-        report(scored, others, direct, runs, told)
+        as_client = suite.client(shlex.join([sys.executable, str(HERE / "bridge.py")]), base / "as-client")
+        suite.report(HERE / "RESULTS.md", versions(), direct, runs, told, as_client)
 
 
 def several(base, clients, direct_url, stdio, mark):
@@ -492,12 +297,11 @@ def main():
         for process in started:
             if process.poll() is None:
                 stop(process)
-        if failed:
+        if count["failed"]:
             print(f"kept for a look: {base}")
         else:
             shutil.rmtree(base, ignore_errors=True)
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+    finish()
 
 
 main()

@@ -20,6 +20,8 @@ import tempfile
 import threading
 import warnings
 
+import checks
+from checks import check
 from mcp import Client, MCPError, StdioServerParameters, stdio_client
 
 warnings.simplefilter("ignore")
@@ -27,19 +29,6 @@ TIPSTAFF = str(pathlib.Path(os.environ["TIPSTAFF"]).resolve())
 INSTALLED = pathlib.Path(sys.argv[1]).resolve()
 NODE = str(INSTALLED / "node_modules/node/bin/node")
 PAGE = b"<html><body><h1>Title</h1><p>Words.</p></body></html>"
-
-passed, failed = 0, 0
-
-
-def check(name, good, why=""):
-    global passed, failed
-    if good:
-        passed += 1
-        print(f"ok    {name}", flush=True)
-    else:
-        failed += 1
-        print(f"FAIL  {name}  {str(why)[:1200]}", flush=True)
-
 
 def npm(package, *arguments):
     folder = INSTALLED / "node_modules" / package
@@ -144,28 +133,15 @@ async def drive(command, work, calls, errors):
     return steps
 
 
-def normal(value):
-    """Without what Tipstaff adds to `_meta`, and without the date that a time server adds."""
+def timeless(value):
+    """Without the date that a time server adds."""
     if isinstance(value, dict):
-        value = {name: normal(inner) for name, inner in value.items()}
-        meta = value.get("_meta")
-        if isinstance(meta, dict):
-            value["_meta"] = {name: inner for name, inner in meta.items() if not name.startswith("tipstaff/")}
-            if not value["_meta"]:
-                del value["_meta"]
-        return value
+        return {name: timeless(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [normal(inner) for inner in value]
+        return [timeless(inner) for inner in value]
     if isinstance(value, str):
         return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", "TIME", value)
     return value
-
-
-def difference(one, other):
-    for name in sorted(set(one) | set(other)):
-        if one.get(name) != other.get(name):
-            return f"{name}: directly {json.dumps(one.get(name))[:500]}, through {json.dumps(other.get(name))[:500]}"
-    return ""
 
 
 def examine(name, server, calls, base, home):
@@ -183,9 +159,10 @@ def examine(name, server, calls, base, home):
             check(f"{title}: runs {'through wrap' if through else 'directly'}", False, f"{error!r} {log.read_text()[-600:]}")
             return
     direct, through = found
-    same = difference(normal(direct), normal(through))
-    count = len(direct["tools/list"]["tools"])
-    check(f"{title}: started, {count} tools listed, {len(calls)} called: the same", not same and count > 0, same)
+    one, other = (timeless(checks.normal(steps)) for steps in (direct, through))
+    listed = len(direct["tools/list"]["tools"])
+    right = listed > 0 and one == other
+    check(f"{title}: started, {listed} tools listed, {len(calls)} called: the same", right, checks.difference(one, other))
     answers = [through[tool] for tool, _ in calls]
     fine = [a for a in answers if "error" not in a and not a.get("isError")]
     check(f"{title}: {'each call ends in its own error' if name in REFUSING else 'each call has a result'}",
@@ -232,12 +209,11 @@ def main():
             examine(name, server, calls, base, home)
     verify = subprocess.run([TIPSTAFF, "--home", str(home), "--json", "verify"], capture_output=True, text=True)
     check("every chain is valid", verify.returncode == 0, verify.stdout[-600:] + verify.stderr)
-    if failed:
+    if checks.count["failed"]:
         print(f"kept for a look: {base}")
     else:
         shutil.rmtree(base, ignore_errors=True)
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+    checks.finish()
 
 
 main()

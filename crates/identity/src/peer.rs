@@ -71,16 +71,29 @@ impl Peer {
     pub fn of_process(pid: u32, uid: u32) -> Self {
         let parent = stat(pid).and_then(|stat| stat.parent).unwrap_or(0);
         let started = stat(parent).map_or(0, |stat| stat.started);
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let service = fs::read_to_string(format!("/proc/{parent}/comm")).unwrap_or_default();
         Self {
             pid,
             uid,
-            instance: format!("{uid}:{parent}:{started}:{}", boot.trim()),
+            instance: instance(uid, parent, started, &boot()),
             service: service.trim().to_owned(),
             cwd: fs::read_link(format!("/proc/{pid}/cwd")).ok(),
             client: (parent > 0).then_some(Process { pid: parent, started }),
         }
+    }
+
+    /// The client instances that a process and those that it descends from would be, if they had started
+    /// a door of user `uid`.
+    #[must_use]
+    pub fn instances_above(pid: u32, uid: u32) -> Vec<String> {
+        let (boot, mut at) = (boot(), Some(pid));
+        let next = || {
+            let pid = at.filter(|pid| *pid > 1)?;
+            let stat = stat(pid)?;
+            at = stat.parent;
+            Some(instance(uid, pid, stat.started, &boot))
+        };
+        std::iter::from_fn(next).take(ANCESTORS_MAX).collect()
     }
 
     /// When a process started, in clock ticks since boot: with its id, its identity.
@@ -153,6 +166,14 @@ impl Pseudonyms {
             session: Level { id: Some(session.to_owned()), proof: Proof::Local },
         }
     }
+}
+
+fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+fn instance(uid: u32, pid: u32, started: u64, boot: &str) -> String {
+    format!("{uid}:{pid}:{started}:{boot}")
 }
 
 struct Stat {

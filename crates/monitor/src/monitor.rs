@@ -30,7 +30,7 @@ use tipstaff_context::Context;
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::receipt::{Door, Kind, Outcome, Status};
 use tipstaff_core::{Digest, Millis, Tier, digest};
-use tipstaff_identity::{Peer, Pseudonyms};
+use tipstaff_identity::{Peer, Process, Pseudonyms};
 use tipstaff_ledger::{Draft, Ledger, LedgerError};
 use tipstaff_store::{Clock, Random};
 
@@ -87,6 +87,8 @@ pub struct Member {
     cwd: String,
     agent: String,
     user: String,
+    /// The process that it acts for, where there is one on this machine.
+    client: Option<Process>,
     session: Arc<Mutex<Session>>,
     listed: Mutex<Option<ServerPins>>,
 }
@@ -156,6 +158,7 @@ impl Monitor {
             cwd: peer.cwd.unwrap_or_else(|| PathBuf::from("/")).to_string_lossy().into_owned(),
             agent,
             user: self.pseudonyms.of("principal", &peer.uid.to_string()),
+            client: peer.client,
             session,
             listed: Mutex::new(None),
         }))

@@ -386,3 +386,19 @@ fn reap(pid: u32, started: u64) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_process_speaks_for_network_clients() {
+        let hello = object([("instance", Json::string("token 1")), ("service", Json::string("x"))]);
+        let own = peer(std::process::id(), 1000, &hello).unwrap();
+        assert_eq!((own.instance.as_str(), own.client, own.cwd), ("network:token 1", None, None));
+        // This process's parent is of the same user, and speaks for nobody.
+        let parent = std::os::unix::process::parent_id();
+        assert!(peer(parent, 1000, &hello).is_err());
+        assert!(peer(parent, 1000, &object([])).is_ok());
+    }
+}

@@ -231,4 +231,20 @@ mod tests {
         );
         assert_eq!(plain("grüße \u{e0041}"), "grüße \\u{e0041}");
     }
+
+    /// Whatever the agent, the tool and the client call themselves, nothing acts on the terminal.
+    #[test]
+    fn a_held_call_is_shown_without_what_a_terminal_acts_upon() {
+        let bad = "a\u{1b}[2J\u{202e}\u{9b}b";
+        let parameters = Json::object(vec![(bad.to_owned(), Json::string(bad))]).unwrap();
+        let member = |name: &str| (name.to_owned(), Json::string(bad));
+        let mut action = vec![member("server"), member("tool"), member("resource")];
+        action.push(("parameters".to_owned(), parameters));
+        let mut hold = vec![("action".to_owned(), Json::object(action).unwrap())];
+        hold.push(member("service"));
+        let shown = described(&Json::object(hold).unwrap());
+        let acts = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!shown.contains(acts), "{shown:?}");
+        assert_eq!(shown.matches("\\u{202e}").count(), 6, "{shown}");
+    }
 }

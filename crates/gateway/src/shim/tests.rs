@@ -9,6 +9,8 @@ use super::*;
 use crate::frame::{Frame, FrameReader};
 use crate::judge::{Effect, Then, Warrant};
 
+mod held;
+
 /// An answer that is kept back.
 type Late = Box<dyn FnOnce() + Send>;
 type Log = Arc<Mutex<Vec<String>>>;

@@ -244,7 +244,7 @@ impl Monitor {
                 since: facts.now,
                 expires,
                 session: Arc::clone(&member.session),
-                client: session.client,
+                client: member.client,
                 state: HoldState::Waiting,
                 waiters: Vec::new(),
             };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tipstaff_core::key::Signature;
 use tipstaff_core::receipt::{Door, Kind};
 use tipstaff_core::{Digest, Json};
+use tipstaff_identity::Peer;
 use tipstaff_ledger::{Draft, LedgerError};
 
 use super::admit::{After, Answer, Asked};
@@ -186,11 +187,21 @@ impl Monitor {
         if hold.policy_set != rules.set.digest() {
             return Err(Rejection::PolicyChanged);
         }
-        if hold.client.is_some_and(|client| client.is_ancestor_of(said.pid)) {
+        if self.is_requesters(hold, said) {
             return Err(Rejection::SelfApproval);
         }
         hold.state = HoldState::Answering;
         Ok(())
+    }
+
+    /// Whether an answer comes from a client that asked, or from what it started. After a restart its
+    /// process is not known: then its pseudonym is.
+    fn is_requesters(&self, hold: &Hold, said: &Said) -> bool {
+        let waiting = hold.waiters.iter().filter_map(|waiter| waiter.member.client);
+        let mut clients = hold.client.into_iter().chain(waiting);
+        let is_agent = |instance: &String| self.pseudonyms.of("agent", instance) == hold.agent;
+        clients.any(|client| client.is_ancestor_of(said.pid))
+            || Peer::instances_above(said.pid, said.uid).iter().any(is_agent)
     }
 
     fn record_answer(&self, said: &Said) -> Result<Digest, LedgerError> {
@@ -269,6 +280,7 @@ impl Member {
             cwd: "/".to_owned(),
             agent: hold.agent.clone(),
             user: hold.user.clone(),
+            client: hold.client,
             session: Arc::clone(&hold.session),
             listed: std::sync::Mutex::new(None),
         }

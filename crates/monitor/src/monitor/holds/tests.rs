@@ -17,6 +17,8 @@ use crate::monitor::Switch;
 use crate::pins::ListedTool;
 use crate::replay::replay;
 
+mod edges;
+
 /// No process has this number.
 const STRANGER: u32 = 4_194_305;
 
