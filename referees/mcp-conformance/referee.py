@@ -82,6 +82,16 @@ def drive(client, url, prefix, out, where):
     return json.loads(out.read_text()) if out.exists() else {}
 
 
+def check_direct(client, steps):
+    """That the script itself sees what it is there for; two equal failures would look alike."""
+    strange = {name: value for name, value in steps.items() if isinstance(value, dict) and "exception" in value}
+    check(f"{client}, directly: no step breaks", steps and not strange, strange)
+    seen = {name: len(steps.get(name) or []) for name in ("logged", "asked for sampling", "asked for elicitation", "updated")}
+    expected = {"logged": 3, "asked for sampling": 1, "asked for elicitation": 3, "updated": 1}
+    check(f"{client}, directly: messages, questions and updates come", seen == expected, seen)
+    check(f"{client}, directly: a cancelled call ends in the server", steps.get("cancelled in the server") == 1, steps)
+
+
 def without_prefix(step, value, prefix):
     """A list of several servers as one of them alone would give it."""
     key = {"tools/list": "tools", "prompts/list": "prompts"}.get(step)
@@ -240,6 +250,8 @@ def run_all(base):
         client: drive(client, direct_url, "", base / f"direct-{client}.json", "directly")
         for client in ("python", "typescript")
     }
+    for client, steps in clients.items():
+        check_direct(client, steps)
     stdio = f"command = {quoted([*FIXTURE, '--stdio', mark])}"
     ways = {"through, stdio": {"fixture": stdio}}
     if not SHORT:
@@ -293,6 +305,8 @@ def main():
     base = pathlib.Path(tempfile.mkdtemp(prefix="tipstaff-conformance-")).resolve()
     try:
         run_all(base)
+    except Exception as error:  # noqa: BLE001  a run that breaks is a failed check, not silence
+        check("the run comes to its end", False, repr(error))
     finally:
         for process in started:
             if process.poll() is None:

@@ -131,7 +131,7 @@ class Suite:
             lines += [row("**green**", *(f"**{n} of {len(names)}**" for n in green)), ""]
         lines += ["## The gateway as a client of the suite", "", *table("scenario", "through, http")]
         for name in self.scored_client:
-            lines.append(row(name, cell(as_client[name]) if name in as_client else "not run"))
+            lines.append(row(name, cell(as_client[name]) if name in as_client else "not run: needs OAuth"))
         lines += ["", "## Differences", ""]
         rows = [(where, *one) for where, found in told.items() for one in found]
         if rows:
