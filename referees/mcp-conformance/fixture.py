@@ -75,7 +75,9 @@ def one_string(name):
 
 
 def titled(word):
-    return [{"const": f"value{n}", "title": f"{place} {word}"} for n, place in enumerate(("First", "Second", "Third"), 1)]
+    return [
+        {"const": f"value{n}", "title": f"{place} {word}"} for n, place in enumerate(("First", "Second", "Third"), 1)
+    ]
 
 
 OPTIONS = ["option1", "option2", "option3"]
@@ -177,9 +179,7 @@ async def reconnection(context, _arguments):
 
 async def sampling(context, arguments):
     message = types.SamplingMessage(role="user", content=text(arguments["prompt"]))
-    answer = await context.session.create_message(
-        [message], max_tokens=100, related_request_id=context.request_id
-    )
+    answer = await context.session.create_message([message], max_tokens=100, related_request_id=context.request_id)
     return result(text(f"LLM response: {answer.content.text}"))
 
 
@@ -260,7 +260,11 @@ TOOLS = {
     "test_elicitation_sep1330_enums": ("Asks the user, with choices", NOTHING, elicitation_enums),
     "json_schema_2020_12_tool": ("Has a schema of the 2020-12 draft", DRAFT_2020_12, schema_2020_12),
     "add": ("Adds two numbers", {"type": "object", "properties": NUMBERS, "required": ["a", "b"]}, add),
-    "test_wait": ("Waits", {"type": "object", "properties": {"seconds": {"type": "number"}}, "required": ["seconds"]}, wait),
+    "test_wait": (
+        "Waits",
+        {"type": "object", "properties": {"seconds": {"type": "number"}}, "required": ["seconds"]},
+        wait,
+    ),
     "test_cancelled": ("Tells how many calls were cancelled", NOTHING, count_cancelled),
     "test_touch": ("Changes the watched resource", NOTHING, touch),
     "test_name": ("Tells this server's name", NOTHING, own_name),

@@ -86,7 +86,10 @@ def check_direct(client, steps):
     """That the script itself sees what it is there for; two equal failures would look alike."""
     strange = {name: value for name, value in steps.items() if isinstance(value, dict) and "exception" in value}
     check(f"{client}, directly: no step breaks", steps and not strange, strange)
-    seen = {name: len(steps.get(name) or []) for name in ("logged", "asked for sampling", "asked for elicitation", "updated")}
+    seen = {
+        name: len(steps.get(name) or [])
+        for name in ("logged", "asked for sampling", "asked for elicitation", "updated")
+    }
     expected = {"logged": 3, "asked for sampling": 1, "asked for elicitation": 3, "updated": 1}
     check(f"{client}, directly: messages, questions and updates come", seen == expected, seen)
     check(f"{client}, directly: a cancelled call ends in the server", steps.get("cancelled in the server") == 1, steps)
@@ -142,7 +145,11 @@ def compare_client(client, where, direct, through, prefix, name):
         missing = through.get("prompts/get missing")
         check(f"{client}, {where}: a prompt that is not listed is refused", "error" in missing, missing)
     calls = [value for value in through.values() if isinstance(value, dict) and "content" in value]
-    bare = [value for value in calls if not re.fullmatch("[0-9a-f]{64}", (value.get("_meta") or {}).get("tipstaff/receipt", ""))]
+    bare = [
+        value
+        for value in calls
+        if not re.fullmatch("[0-9a-f]{64}", (value.get("_meta") or {}).get("tipstaff/receipt", ""))
+    ]
     check(f"{client}, {where}: each of {len(calls)} results carries its receipt", calls and not bare, bare)
     return list(receipts_in(through))
 
@@ -176,14 +183,22 @@ def check_log(name, home, seen):
     valid = verify.returncode == 0 and json.loads(verify.stdout or "{}").get("valid") is True
     check(f"{name}: every chain is valid", valid, verify.stdout[-600:] + verify.stderr)
     fsck = tipstaff(home, "--json", "log", "fsck")
-    check(f"{name}: log fsck has no faults", fsck.returncode == 0 and json.loads(fsck.stdout or "{}").get("faults") == [], fsck.stdout)
+    check(
+        f"{name}: log fsck has no faults",
+        fsck.returncode == 0 and json.loads(fsck.stdout or "{}").get("faults") == [],
+        fsck.stdout,
+    )
     replay = json.loads(tipstaff(home, "--json", "replay").stdout or "{}")
     right = replay.get("differ") == 0 and replay.get("expired") == 0 and replay.get("rederived", 0) > 10
     check(f"{name}: replay: {replay.get('rederived')} verdicts, none differs", right, replay)
     lines = [json.loads(line) for line in tipstaff(home, "--json", "receipts", "list").stdout.splitlines()]
     verdicts = {line["hash"]: line["receipt"] for line in lines if line["receipt"]["kind"] == "verdict"}
     lost = sorted(set(seen) - set(verdicts))
-    check(f"{name}: each of {len(set(seen))} receipts that a client was told of is a verdict in the log", seen and not lost, lost)
+    check(
+        f"{name}: each of {len(set(seen))} receipts that a client was told of is a verdict in the log",
+        seen and not lost,
+        lost,
+    )
     ended = {line["receipt"]["of"] for line in lines if line["receipt"]["kind"] == "outcome"}
     open_ended = [h for h, r in verdicts.items() if r["decision"]["verdict"] == "ALLOW" and h not in ended]
     check(f"{name}: each permitted action has its outcome", not open_ended, open_ended)
@@ -268,7 +283,11 @@ def run_all(base):
         inspect(where, direct_url, url)
         expected, found = (normal(raw.dropped_and_resumed(at)) for at in (direct_url, url))
         right = len(expected) == 4 and expected == found
-        check(f"{where}: a stream that was dropped is resumed, nothing lost and nothing twice", right, difference(expected, found))
+        check(
+            f"{where}: a stream that was dropped is resumed, nothing lost and nothing twice",
+            right,
+            difference(expected, found),
+        )
         end(where, process, mark)
         check_log(where, home, seen)
     if not SHORT:
@@ -302,6 +321,8 @@ def several(base, clients, direct_url, stdio, mark):
 
 
 def main():
+    # So that what was started is ended then too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     base = pathlib.Path(tempfile.mkdtemp(prefix="tipstaff-conformance-")).resolve()
     try:
         run_all(base)

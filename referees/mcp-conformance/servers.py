@@ -30,6 +30,7 @@ INSTALLED = pathlib.Path(sys.argv[1]).resolve()
 NODE = str(INSTALLED / "node_modules/node/bin/node")
 PAGE = b"<html><body><h1>Title</h1><p>Words.</p></body></html>"
 
+
 def npm(package, *arguments):
     folder = INSTALLED / "node_modules" / package
     said = json.loads((folder / "package.json").read_text())
@@ -90,7 +91,10 @@ def servers(work, page):
             pypi("excel-mcp-server", "stdio", "--allow-dir", work),
             [
                 ("create_workbook", {"path": f"{work}/book.xlsx"}),
-                ("write_range", {"path": f"{work}/book.xlsx", "sheet": "Sheet1", "at": "A1", "rows": [["a", 1], ["ü", 2]]}),
+                (
+                    "write_range",
+                    {"path": f"{work}/book.xlsx", "sheet": "Sheet1", "at": "A1", "rows": [["a", 1], ["ü", 2]]},
+                ),
                 ("read_range", {"path": f"{work}/book.xlsx", "sheet": "Sheet1"}),
             ],
         ),
@@ -150,23 +154,36 @@ def examine(name, server, calls, base, home):
     found = []
     for through in (False, True):
         lay(work)
-        line = [TIPSTAFF, "--home", str(home), "wrap", "--name", name, "--env", "MEMORY_FILE_PATH", "--", *command] if through else command
+        line = (
+            [TIPSTAFF, "--home", str(home), "wrap", "--name", name, "--env", "MEMORY_FILE_PATH", "--", *command]
+            if through
+            else command
+        )
         log = base / f"{name}.log"
         try:
             with log.open("w") as errors:
                 found.append(asyncio.run(asyncio.wait_for(drive(line, work, calls, errors), 90)))
         except BaseException as error:  # noqa: BLE001  one server's fault is a failed check
-            check(f"{title}: runs {'through wrap' if through else 'directly'}", False, f"{error!r} {log.read_text()[-600:]}")
+            check(
+                f"{title}: runs {'through wrap' if through else 'directly'}",
+                False,
+                f"{error!r} {log.read_text()[-600:]}",
+            )
             return
     direct, through = found
     one, other = (timeless(checks.normal(steps)) for steps in (direct, through))
     listed = len(direct["tools/list"]["tools"])
     right = listed > 0 and one == other
-    check(f"{title}: started, {listed} tools listed, {len(calls)} called: the same", right, checks.difference(one, other))
+    check(
+        f"{title}: started, {listed} tools listed, {len(calls)} called: the same", right, checks.difference(one, other)
+    )
     answers = [through[tool] for tool, _ in calls]
     fine = [a for a in answers if "error" not in a and not a.get("isError")]
-    check(f"{title}: {'each call ends in its own error' if name in REFUSING else 'each call has a result'}",
-          len(fine) == (0 if name in REFUSING else len(calls)), answers)
+    check(
+        f"{title}: {'each call ends in its own error' if name in REFUSING else 'each call has a result'}",
+        len(fine) == (0 if name in REFUSING else len(calls)),
+        answers,
+    )
     # Where the server answers with an error of the protocol, there is no result to carry one.
     bare = [a for a in answers if "error" not in a and "tipstaff/receipt" not in (a.get("_meta") or {})]
     check(f"{title}: each result carries its receipt", not bare, bare)

@@ -55,12 +55,18 @@ class Suite:
                 self.others.append(name)
 
     def run(self, words, out, limit):
-        ran = subprocess.run([*self.program, *words, "-o", str(out)], capture_output=True, text=True, timeout=limit, cwd=out.parent)
+        ran = subprocess.run(
+            [*self.program, *words, "-o", str(out)], capture_output=True, text=True, timeout=limit, cwd=out.parent
+        )
         return ran.returncode, (ran.stdout[-1500:] + ran.stderr[-500:] if ran.returncode else "")
 
     def server(self, url, out):
         """Every check of a run against a server, by scenario."""
-        runs = [["--scenario", name, "--spec-version", REVISION] for name in IN_SHORT] if self.short else [["--requirements", REVISION]]
+        runs = (
+            [["--scenario", name, "--spec-version", REVISION] for name in IN_SHORT]
+            if self.short
+            else [["--requirements", REVISION]]
+        )
         ends = [self.run(["server", "--url", url, *more], out, 900) for more in runs]
         found = {}
         for file in sorted(out.glob("server-*/checks.json")):
@@ -79,7 +85,9 @@ class Suite:
             files = list(out.glob(f"{scenario}-2*/checks.json"))
             found[scenario] = json.loads(files[0].read_text()) if files else []
             # The suite notes each request of its own server too.
-            found[scenario] = [one for one in found[scenario] if not re.match("incoming-|outgoing-|server-info", one["id"])]
+            found[scenario] = [
+                one for one in found[scenario] if not re.match("incoming-|outgoing-|server-info", one["id"])
+            ]
             check(f"suite, as a client: {scenario} is green", is_green(found[scenario]), said or found[scenario])
         return found
 
@@ -140,7 +148,11 @@ class Suite:
             lines.append("None.")
         for where, scenario, name, one, other, said in rows:
             lines.append(row(where, scenario, name, counted(one), counted(other), said))
-        lines += ["", f"The suite, the inspector and both clients together: {count['passed']} passed, {count['failed']} failed.", ""]
+        lines += [
+            "",
+            f"The suite, the inspector and both clients together: {count['passed']} passed, {count['failed']} failed.",
+            "",
+        ]
         file.write_text("\n".join(lines))
 
 
