@@ -191,8 +191,10 @@ fn web(lines: &[Value], out: &mut String) {
             result.get(name).and_then(Value::as_f64).map_or("-".to_owned(), |v| number(v, ""))
         };
         let target = result.get("target").map(plain).unwrap_or_default();
-        let cells = ["rounds", "per_second", "p50_ms", "p99_ms", "foreign"].map(cell).join(" | ");
-        let _ = writeln!(out, "| {} | {target} | {cells} |", cell("clients"));
+        let cells = ["per_second", "p50_ms", "p99_ms", "foreign"].map(cell).join(" | ");
+        let clients = result.get("clients").map(plain).unwrap_or_default();
+        let rounds = result.get("rounds").map(plain).unwrap_or_default();
+        let _ = writeln!(out, "| {clients} | {target} | {rounds} | {cells} |");
     }
 }
 

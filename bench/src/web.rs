@@ -157,12 +157,12 @@ impl Running {
                     "{upstream}" => vec![upstream.join(" ")],
                     word => vec![word.replace("{port}", &port.to_string())],
                 });
-                start(&words.collect::<Vec<String>>())?
+                start(&words.collect::<Vec<String>>(), Stdio::null())?
             }
             None if target == "direct" => {
                 let words = [&plan.own, Path::new("echo-http")].map(text);
                 let more = [port.to_string(), "--scratch".to_owned(), text(folder)];
-                start(&[words.to_vec(), more.to_vec()].concat())?
+                start(&[words.to_vec(), more.to_vec()].concat(), Stdio::null())?
             }
             None => {
                 let home = folder.join("home");
@@ -174,7 +174,7 @@ impl Running {
                 let words = ["serve", "--listen", "127.0.0.1:0", "--home"].map(str::to_owned);
                 let words =
                     [vec![text(&plan.tipstaff)], words.to_vec(), vec![text(&home)]].concat();
-                start(&words)?
+                start(&words, Stdio::piped())?
             }
         };
         if target == "tipstaff" {
@@ -229,10 +229,11 @@ impl Drop for Running {
     }
 }
 
-fn start(words: &[String]) -> Result<Child, Failure> {
+/// Starts a target. What one says that nobody reads would fill its pipe, and stop it.
+fn start(words: &[String], output: Stdio) -> Result<Child, Failure> {
     let (program, args) = words.split_first().ok_or_else(|| Failure::wrong("no command"))?;
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(args).stdin(Stdio::null()).stdout(output).stderr(Stdio::null());
     Ok(command.spawn()?)
 }
 
