@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::body::{Body, Unread, read};
 use super::guard::{Connection, Stopped, names};
-use super::mcp::{Mcp, refused};
+use super::mcp::{Mcp, json, refused};
 use super::pages::Pages;
 use super::token::Token;
 use crate::error::GatewayError;
@@ -238,16 +238,19 @@ async fn serve(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
 impl Shared {
     async fn answer(&self, connection: &Connection, request: Request<Incoming>) -> Response<Body> {
         let (mut parts, incoming) = request.into_parts();
+        let to = if parts.uri.path() == "/mcp" { Reader::Mcp } else { Reader::Pages };
         if let Err(stopped) = names(&parts.headers, self.port) {
-            return stop(stopped);
+            return stop(to, stopped);
         }
         let credential = match connection.credential(&parts.headers, &self.token).await {
             Ok(credential) => credential,
-            Err(stopped) => return stop(stopped),
+            // A page says itself whether it needs one.
+            Err(Stopped::Credential) if to == Reader::Pages => None,
+            Err(stopped) => return stop(to, stopped),
         };
-        let for_mcp = parts.uri.path() == "/mcp";
+        let for_mcp = to == Reader::Mcp;
         if for_mcp && credential.is_none() {
-            return stop(Stopped::Credential);
+            return stop(to, Stopped::Credential);
         }
         let limit = if for_mcp { BODY_BYTES_MAX } else { PAGE_BYTES_MAX };
         // Another user of the machine may send to public pages, but not fill the memory.
@@ -259,7 +262,7 @@ impl Shared {
             match self.strangers_room.try_acquire_many(pieces) {
                 Ok(room) => Some(room),
                 Err(_) => {
-                    return refused(StatusCode::SERVICE_UNAVAILABLE, "Too much is being sent.");
+                    return refuse(to, StatusCode::SERVICE_UNAVAILABLE, "Too much is being sent.");
                 }
             }
         } else {
@@ -267,20 +270,20 @@ impl Shared {
         };
         let body = match read(&parts.headers, incoming, limit).await {
             Ok(body) => body,
-            Err(unread) => return unreadable(unread, limit),
+            Err(unread) => return unreadable(to, unread, limit),
         };
         if let (true, Some(credential)) = (for_mcp, credential) {
             return self.mcp.answer(&parts.method, &parts.headers, credential, body).await;
         }
         let Some(pages) = self.pages.clone() else {
-            return refused(StatusCode::NOT_FOUND, "There is nothing here; MCP is at /mcp.");
+            return refuse(to, StatusCode::NOT_FOUND, "There is nothing here; MCP is at /mcp.");
         };
         parts.headers.remove(AUTHORIZATION);
         if let Some(credential) = credential {
             parts.extensions.insert(credential);
         }
         let Ok(room) = Arc::clone(&self.page_room).acquire_owned().await else {
-            return refused(StatusCode::SERVICE_UNAVAILABLE, "This door is closing.");
+            return refuse(to, StatusCode::SERVICE_UNAVAILABLE, "This door is closing.");
         };
         let request = Request::from_parts(parts, body);
         let answered = tokio::task::spawn_blocking(move || {
@@ -290,7 +293,9 @@ impl Shared {
         });
         match answered.await {
             Ok(answer) => answer.map(|body| Body::Whole(Bytes::from(body))),
-            Err(_) => refused(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made."),
+            Err(_) => {
+                refuse(to, StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made.")
+            }
         }
     }
 }
@@ -303,7 +308,33 @@ fn announced(parts: &http::request::Parts) -> Option<usize> {
     }
 }
 
-fn stop(stopped: Stopped) -> Response<Body> {
+/// Who reads a refusal: clients of MCP read JSON-RPC, those of the pages the form of their description.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    Mcp,
+    Pages,
+}
+
+fn refuse(to: Reader, status: StatusCode, text: &str) -> Response<Body> {
+    if to == Reader::Mcp {
+        return refused(status, text);
+    }
+    let code = match status {
+        StatusCode::BAD_REQUEST => "unreadable",
+        StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::NOT_FOUND => "not_found",
+        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+        StatusCode::REQUEST_TIMEOUT => "too_slow",
+        StatusCode::SERVICE_UNAVAILABLE => "busy",
+        StatusCode::UNAUTHORIZED => "unauthorized",
+        _ => "failed",
+    };
+    let next = "Mend the request, or try again later.";
+    let body = serde_json::json!({ "error": { "code": code, "message": text, "next": next } });
+    json(status, Bytes::from(body.to_string()))
+}
+
+fn stop(to: Reader, stopped: Stopped) -> Response<Body> {
     let (status, text) = match stopped {
         Stopped::Host => (
             StatusCode::FORBIDDEN,
@@ -317,21 +348,23 @@ fn stop(stopped: Stopped) -> Response<Body> {
             "Send the token of the home's keys/http.token as a bearer token, or connect as its user.",
         ),
     };
-    let mut answer = refused(status, text);
+    let mut answer = refuse(to, status, text);
     if stopped == Stopped::Credential {
         answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     answer
 }
 
-fn unreadable(unread: Unread, limit: usize) -> Response<Body> {
+fn unreadable(to: Reader, unread: Unread, limit: usize) -> Response<Body> {
     let mut answer = match unread {
         Unread::TooLarge => {
             let text = format!("The body is too large; the limit is {limit} bytes.");
-            refused(StatusCode::PAYLOAD_TOO_LARGE, &text)
+            refuse(to, StatusCode::PAYLOAD_TOO_LARGE, &text)
         }
-        Unread::TooSlow => refused(StatusCode::REQUEST_TIMEOUT, "The body did not come in time."),
-        Unread::Broken => refused(StatusCode::BAD_REQUEST, "The body could not be read."),
+        Unread::TooSlow => {
+            refuse(to, StatusCode::REQUEST_TIMEOUT, "The body did not come in time.")
+        }
+        Unread::Broken => refuse(to, StatusCode::BAD_REQUEST, "The body could not be read."),
     };
     // What is left of the body is not waited for.
     answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));

@@ -356,7 +356,7 @@ fn media(value: &str) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
-fn json(status: StatusCode, line: Bytes) -> Response<Body> {
+pub(super) fn json(status: StatusCode, line: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::Whole(line));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
