@@ -81,7 +81,7 @@ impl Statement {
         .into()
     }
 
-    /// Reads what [`Statement::members`] or a receipt shows.
+    /// Reads what a receipt shows of it.
     #[must_use]
     pub fn from_json(json: &Json) -> Option<Self> {
         Some(Self {
