@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod catalogue;
+mod meaning;
 mod own;
 pub mod paths;
 mod pattern;
@@ -22,6 +23,7 @@ mod sql;
 use tipstaff_core::{Action, Tier};
 
 pub use catalogue::{Catalogue, CatalogueError, Kind, Pointers, Row};
+pub use meaning::{Meaning, meaning};
 pub use own::OWN_HOME;
 
 /// The class of what no rule describes.
@@ -87,6 +89,8 @@ pub struct Classification {
     pub basis: Basis,
     /// The local paths that the action names.
     pub paths: Vec<PathUse>,
+    /// What it means for the data of its session.
+    pub means: Meaning,
 }
 
 /// A local path that an action names, as the action spells it.
@@ -126,6 +130,9 @@ pub fn classify(
     };
     let known = matches!(found.basis, Basis::Catalogue | Basis::Shell);
     found.tier = found.tier.max(if known { least.min(Tier::T3) } else { least });
+    if found.basis != Basis::Shell {
+        found.means = meaning(&found.class, found.tier);
+    }
     own::guard(&mut found);
     found
 }
@@ -151,6 +158,7 @@ fn unannotated(catalogue: &Catalogue, action: &Action) -> Classification {
                 tier,
                 basis: Basis::Pattern,
                 paths: reach::guess(action.parameters()),
+                means: meaning(class, tier),
             },
             None => unclassified(reach::guess(action.parameters())),
         },
@@ -160,7 +168,13 @@ fn unannotated(catalogue: &Catalogue, action: &Action) -> Classification {
 }
 
 fn of_row(row: &Row, paths: Vec<PathUse>) -> Classification {
-    Classification { class: row.class.clone(), tier: row.tier, basis: Basis::Catalogue, paths }
+    Classification {
+        class: row.class.clone(),
+        tier: row.tier,
+        basis: Basis::Catalogue,
+        paths,
+        means: meaning(&row.class, row.tier),
+    }
 }
 
 fn unclassified(paths: Vec<PathUse>) -> Classification {
@@ -169,6 +183,7 @@ fn unclassified(paths: Vec<PathUse>) -> Classification {
         tier: Tier::T3,
         basis: Basis::Unclassified,
         paths,
+        means: meaning(UNCLASSIFIED, Tier::T3),
     }
 }
 
@@ -211,6 +226,7 @@ fn by_shell(row: &Row, action: &Action) -> Classification {
         tier: row.tier,
         basis: Basis::Shell,
         paths: reach::named(parameters),
+        means: meaning("shell:opaque", row.tier),
     };
     let mut judged = Vec::new();
     if let Some((pointer, words)) = reach::words(row, parameters) {
@@ -230,6 +246,7 @@ fn by_shell(row: &Row, action: &Action) -> Classification {
     for (at, (pointer, one)) in judged.into_iter().enumerate() {
         let paths = one.paths.into_iter().map(|text| PathUse { pointer: pointer.clone(), text });
         found.paths.extend(paths);
+        found.means = if at == 0 && !steered { one.means } else { found.means.join(one.means) };
         // The first gives the class unless something above says otherwise.
         if one.tier > found.tier || at == 0 && !steered {
             found.tier = found.tier.max(one.tier);

@@ -18,7 +18,9 @@ use tipstaff_core::Tier;
 
 use self::args::{assignment, looks_like_path, option_value, same_file};
 use self::parse::{Direction, Redirect, Script, Simple, Word};
-use crate::{Basis, OWN_HOME, UNCLASSIFIED, paths::lexical_absolute, reach::join};
+use crate::{
+    Basis, Meaning, OWN_HOME, UNCLASSIFIED, meaning, paths::lexical_absolute, reach::join,
+};
 
 /// Every class that a shell rule can give, beside those of `sql` and `unclassified`.
 pub(crate) const CLASSES: &[&str] = &[
@@ -102,6 +104,8 @@ pub(crate) struct Judged {
     pub basis: Basis,
     /// Path-like texts, relative ones joined to each folder that a `cd` may have led to.
     pub paths: Vec<String>,
+    /// What all its commands mean together.
+    pub means: Meaning,
 }
 
 /// Judges a line that a shell would read, started in `base` ("" for the unknown current folder).
@@ -262,7 +266,11 @@ impl Line {
             _ => first,
         };
         let basis = if class == UNCLASSIFIED { Basis::Unclassified } else { Basis::Shell };
-        Judged { class, tier, basis, paths: self.paths }
+        // A mild command must not hide where another one leads.
+        let all = self.findings.iter().map(|(tier, class)| meaning(class, *tier));
+        let means = all.chain([meaning(class, tier)]).reduce(Meaning::join);
+        let means = means.unwrap_or_else(|| meaning(class, tier));
+        Judged { class, tier, basis, paths: self.paths, means }
     }
 
     fn text(&mut self, text: &str) {

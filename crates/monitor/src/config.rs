@@ -1,5 +1,6 @@
 //! `config.toml`: what an operator sets, with a default for everything.
 
+mod context;
 mod servers;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::MonitorError;
+pub use context::{ContextConfig, MeaningConfig};
 pub use servers::{SEPARATOR, ServerConfig, Servers, Setting};
 
 /// The text of a new home's `config.toml`.
@@ -55,6 +57,20 @@ hide_forbidden = true
 #   tools = { \"server/tool\" = 5 }
 [limits]
 repeats_per_minute = 20
+
+# What a session's context decides; docs/context.md has the numbers.
+#   risk_limit: an action of this risk is refused (secrets, untrusted text and a way out together: 110)
+#   drift_limit_ppm, from drift_from_tier on: what is farther from the request is refused
+#   aligned_ppm: what nothing permits may be asked for when it is as near, where a policy says so
+#   confidence: what is known with less (catalogue 100, by name 50, not at all 0) is deferred
+[context]
+risk_limit = 100
+
+# What a tool means for the data of its session, where the catalogue can't know:
+# [meaning.\"crm/*\"]
+# gives = [\"personal\", \"untrusted\"]
+# sink = \"none\"       # external, local, none or unknown
+
 # The servers that `tipstaff serve` stands in front of. Credentials go by reference: this text is kept.
 # [servers.files]
 # command = [\"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem@2026.8.31\", \"/home/me/notes\"]
@@ -91,6 +107,10 @@ pub struct Config {
     pub hide_forbidden: bool,
     /// Against loops.
     pub limits: Limits,
+    /// What a session's context decides.
+    pub context: ContextConfig,
+    /// What tools mean, by `server/tool`, where `*` stands for all tools of a server.
+    pub meaning: BTreeMap<String, MeaningConfig>,
     /// The servers behind the HTTP door.
     pub servers: Servers,
 }
@@ -148,6 +168,8 @@ impl Default for Config {
             observe_servers: Vec::new(),
             hide_forbidden: true,
             limits: Limits::default(),
+            context: ContextConfig::default(),
+            meaning: BTreeMap::new(),
             servers: Servers::new(),
         }
     }
@@ -167,7 +189,8 @@ impl Config {
                 return Err(MonitorError::Config(what));
             }
         }
-        match servers::fault(&config.servers) {
+        let fault = context::fault(&config).or_else(|| servers::fault(&config.servers));
+        match fault {
             Some(fault) => Err(MonitorError::Config(fault)),
             None => Ok(config),
         }

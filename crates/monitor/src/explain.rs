@@ -7,9 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tipstaff_classify::Catalogue;
+use tipstaff_context::Context;
 use tipstaff_core::{Action, Digest, Millis};
 use tipstaff_policy::{PolicySet, PolicySource, PolicyWarning};
 
+use crate::config::Config;
 use crate::error::MonitorError;
 use crate::home::Home;
 use crate::judge::{Facts, Judged, Listing, judge};
@@ -22,6 +24,7 @@ use crate::resolve::{real_path, resolve};
 pub struct Explainer {
     rules: Rules,
     roots: Vec<String>,
+    config: Config,
     home: String,
     user_home: String,
 }
@@ -38,10 +41,12 @@ impl Explainer {
     ) -> Result<Self, MonitorError> {
         let catalogue = Arc::new(Catalogue::builtin().clone());
         let pins = read_pins(home, pins)?;
+        let config = home.config()?;
         let user_home = std::env::var("HOME").unwrap_or_else(|_| "/".to_owned());
         Ok(Self {
             rules: Rules::admit(source, &pins, &catalogue).map_err(MonitorError::Policies)?,
-            roots: home.config()?.roots,
+            roots: config.roots.clone(),
+            config,
             home: real_path(home.root()).to_string_lossy().into_owned(),
             user_home: real_path(user_home.as_ref()).to_string_lossy().into_owned(),
         })
@@ -58,7 +63,7 @@ impl Explainer {
             barred: None,
             ..recorded.clone()
         };
-        judge(&self.rules, action, &mut facts, &mut |_, _| {})
+        judge(&self.rules, action, &mut facts, &Context::new([0; 16]), &mut |_, _| {})
     }
 
     /// Declares another folder in which changes are allowed.
@@ -81,9 +86,13 @@ impl Explainer {
             physical: BTreeMap::new(),
             answered: None,
             barred: None,
+            meaning: self.config.meaning_of(action),
+            distance: None,
+            limits: self.config.context.limits(),
         };
         let cwd = cwd.to_string_lossy();
-        let judged = judge(&self.rules, action, &mut facts, &mut |facts, paths| {
+        let new = Context::new([0; 16]);
+        let judged = judge(&self.rules, action, &mut facts, &new, &mut |facts, paths| {
             resolve(facts, paths, &cwd);
         });
         (judged, facts)

@@ -5,17 +5,18 @@
 
 use std::collections::BTreeMap;
 
-use tipstaff_classify::{Basis, Classification, PathUse, classify};
+use tipstaff_classify::{Basis, Classification, Meaning, PathUse, classify};
+use tipstaff_context::{Context, Distance};
 use tipstaff_core::json::Object;
-use tipstaff_core::{Action, Json, Millis, Tier, Verdict};
-use tipstaff_policy::paths::{Bounds, Place, facts};
-use tipstaff_policy::{Classified, Decision, Request, SessionContext};
+use tipstaff_core::{Action, Json, Label, Labels, Millis, Sink, Tier, Verdict};
+use tipstaff_policy::paths::{Bounds, PathFacts, Place, facts};
+use tipstaff_policy::{Classified, Decision, Distances, Limits, Request, SessionContext};
 
 pub use crate::pins::Listing;
 use crate::policies::Rules;
 
 /// Name and version of this procedure: what it decides for the same inputs never changes under one name.
-pub const ENGINE: &str = "tipstaff-2+cedar-4.14.1";
+pub const ENGINE: &str = "tipstaff-3+cedar-4.14.1";
 
 /// What became of the question to a person that a judgement follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +105,12 @@ pub struct Facts {
     pub answered: Option<Answered>,
     /// What bars it, if something does.
     pub barred: Option<Barred>,
+    /// What the operator says that the tool means, instead of what its class does.
+    pub meaning: Option<Meaning>,
+    /// Its distance from the request, if one was measured.
+    pub distance: Option<Distance>,
+    /// What the operator set.
+    pub limits: Limits,
 }
 
 /// A judgement.
@@ -123,33 +130,53 @@ pub struct Judged {
     pub advice: Option<String>,
     /// The action to execute instead, and the name of the patch.
     pub modified: Option<(Action, String)>,
+    /// What it means for its session.
+    pub meaning: Meaning,
+    /// What no longer applies to its session.
+    pub declassify: Labels,
+    /// What has to be known first.
+    pub missing: Vec<String>,
 }
 
-/// Judges. `resolve` adds to [`Facts::resolved`] what a path of the call resolves to; in replay it is
+/// Judges. Only what may happen takes a label away. `resolve` adds to [`Facts::resolved`] what a path of the call resolves to; in replay it is
 /// what was recorded.
 pub(crate) fn judge(
     rules: &Rules,
     action: &Action,
     facts: &mut Facts,
+    context: &Context,
+    resolve: &mut dyn FnMut(&mut Facts, &[PathUse]),
+) -> Judged {
+    let mut judged = judge_all(rules, action, facts, context, resolve);
+    if !matches!(judged.verdict, Verdict::Allow | Verdict::Modify) {
+        judged.declassify = Labels::NONE;
+    }
+    judged
+}
+
+fn judge_all(
+    rules: &Rules,
+    action: &Action,
+    facts: &mut Facts,
+    context: &Context,
     resolve: &mut dyn FnMut(&mut Facts, &[PathUse]),
 ) -> Judged {
     let classified = classification(rules, action);
-    if let Some(barred) = facts.barred {
-        return denied(&classified, barred.as_str());
-    }
-    match facts.answered {
-        None | Some(Answered::Approved) => {}
-        Some(no) => return denied(&classified, no.as_str()),
-    }
-    match facts.listing {
-        Listing::Accepted => {}
-        Listing::Changed => return denied(&classified, "tool_changed"),
-        Listing::Unlisted => return denied(&classified, "tool_unlisted"),
+    let refused = match (facts.barred, facts.answered, facts.listing) {
+        (Some(barred), _, _) => Some(barred.as_str()),
+        (None, Some(no), _) if no != Answered::Approved => Some(no.as_str()),
+        (None, _, Listing::Changed) => Some("tool_changed"),
+        (None, _, Listing::Unlisted) => Some("tool_unlisted"),
+        (None, _, Listing::Accepted) => None,
+    };
+    if let Some(reason) = refused {
+        return denied(&classified, facts, reason);
     }
     resolve(facts, &classified.paths);
-    let decision = decide(rules, action, &classified, facts);
+    let decide = |request: &Request<'_>| rules.set.decide(request);
+    let (decision, means) = with_request(action, &classified, facts, context, decide);
     let (Some(parameters), Some(patch)) = (&decision.modified, &decision.patch) else {
-        let mut judged = judged(&classified, decision, None);
+        let mut judged = judged(&classified, decision, means, None);
         // A person's yes is for what a person has to be asked, and for nothing that is forbidden by now.
         if (judged.verdict, facts.answered) == (Verdict::StepUp, Some(Answered::Approved)) {
             (judged.verdict, judged.reason) = (Verdict::Allow, Answered::Approved.as_str());
@@ -160,15 +187,19 @@ pub(crate) fn judge(
     let executed = action.with_parameters(parameters.clone());
     let reclassified = classification(rules, &executed);
     resolve(facts, &reclassified.paths);
-    let again = with_request(rules, &executed, &reclassified, facts, |request| {
-        rules.set.decide_modified(request, patch)
-    });
+    let decide = |request: &Request<'_>| rules.set.decide_modified(request, patch);
+    let (again, means) = with_request(&executed, &reclassified, facts, context, decide);
     if again.verdict != Verdict::Modify {
-        return judged(&classified, again, None);
+        return judged(&classified, again, means, None);
     }
     let rule = again.rule.clone().or(decision.rule);
     let modified = Some((executed, patch.clone()));
-    judged(&reclassified, Decision { rule, ..again }, modified)
+    judged(&reclassified, Decision { rule, ..again }, means, modified)
+}
+
+/// The tier of an action, before anything else is known of it.
+pub(crate) fn tier(rules: &Rules, action: &Action) -> Tier {
+    classification(rules, action).tier
 }
 
 impl Facts {
@@ -199,6 +230,15 @@ impl Facts {
         }
         if let Some(barred) = self.barred {
             members.push(("barred".to_owned(), text(barred.as_str())));
+        }
+        if let Some(means) = self.meaning {
+            members.push(("meaning".to_owned(), meaning_to_json(means)));
+        }
+        if let Some(distance) = &self.distance {
+            members.push(("distance".to_owned(), distance.to_json()));
+        }
+        if self.limits != Limits::default() {
+            members.push(("limits".to_owned(), limits_to_json(&self.limits)));
         }
         Json::Object(Object::new(members).unwrap_or_default())
     }
@@ -237,6 +277,17 @@ impl Facts {
                     Some(Barred::ALL.into_iter().find(|barred| barred.as_str() == word)?)
                 }
             },
+            meaning: json
+                .get("meaning")
+                .map(|kept| meaning_from_json(kept).ok_or(()))
+                .transpose()
+                .ok()?,
+            distance: json
+                .get("distance")
+                .map(|kept| Distance::from_json(kept).ok_or(()))
+                .transpose()
+                .ok()?,
+            limits: json.get("limits").map_or(Some(Limits::default()), limits_from_json)?,
         })
     }
 }
@@ -246,17 +297,13 @@ fn classification(rules: &Rules, action: &Action) -> Classification {
     classify(&rules.catalogue, action, annotations)
 }
 
-fn decide(rules: &Rules, action: &Action, classified: &Classification, facts: &Facts) -> Decision {
-    with_request(rules, action, classified, facts, |request| rules.set.decide(request))
-}
-
 fn with_request(
-    _rules: &Rules,
     action: &Action,
     classified: &Classification,
     known: &Facts,
+    context: &Context,
     decide: impl FnOnce(&Request<'_>) -> Decision,
-) -> Decision {
+) -> (Decision, Meaning) {
     let places: Vec<Place> = classified
         .paths
         .iter()
@@ -269,28 +316,56 @@ fn with_request(
         })
         .collect();
     let bounds = Bounds { roots: &known.roots, home: &known.home, user_home: &known.user_home };
-    let basis = classified.basis;
-    decide(&Request {
+    let paths = facts(&places, &bounds);
+    let means = means(classified, known, Some(paths));
+    let session = SessionContext {
+        labels: Some(context.labels()),
+        distances: known
+            .distance
+            .as_ref()
+            .map(|found| Distances::at(found.ppm, found.measure, context.drift())),
+        given: context.attributes().clone(),
+    };
+    let decision = decide(&Request {
         action,
         tier: classified.tier,
         class: &classified.class,
-        classified: match basis {
+        classified: match classified.basis {
             Basis::Unclassified => Classified::Unclassified,
-            Basis::Catalogue | Basis::Pattern | Basis::Shell => Classified::Known,
+            Basis::Pattern => Classified::Named,
+            Basis::Catalogue | Basis::Shell => Classified::Known,
         },
-        paths: facts(&places, &bounds),
+        paths,
         principal: &known.agent,
         user: &known.user,
-        session: &SessionContext::default(),
+        sink: means.sink,
+        session: &session,
+        limits: known.limits,
         now: known.now,
-    })
+    });
+    (decision, means)
+}
+
+/// What an action means for its session: what the operator says, else what its class does.
+fn means(classified: &Classification, known: &Facts, paths: Option<PathFacts>) -> Meaning {
+    let said = known.meaning;
+    let mut means = said.unwrap_or(classified.means);
+    if paths.is_some_and(|paths| paths.touches_credentials) {
+        means.gives = means.gives.with(Label::Secret);
+    }
+    means
 }
 
 fn judged(
     classified: &Classification,
     decision: Decision,
+    means: Meaning,
     modified: Option<(Action, String)>,
 ) -> Judged {
+    // A policy that says what a result holds has classified it.
+    let spoken = decision.label;
+    let unspoken = Labels::NONE.with(Label::Unclassified);
+    let gives = if spoken.is_empty() { means.gives } else { means.gives.minus(unspoken) };
     Judged {
         class: classified.class.clone(),
         tier: classified.tier,
@@ -299,10 +374,13 @@ fn judged(
         reason: decision.reason.as_str(),
         advice: decision.advice,
         modified,
+        meaning: Meaning { gives: gives.union(spoken), sink: means.sink },
+        declassify: decision.declassify,
+        missing: decision.missing,
     }
 }
 
-fn denied(classified: &Classification, reason: &'static str) -> Judged {
+fn denied(classified: &Classification, known: &Facts, reason: &'static str) -> Judged {
     Judged {
         class: classified.class.clone(),
         tier: classified.tier,
@@ -311,7 +389,55 @@ fn denied(classified: &Classification, reason: &'static str) -> Judged {
         reason,
         advice: None,
         modified: None,
+        meaning: means(classified, known, None),
+        declassify: Labels::NONE,
+        missing: Vec::new(),
     }
+}
+
+/// The form in which a meaning is kept.
+pub(crate) fn meaning_to_json(means: Meaning) -> Json {
+    let gives = means.gives.iter().map(|label| Json::string(label.as_str())).collect();
+    let members = vec![
+        ("gives".to_owned(), Json::Array(gives)),
+        ("sink".to_owned(), Json::string(means.sink.as_str())),
+    ];
+    Json::Object(Object::new(members).unwrap_or_default())
+}
+
+/// Reads what was kept.
+pub(crate) fn meaning_from_json(json: &Json) -> Option<Meaning> {
+    let gives: Option<Vec<&str>> =
+        json.get("gives")?.as_array()?.iter().map(Json::as_str).collect();
+    let sink = Sink::parse(json.get("sink")?.as_str()?)?;
+    Some(Meaning { gives: Labels::parse(gives?)?, sink })
+}
+
+fn limits_to_json(limits: &Limits) -> Json {
+    let optional = |limit: Option<u32>| limit.map_or(Json::Null, |ppm| Json::from(i64::from(ppm)));
+    let members = vec![
+        ("aligned_ppm".to_owned(), optional(limits.aligned_ppm)),
+        ("confidence".to_owned(), Json::from(i64::from(limits.confidence))),
+        ("drift_from".to_owned(), Json::from(i64::from(limits.drift_from.number()))),
+        ("drift_ppm".to_owned(), optional(limits.drift_ppm)),
+        ("risk".to_owned(), optional(limits.risk)),
+    ];
+    Json::Object(Object::new(members).unwrap_or_default())
+}
+
+fn limits_from_json(json: &Json) -> Option<Limits> {
+    let number = |name| u32::try_from(json.get(name)?.as_integer()?).ok();
+    let optional = |name| match json.get(name)? {
+        Json::Null => Some(None),
+        _ => number(name).map(Some),
+    };
+    Some(Limits {
+        aligned_ppm: optional("aligned_ppm")?,
+        confidence: number("confidence")?,
+        drift_from: Tier::from_number(u8::try_from(number("drift_from")?).ok()?)?,
+        drift_ppm: optional("drift_ppm")?,
+        risk: optional("risk")?,
+    })
 }
 
 #[cfg(test)]
@@ -359,7 +485,13 @@ mod tests {
         for action in calls {
             let found = classify(Catalogue::builtin(), &action, Annotations::default());
             let paths: Vec<&str> = found.paths.iter().map(|path| path.text.as_str()).collect();
-            let _ = writeln!(said, "{} {} {:?} {paths:?}", found.class, found.tier, found.basis);
+            let means = found.means;
+            let (gives, sink) = (means.gives.names(), means.sink.as_str());
+            let _ = writeln!(
+                said,
+                "{} {} {:?} {paths:?} {gives:?} {sink}",
+                found.class, found.tier, found.basis
+            );
         }
         said
     }
@@ -372,8 +504,8 @@ mod tests {
         assert_eq!(
             (ENGINE, Digest::of(said.as_bytes()).to_hex().as_str()),
             (
-                "tipstaff-2+cedar-4.14.1",
-                "14d7b318560656bebd90b2df2ab1727ebcd15e5647e25b92360855a55a113b04"
+                "tipstaff-3+cedar-4.14.1",
+                "b4ce326b5f386dc5b263a4baa5f67581071fe96e71b58ddad76a3ddd2cdaae07"
             ),
             "{said}"
         );

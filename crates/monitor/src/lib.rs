@@ -11,6 +11,7 @@ mod client;
 mod config;
 mod error;
 mod explain;
+mod fold;
 mod home;
 pub mod judge;
 mod monitor;

@@ -18,7 +18,7 @@ mod holds;
 pub(crate) use holds::Said;
 mod refusal;
 mod start;
-pub(crate) use start::{nonce_of, tool_of};
+pub(crate) use start::nonce_of;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -26,15 +26,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tipstaff_context::Context;
+use tipstaff_context::{Context, Distance};
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::receipt::{Door, Kind, Outcome, Status};
-use tipstaff_core::{Digest, Millis, Tier, digest};
+use tipstaff_core::{Action, Digest, Labels, Millis, Tier, digest};
 use tipstaff_identity::{Peer, Process, Pseudonyms};
 use tipstaff_ledger::{Draft, Ledger, LedgerError};
 use tipstaff_store::{Clock, Random};
 
 use crate::config::{Config, Servers, Setting, Settings};
+use crate::fold::fold;
 use crate::home::{Home, Lock};
 use crate::pace::Pace;
 use crate::permit::{Refusal, Settlement};
@@ -66,6 +67,8 @@ pub struct Monitor {
     pending: Mutex<BTreeMap<String, ServerPins>>,
     /// What policies and configuration looked like when they were last tried.
     tried: Mutex<Tried>,
+    /// What measures distances from a request, if anything does.
+    measure: RwLock<Option<Arc<dyn Measure>>>,
     next_member: AtomicU64,
     home_path: String,
     user_home: String,
@@ -76,6 +79,13 @@ pub struct Monitor {
 struct Tried {
     policies: Option<Digest>,
     config: Option<Digest>,
+}
+
+/// What measures how far an action is from what was asked for. It is outside of the judgement: what it says
+/// is recorded, so that a replay needs no model.
+pub trait Measure: Send + Sync + std::fmt::Debug {
+    /// The distance of an action from the nearest of its session's requests. `None` if it can't be told.
+    fn distance(&self, requests: &[String], action: &Action) -> Option<Distance>;
 }
 
 /// A door of one client, joined to its session.
@@ -100,6 +110,7 @@ pub(crate) struct Report {
     pub(crate) status: Status,
     pub(crate) result: Option<String>,
     pub(crate) duration_us: u64,
+    pub(crate) labels: Labels,
 }
 
 /// Which action a report is about.
@@ -196,7 +207,7 @@ impl Monitor {
         let outcome = Outcome {
             bytes: result.map_or(0, <[u8]>::len) as u64,
             duration_us: report.duration_us,
-            labels: None,
+            labels: named(report.labels),
             result_digest: result.map(|result| Digest::of_parts(&[&salt.0, result])),
             status: report.status,
         };
@@ -263,6 +274,11 @@ impl Monitor {
         self.config().approval_webhook.clone()
     }
 
+    /// Measures distances with this from now on.
+    pub fn measure_with(&self, measure: Arc<dyn Measure>) {
+        *self.measure.write().unwrap_or_else(PoisonError::into_inner) = Some(measure);
+    }
+
     /// The log.
     #[must_use]
     pub const fn ledger(&self) -> &Ledger {
@@ -324,6 +340,7 @@ impl Monitor {
             service: peer.service.clone(),
             lasting: Lasting::Grace,
             pace: Pace::default(),
+            requests: Arc::default(),
         };
         let receipt = session.receipt(Kind::Session, ("session:open", Tier::T1), door, self.now());
         let inputs = format!("{{\"nonce\":\"{}\"}}", digest::hex(&nonce));
@@ -342,7 +359,8 @@ impl Monitor {
         // Settled already, by recovery or by a door that was given up: the first record stands.
         let Some(open) = session.open.get(&of) else { return Ok(()) };
         let receipt = session.outcome(of, open, outcome, self.now());
-        self.ledger.append(Draft { receipt, inputs: None })?;
+        let appended = self.ledger.append(Draft { receipt, inputs: None })?;
+        let _ = fold(&mut session.context, &appended.signed, None);
         session.open.remove(&of);
         Ok(())
     }
@@ -388,6 +406,11 @@ fn ambiguous() -> Outcome {
         result_digest: None,
         status: Status::Ambiguous,
     }
+}
+
+/// The labels of an outcome, as its receipt has them: `null` for none.
+pub(crate) fn named(labels: Labels) -> Option<Vec<String>> {
+    (!labels.is_empty()).then(|| labels.names())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

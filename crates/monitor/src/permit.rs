@@ -53,7 +53,7 @@ use std::time::Instant;
 
 use tipstaff_core::action::Salt;
 use tipstaff_core::receipt::{Outcome, Status};
-use tipstaff_core::{Action, Digest, Verdict};
+use tipstaff_core::{Action, Digest, Labels, Verdict};
 
 /// The right to carry out one action, once. Its receipt is durable.
 #[must_use = "a permit that is dropped is recorded as an ambiguous outcome"]
@@ -82,6 +82,7 @@ pub struct Ended<'a> {
     status: Status,
     result: Option<&'a [u8]>,
     bytes: u64,
+    labels: Labels,
 }
 
 /// The only thing that can be settled: it comes from what ran.
@@ -176,7 +177,7 @@ impl Running {
             outcome: Outcome {
                 bytes: ended.bytes,
                 duration_us: duration,
-                labels: None,
+                labels: crate::monitor::named(ended.labels),
                 result_digest: digest,
                 status: ended.status,
             },
@@ -196,13 +197,19 @@ impl<'a> Ended<'a> {
     /// An end with its result, raw.
     #[must_use]
     pub const fn of(status: Status, result: &'a [u8]) -> Self {
-        Self { status, result: Some(result), bytes: result.len() as u64 }
+        Self { status, result: Some(result), bytes: result.len() as u64, labels: Labels::NONE }
+    }
+
+    /// With what was found in the result.
+    #[must_use]
+    pub const fn with(self, labels: Labels) -> Self {
+        Self { labels, ..self }
     }
 
     /// An end whose result was not seen whole.
     #[must_use]
     pub const fn unseen(status: Status, bytes: u64) -> Self {
-        Self { status, result: None, bytes }
+        Self { status, result: None, bytes, labels: Labels::NONE }
     }
 }
 

@@ -20,9 +20,10 @@ use tipstaff_policy::PolicySource;
 use approvals::Approvals;
 
 use crate::error::MonitorError;
+use crate::fold::{Folded, declassified, fold};
 use crate::home::Home;
-use crate::judge::{ENGINE, Facts, judge};
-use crate::monitor::{nonce_of, tool_of};
+use crate::judge::{ENGINE, Facts, Judged, judge, meaning_from_json};
+use crate::monitor::nonce_of;
 use crate::pins::Pins;
 use crate::policies::Rules;
 
@@ -129,6 +130,9 @@ impl Replayer<'_> {
             let plain = self.kept.open(self.sealing, &receipt.chain, index).ok();
             let context = plain.and_then(|plain| nonce_of(&plain)).map(Context::new);
             self.contexts.insert(receipt.chain.clone(), context);
+        } else if receipt.kind != Kind::Verdict {
+            let plain = self.kept.open(self.sealing, &receipt.chain, index).ok();
+            self.fold(signed, plain.as_deref());
         }
         let home = self.home;
         self.approvals.fold(signed, |digest| home.kept(digest).ok());
@@ -156,14 +160,18 @@ impl Replayer<'_> {
             }
         };
         self.verdict(signed, decision, &plain)?;
-        if receipt.permits() {
-            let context = self.contexts.entry(receipt.chain.clone()).or_default();
-            match (context.as_mut(), tool_of(&plain)) {
-                (Some(context), Some(tool)) => context.fold(&tool, receipt.tier, signed.hash()),
-                _ => *context = None,
-            }
-        }
+        self.fold(signed, Some(&plain));
         Ok(())
+    }
+
+    /// A context that a receipt can't be folded into is not known any more.
+    fn fold(&mut self, signed: &Signed, plain: Option<&[u8]>) {
+        let context = self.contexts.entry(signed.receipt().chain.clone()).or_default();
+        if let Some(known) = context
+            && fold(known, signed, plain) == Folded::Worst
+        {
+            *context = None;
+        }
     }
 
     fn verdict(
@@ -185,20 +193,17 @@ impl Replayer<'_> {
             return Ok(());
         };
         let receipt = signed.receipt();
-        match self.contexts.get(&receipt.chain).and_then(Option::as_ref) {
-            Some(context) if context.digest() == receipt.context_digest => {}
-            Some(_) => {
-                self.differs(signed, "context_digest");
-                return Ok(());
-            }
-            None => {
-                self.report.expired += 1;
-                return Ok(());
-            }
+        let Some(context) = self.contexts.get(&receipt.chain).and_then(Option::as_ref) else {
+            self.report.expired += 1;
+            return Ok(());
+        };
+        if let Some(fault) = context_fault(context, &facts, receipt) {
+            self.differs(signed, fault);
+            return Ok(());
         }
         let recorded = facts.clone();
         // What a path resolved to then is an input: nothing is looked up again.
-        let judged = judge(&rules, &action, &mut facts, &mut |_, _| {});
+        let judged = judge(&rules, &action, &mut facts, context, &mut |_, _| {});
         // What is only observed passes as it was asked.
         let modified =
             judged.modified.as_ref().filter(|_| receipt.enforcement != Enforcement::Observe);
@@ -211,6 +216,8 @@ impl Replayer<'_> {
             ("tier", judged.tier == receipt.tier),
             ("schema", rules.schema_digest == decision.schema),
             ("executed action", *executed_now == executed),
+            ("meaning", means_match(&judged, plain)),
+            ("declassified", judged.declassify == declassified(receipt.obligations.as_ref())),
             ("now", recorded.now == receipt.now),
             ("inputs_digest", inputs_match(receipt, plain)),
         ];
@@ -256,6 +263,27 @@ pub(crate) fn read_inputs(plain: &[u8]) -> Option<(Facts, Action, Action)> {
         requested => Action::from_inputs(&requested.to_canonical()).ok()?.0,
     };
     Some((facts, asked, executed))
+}
+
+/// What a receipt says of its session, and the session doesn't.
+fn context_fault(context: &Context, facts: &Facts, receipt: &Receipt) -> Option<&'static str> {
+    let said = receipt.context.as_ref()?;
+    let distance = facts.distance.as_ref();
+    let checks = [
+        ("context_digest", context.digest() == receipt.context_digest),
+        ("context head", context.head() == said.head),
+        ("context count", context.count() == said.count),
+        ("labels", said.labels.as_ref() == Some(&context.labels().names())),
+        ("distance", said.distance_ppm == distance.map(|distance| distance.ppm)),
+        ("method", said.distance_method.as_ref() == distance.map(|distance| &distance.method)),
+    ];
+    checks.into_iter().find(|(_, same)| !same).map(|(what, _)| what)
+}
+
+fn means_match(judged: &Judged, plain: &[u8]) -> bool {
+    let json = Json::parse(plain).ok();
+    let kept = json.as_ref().and_then(|json| json.get("means")).and_then(meaning_from_json);
+    kept == Some(judged.meaning)
 }
 
 fn inputs_match(receipt: &Receipt, plain: &[u8]) -> bool {

@@ -17,7 +17,7 @@ use std::{fs, thread};
 
 use rustix::net::sockopt::socket_peercred;
 use tipstaff_core::receipt::{Door, Outcome, Status};
-use tipstaff_core::{Action, Json, digest};
+use tipstaff_core::{Action, Json, Labels, digest};
 use tipstaff_identity::Peer;
 
 use crate::error::MonitorError;
@@ -294,6 +294,7 @@ fn report(monitor: &Monitor, member: &Member, frame: &Json) -> io::Result<Json> 
         of,
         status: status.ok_or_else(bad)?,
         result: text_of(frame, "result"),
+        labels: labels(frame).ok_or_else(bad)?,
         duration_us: number_of(frame, "us").unwrap_or(0),
     };
     let found = monitor.report(member, &report);
@@ -327,11 +328,18 @@ fn settlement(frame: &Json) -> Option<Settlement> {
         outcome: Outcome {
             bytes: number_of(frame, "bytes")?,
             duration_us: number_of(frame, "us")?,
-            labels: None,
+            labels: crate::monitor::named(labels(frame)?),
             result_digest,
             status: Status::parse(frame.get("status")?.as_str()?)?,
         },
     })
+}
+
+/// What a door found in a result; a word that is no label makes the frame one of another protocol.
+fn labels(frame: &Json) -> Option<Labels> {
+    let Some(found) = frame.get("labels") else { return Some(Labels::NONE) };
+    let names: Option<Vec<&str>> = found.as_array()?.iter().map(Json::as_str).collect();
+    Labels::parse(names?)
 }
 
 fn review(monitor: &Monitor, member: &Member, frame: &Json) -> Json {

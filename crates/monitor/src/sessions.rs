@@ -5,9 +5,10 @@
 //! client that started the door; all doors of one client share it, and a restart finds it again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
-use tipstaff_context::Context;
+use tipstaff_context::{Context, REQUESTS_MAX};
 use tipstaff_core::action::Salt;
 use tipstaff_core::receipt::{
     AsOf, ContextRef, Door, Enforcement, Identity, Kind, Outcome, Receipt,
@@ -39,6 +40,8 @@ pub(crate) struct Session {
     pub(crate) lasting: Lasting,
     /// How fast it acts.
     pub(crate) pace: Pace,
+    /// What its principal asked for: the first request, and the last ones.
+    pub(crate) requests: Arc<Vec<String>>,
 }
 
 /// What a session without doors waits for.
@@ -94,7 +97,7 @@ impl Session {
                 distance_method: None,
                 distance_ppm: None,
                 head: self.context.head(),
-                labels: None,
+                labels: Some(self.context.labels().names()),
             }),
             context_digest: self.context.digest(),
             continues: None,
@@ -116,6 +119,15 @@ impl Session {
             session: self.chain.clone(),
             tier,
         }
+    }
+
+    /// Keeps what its principal asked for, as many as its context is measured against.
+    pub(crate) fn asked(&mut self, text: String) {
+        let requests = Arc::make_mut(&mut self.requests);
+        if requests.len() >= REQUESTS_MAX {
+            requests.remove(1);
+        }
+        requests.push(text);
     }
 
     /// The second receipt of an action.
@@ -154,6 +166,7 @@ pub(crate) mod tests {
             service: String::new(),
             lasting: Lasting::Grace,
             pace: Pace::default(),
+            requests: Arc::default(),
         }
     }
 }

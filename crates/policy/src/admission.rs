@@ -12,7 +12,7 @@ use cedar_policy::{
     ValidationMode, ValidationWarning, Validator,
 };
 use tipstaff_core::limits::{BODY_BYTES_MAX, POLICIES_MAX, POLICY_BYTES_MAX};
-use tipstaff_core::{Digest, Json};
+use tipstaff_core::{Digest, Json, Labels};
 
 use crate::error::{Place, PolicyFault, PolicyWarning};
 use crate::index::Index;
@@ -270,21 +270,40 @@ fn rule(
                 Err(_) => faults.push(here.hinted("rank is not an integer", "@rank(\"10\")")),
             },
             "step_up" => oblige(Obligation::StepUp(value.to_owned())),
-            "step_up_if_aligned" => oblige(Obligation::StepUpIfAligned),
+            "step_up_if_aligned" => {
+                oblige(Obligation::StepUpIfAligned);
+                rule.uses.distance = true;
+            }
+            "label" => match labels(value) {
+                Some(labels) => rule.label = labels,
+                None => faults.push(here.hinted("not labels", LABELS_HINT)),
+            },
+            "declassify" => match labels(value) {
+                Some(labels) => rule.declassify = labels,
+                None => faults.push(here.hinted("not labels", LABELS_HINT)),
+            },
             "modify" => oblige(Obligation::Modify(value.to_owned())),
             _ => faults.push(here.hinted(
                 format!("unknown annotation @{name}"),
-                "known: @id, @advice, @rank, @step_up, @step_up_if_aligned, @modify",
+                "known: @id, @advice, @rank, @step_up, @step_up_if_aligned, @modify, @label, @declassify",
             )),
         }
     }
     if obligations > 1 {
         faults.push(place.fault("more than one of @step_up, @step_up_if_aligned, @modify"));
     }
-    if obligations > 0 && policy.effect() == Effect::Forbid {
+    let speaks = obligations > 0 || !rule.label.is_empty() || !rule.declassify.is_empty();
+    if speaks && policy.effect() == Effect::Forbid {
         faults.push(place.hinted("a forbid can't carry an obligation", "put it on a permit"));
     }
     rule
+}
+
+const LABELS_HINT: &str =
+    "of confidential, external, internal, personal, secret, unclassified, untrusted, with spaces";
+
+fn labels(text: &str) -> Option<Labels> {
+    Labels::parse(text.split_ascii_whitespace()).filter(|labels| !labels.is_empty())
 }
 
 fn check_rules(drafts: &[Draft<'_>], source: &PolicySource, faults: &mut Vec<PolicyFault>) {
@@ -341,15 +360,16 @@ fn tool_name(
     known.pins.tools.contains_key(name)
 }
 
-/// `context has labels` is false while the labels are unknown, so that a rule would not match where the
-/// decision must wait.
+/// `context has distance_ppm` is false while the distance is unknown, so that a rule would not match where
+/// the decision must wait.
 fn check_guards(draft: &Draft<'_>, faults: &mut Vec<PolicyFault>) {
     for (at, token) in draft.tokens.iter().enumerate() {
         if (token.kind, token.text) != (Kind::Word, "has") {
             continue;
         }
         let Some(name) = draft.tokens.get(at + 1) else { continue };
-        let deferrable = DEFERRABLE.contains(&name.text.trim_matches('"'));
+        let plain = name.text.trim_matches('"');
+        let deferrable = DEFERRABLE.contains(&plain) || is_given(plain);
         let hidden = name.kind == Kind::Text && name.text.contains('\\');
         if (deferrable || hidden) && !within_arguments(&draft.tokens, at) {
             let here = Place { at: name.at, ..draft.place };
@@ -359,6 +379,24 @@ fn check_guards(draft: &Draft<'_>, faults: &mut Vec<PolicyFault>) {
             ));
         }
     }
+}
+
+/// The attributes from outside that policies look at: `context.given_NAME`.
+fn given(drafts: &[Draft<'_>]) -> BTreeSet<String> {
+    let tokens = drafts.iter().flat_map(|draft| draft.tokens.windows(3));
+    let named = tokens.filter_map(|three| match three {
+        [context, dot, name] if (context.text, dot.text) == ("context", ".") => Some(name.text),
+        _ => None,
+    });
+    named.filter(|name| is_given(name)).map(str::to_owned).collect()
+}
+
+/// Whether a name is that of an attribute from outside: `given_` and 1 to 40 of `a-z`, `0-9`, `_`.
+#[must_use]
+pub fn is_given(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    let rest = name.strip_prefix(schema::GIVEN).unwrap_or_default();
+    (1..=40).contains(&rest.len()) && rest.bytes().all(plain)
 }
 
 fn within_arguments(tokens: &[Token<'_>], has: usize) -> bool {
@@ -391,10 +429,11 @@ fn validate(
         .collect();
     // A policy that doesn't look at typed arguments means the same for all tools, so that it need not
     // be checked once for each of them.
-    let plain = schema::text(classes, named.iter().map(|tool| (tool.as_str(), None)));
+    let given = given(drafts);
+    let plain = schema::text(classes, &given, named.iter().map(|tool| (tool.as_str(), None)));
     let all: BTreeSet<&String> = named.iter().chain(known.pins.tools.keys()).collect();
-    let full =
-        schema::text(classes, all.into_iter().map(|tool| (tool.as_str(), known.typed.get(tool))));
+    let all = all.into_iter().map(|tool| (tool.as_str(), known.typed.get(tool)));
+    let full = schema::text(classes, &given, all);
     let mut waiting = BTreeSet::new();
     for (text, arguments) in [(&plain, false), (&full, true)] {
         let schema = match Schema::from_cedarschema_str(text) {
@@ -499,9 +538,12 @@ fn uses(tokens: &[Token<'_>]) -> Uses {
             (Kind::Word, "in") => uses.hierarchy = true,
             (Kind::Word, "arguments") | (Kind::Text, "\"arguments\"") => uses.arguments = true,
             (Kind::Word, "now") | (Kind::Text, "\"now\"") => uses.now = true,
+            (Kind::Word, text) if text.starts_with("distance_") => uses.distance = true,
+            (Kind::Text, text) if text.starts_with("\"distance_") => uses.distance = true,
             (Kind::Text, text) if text.contains('\\') => {
                 uses.arguments = true;
                 uses.now = true;
+                uses.distance = true;
             }
             _ => {}
         }

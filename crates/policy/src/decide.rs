@@ -4,18 +4,19 @@
 //! that isn't known yet, two rules that cancel each other. Here an error is never an allow, what is not
 //! known defers, and what contradicts defers; a forbid without a rank beats everything.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use cedar_policy::{
     Context, Entities, EntityUid, EvaluationError, PolicyId, Request as CedarRequest,
     RestrictedExpression,
 };
-use tipstaff_core::{Action, Json, Millis, Tier, Verdict};
+use tipstaff_core::{Action, Json, Labels, Millis, Sink, Tier, Verdict};
 
 use crate::entity::{self, EntityFault, EntitySpec, TAGS_MAX};
 use crate::index::{Outcome, Scope, Slice};
 use crate::memo::Question;
 use crate::paths::PathFacts;
+use crate::risk::{Distances, Limits, risk};
 use crate::schema::{self, DEFERRABLE};
 use crate::set::{Obligation, PolicySet, Rule};
 
@@ -36,28 +37,48 @@ pub struct Request<'a> {
     pub principal: &'a str,
     /// Pseudonym of the user that the agent works for.
     pub user: &'a str,
+    /// Where what it carries ends up.
+    pub sink: Sink,
     /// What the session has seen.
     pub session: &'a SessionContext,
+    /// What the operator set.
+    pub limits: Limits,
     /// Time, as an input.
     pub now: Millis,
 }
 
-/// Whether the catalogue has a row for an action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How well an action is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Classified {
-    /// It has.
+    /// The catalogue or the rules for shells know it.
     Known,
-    /// It hasn't: the action is treated as risky.
+    /// Only its name says something.
+    Named,
+    /// Nothing does: the action is treated as risky.
     Unclassified,
 }
 
+impl Classified {
+    /// How sure the classification is, 0 to 100.
+    #[must_use]
+    pub const fn confidence(self) -> u32 {
+        match self {
+            Self::Known => 100,
+            Self::Named => 50,
+            Self::Unclassified => 0,
+        }
+    }
+}
+
 /// The accumulated context of a session; `None` is "not known yet", never "empty".
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct SessionContext {
     /// Labels of what the session has seen.
-    pub labels: Option<BTreeSet<String>>,
-    /// Distance from the signed intent, in parts per million.
-    pub distance_ppm: Option<u32>,
+    pub labels: Option<Labels>,
+    /// Distances from the signed request.
+    pub distances: Option<Distances>,
+    /// What the session was given from outside, by name (`given_…`).
+    pub given: BTreeMap<String, String>,
 }
 
 /// An answer, and what led to it.
@@ -77,15 +98,25 @@ pub struct Decision {
     pub patch: Option<String>,
     /// All policies that match, sorted.
     pub matched: Vec<String>,
+    /// What the permits that match say of the result.
+    pub label: Labels,
+    /// What they say no longer applies.
+    pub declassify: Labels,
+    /// What had to be known and wasn't: names of attributes of the context.
+    pub missing: Vec<String>,
 }
 
 /// Why a decision came out as it did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
+    /// Nothing permits it, but it is near to the request, and a policy says that it may be asked for.
+    Aligned,
     /// The typed arguments that a policy looks at do not fit the tool's input schema.
     ArgumentsMismatch,
     /// Policies of equal rank disagree.
     Conflict,
+    /// It is permitted, but too far from the request.
+    Drifted,
     /// A forbid matches.
     Forbidden,
     /// A permit matches that needs a person's approval.
@@ -102,6 +133,10 @@ pub enum Reason {
     Permitted,
     /// A policy could not be evaluated.
     PolicyError,
+    /// What the session has met, and where the action leads, are too much together.
+    Risk,
+    /// What the action is, is not known well enough.
+    Uncertain,
 }
 
 impl Reason {
@@ -109,8 +144,10 @@ impl Reason {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Aligned => "aligned",
             Self::ArgumentsMismatch => "arguments_mismatch",
             Self::Conflict => "conflict",
+            Self::Drifted => "drifted",
             Self::Forbidden => "forbidden",
             Self::HeldForApproval => "held_for_approval",
             Self::Modified => "modified",
@@ -119,6 +156,8 @@ impl Reason {
             Self::NoRule => "no_rule",
             Self::Permitted => "permitted",
             Self::PolicyError => "policy_error",
+            Self::Risk => "risk",
+            Self::Uncertain => "uncertain",
         }
     }
 }
@@ -219,7 +258,11 @@ impl PolicySet {
         let question =
             (!self.any(&slice, |rule| rule.uses.more_than_the_request_says())).then(|| {
                 let verb = verb.first().unwrap_or(&call);
-                Question::of(request, [&principal[0], verb, &resource[0]])
+                let distances = request.session.distances.filter(|_| {
+                    // Each action has its own: where nobody looks, they are no part of the question.
+                    self.any(&slice, |rule| rule.uses.distance)
+                });
+                Question::of(request, distances, [&principal[0], verb, &resource[0]])
             });
         if let Some(answer) = question.as_ref().and_then(|question| slice.memo.recall(question)) {
             return Ok(answer);
@@ -275,17 +318,28 @@ impl PolicySet {
             ("tier", Value::new_long(i64::from(request.tier.number()))),
             ("class", Value::new_entity_uid(entity::uid(&self.names.class, request.class))),
             ("unclassified", Value::new_bool(request.classified == Classified::Unclassified)),
+            ("confidence", Value::new_long(i64::from(request.classified.confidence()))),
+            ("sink", Value::new_string(request.sink.as_str().to_owned())),
             ("inside_roots", Value::new_bool(paths.inside_roots)),
             ("touches_tipstaff", Value::new_bool(paths.touches_tipstaff)),
             ("touches_credentials", Value::new_bool(paths.touches_credentials)),
             ("operation", Value::new_string(request.action.operation().to_owned())),
         ];
-        if let Some(labels) = &request.session.labels {
-            let labels = labels.iter().map(|label| Value::new_string(label.clone()));
-            pairs.push(("labels", Value::new_set(labels)));
+        if let Some(labels) = request.session.labels {
+            let names = labels.iter().map(|label| Value::new_string(label.as_str().to_owned()));
+            pairs.push(("labels", Value::new_set(names)));
+            let long = |number: u32| Value::new_long(i64::from(number));
+            pairs.push(("sensitivity", long(labels.sensitivity() as u32)));
+            pairs.push(("risk", long(risk(labels, request.sink))));
         }
-        if let Some(distance) = request.session.distance_ppm {
-            pairs.push(("distance_ppm", Value::new_long(i64::from(distance))));
+        if let Some(Distances { ppm, drift: (average, max), .. }) = request.session.distances {
+            let long = |number: u32| Value::new_long(i64::from(number));
+            pairs.push(("distance_ppm", long(ppm)));
+            pairs.push(("distance_max_ppm", long(max)));
+            pairs.push(("distance_average_ppm", long(average)));
+        }
+        for (name, value) in &request.session.given {
+            pairs.push((name.as_str(), Value::new_string(value.clone())));
         }
         if self.any(slice, |rule| rule.uses.now) {
             pairs.push(("now", Value::new_datetime(request.now.to_string())));
@@ -318,42 +372,87 @@ impl PolicySet {
         let mut matched: Vec<String> =
             permits.iter().chain(&forbids).map(|rule| rule.id.clone()).collect();
         matched.sort();
+        let said = |of: fn(&Rule) -> Labels| {
+            permits.iter().map(|rule| of(rule)).fold(Labels::NONE, Labels::union)
+        };
+        let (label, declassify) = (said(|rule| rule.label), said(|rule| rule.declassify));
         let answer = |verdict, reason, rule: Option<&Rule>| Decision {
             rule: rule.map(|rule| rule.id.clone()),
             advice: rule.and_then(|rule| rule.advice.clone()),
             matched: matched.clone(),
+            label,
+            declassify,
             ..Decision::bare(verdict, reason)
         };
 
         if let Some(rule) = forbids.iter().find(|rule| rule.rank.is_none()) {
             return answer(Verdict::Deny, Reason::Forbidden, Some(rule));
         }
-        let deferrable = |error: &EvaluationError| awaits(error, request.session);
-        if let Some((id, error)) = outcome.errors.iter().find(|(_, error)| !deferrable(error)) {
+        let missing = |error: &EvaluationError| awaits(error, request.session);
+        if let Some((id, error)) = outcome.errors.iter().find(|(_, error)| missing(error).is_none())
+        {
             let mut decision = answer(Verdict::Deny, Reason::PolicyError, self.rule(id));
             decision.advice = Some(format!("The operator has to mend this policy: {error}."));
             return decision;
         }
         if let Some((id, _)) = outcome.errors.first() {
-            return answer(Verdict::Defer, Reason::NeedsContext, self.rule(id));
+            let mut decision = answer(Verdict::Defer, Reason::NeedsContext, self.rule(id));
+            let named = outcome.errors.iter().filter_map(|(_, error)| missing(error));
+            decision.missing = named.collect();
+            decision.missing.sort();
+            decision.missing.dedup();
+            return decision;
+        }
+        let limits = &request.limits;
+        let risk = request.session.labels.map_or(0, |labels| risk(labels, request.sink));
+        if limits.risk.is_some_and(|limit| risk >= limit) {
+            return answer(Verdict::Deny, Reason::Risk, None);
         }
 
-        let permits: Vec<&Rule> = permits
-            .into_iter()
-            .filter(|rule| rule.obligation != Obligation::StepUpIfAligned)
-            .collect();
+        let (asking, permits): (Vec<&Rule>, Vec<&Rule>) =
+            permits.iter().partition(|rule| rule.obligation == Obligation::StepUpIfAligned);
         let rank = |rule: &&Rule| rule.rank.unwrap_or(0);
         let Some(top) = permits.iter().chain(&forbids).map(rank).max() else {
-            let mut decision = answer(Verdict::Deny, Reason::NoRule, None);
-            decision.advice = Some("No policy permits this. Ask the operator for a rule.".into());
-            return decision;
+            return self.unpermitted(request, &asking, answer);
         };
         let permits: Vec<&Rule> = permits.into_iter().filter(|rule| rank(rule) == top).collect();
         match (permits.as_slice(), forbids.iter().find(|rule| rank(rule) == top)) {
             ([], forbid) => answer(Verdict::Deny, Reason::Forbidden, forbid.copied()),
             (_, Some(forbid)) => answer(Verdict::Defer, Reason::Conflict, Some(forbid)),
+            (permits, None) if request.classified.confidence() < limits.confidence => {
+                answer(Verdict::Defer, Reason::Uncertain, permits.first().copied())
+            }
+            (permits, None) if drifted(request) => {
+                answer(Verdict::Deny, Reason::Drifted, permits.first().copied())
+            }
             (permits, None) => self.oblige(request, permits, answer),
         }
+    }
+
+    /// What nothing permits is denied, unless it is near to the request and may be asked for.
+    fn unpermitted(
+        &self,
+        request: &Request<'_>,
+        asking: &[&Rule],
+        answer: impl Fn(Verdict, Reason, Option<&Rule>) -> Decision,
+    ) -> Decision {
+        if let (Some(rule), Some(limit)) = (asking.first(), request.limits.aligned_ppm) {
+            match request.session.distances {
+                None => {
+                    let mut decision = answer(Verdict::Defer, Reason::NeedsContext, Some(rule));
+                    decision.missing = vec!["distance_ppm".to_owned()];
+                    return decision;
+                }
+                // Words in common are no sign of meaning: a lexical measure opens nothing.
+                Some(found) if found.is_semantic && found.ppm <= limit => {
+                    return answer(Verdict::StepUp, Reason::Aligned, Some(rule));
+                }
+                Some(_) => {}
+            }
+        }
+        let mut decision = answer(Verdict::Deny, Reason::NoRule, None);
+        decision.advice = Some("No policy permits this. Ask the operator for a rule.".into());
+        decision
     }
 
     /// What the permits of the highest rank ask for.
@@ -420,20 +519,34 @@ impl Decision {
             modified: None,
             patch: None,
             matched: Vec::new(),
+            label: Labels::NONE,
+            declassify: Labels::NONE,
+            missing: Vec::new(),
         }
     }
 }
 
-/// Whether an error is about a deferrable attribute that this session doesn't know yet.
-fn awaits(error: &EvaluationError, session: &SessionContext) -> bool {
+/// Whether a permitted action is farther from the request than its tier may be. Both kinds of measure count:
+/// a limit that words reach closes something, and that is safe.
+fn drifted(request: &Request<'_>) -> bool {
+    let Limits { drift_ppm: Some(limit), drift_from, .. } = request.limits else { return false };
+    let found = request.session.distances;
+    request.tier >= drift_from && found.is_some_and(|found| found.ppm > limit)
+}
+
+/// The deferrable attribute that an error is about, if this session doesn't know it yet.
+fn awaits(error: &EvaluationError, session: &SessionContext) -> Option<String> {
     if !matches!(error, EvaluationError::RecordAttrDoesNotExist(_)) {
-        return false;
+        return None;
     }
     // Cedar gives the name in the message only; a test holds this spelling.
     let message = error.to_string();
-    let unknown = [session.labels.is_none(), session.distance_ppm.is_none()];
-    DEFERRABLE
-        .into_iter()
-        .zip(unknown)
-        .any(|(name, unknown)| unknown && message.ends_with(&format!(" `{name}`")))
+    let name = message.strip_suffix('`')?.rsplit('`').next()?;
+    let known = match name {
+        "labels" | "risk" | "sensitivity" => session.labels.is_some(),
+        _ if DEFERRABLE.contains(&name) => session.distances.is_some(),
+        _ if crate::is_given(name) => session.given.contains_key(name),
+        _ => true,
+    };
+    (!known).then(|| name.to_owned())
 }

@@ -16,12 +16,15 @@ mod memo;
 mod never;
 pub mod patch;
 pub mod paths;
+pub mod risk;
 mod scan;
 pub mod schema;
 pub mod set;
 
+pub use admission::is_given;
 pub use decide::{Classified, Decision, Reason, Request, SessionContext};
 pub use error::{PatchFault, PolicyError, PolicyFault, PolicyWarning};
+pub use risk::{Distances, Limits};
 pub use set::{Admitted, PolicySet, PolicySource, ToolPins};
 
 /// The policy set that a new home starts with.

@@ -4,15 +4,16 @@
 //! the policies of a slice can see of a request; where they see arguments, ancestors or the time, and
 //! where one of them erred, nothing is remembered.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cedar_policy::EntityUid;
-use tipstaff_core::Tier;
+use tipstaff_core::{Sink, Tier};
 
-use crate::decide::Request;
+use crate::decide::{Classified, Request, SessionContext};
 use crate::index::Outcome;
 use crate::paths::PathFacts;
+use crate::risk::Distances;
 
 /// Most answers kept for one slice; a fuller memory is emptied, which costs time and nothing else.
 const ANSWERS_MAX: usize = 256;
@@ -25,11 +26,11 @@ pub(crate) struct Question {
     resource: EntityUid,
     tier: Tier,
     class: String,
-    is_known: bool,
+    classified: Classified,
     paths: PathFacts,
     operation: String,
-    labels: Option<BTreeSet<String>>,
-    distance_ppm: Option<u32>,
+    session: SessionContext,
+    sink: Sink,
 }
 
 /// The answers of one slice.
@@ -39,6 +40,7 @@ pub(crate) struct Memo(Mutex<HashMap<Question, Outcome>>);
 impl Question {
     pub(crate) fn of(
         request: &Request<'_>,
+        distances: Option<Distances>,
         [principal, action, resource]: [&EntityUid; 3],
     ) -> Self {
         // Exhaustive, so that a new part of a request is not forgotten here.
@@ -50,7 +52,9 @@ impl Question {
             paths,
             principal: _,
             user: _,
+            sink,
             session,
+            limits: _,
             now: _,
         } = request;
         Self {
@@ -59,11 +63,11 @@ impl Question {
             resource: resource.clone(),
             tier: *tier,
             class: (*class).to_owned(),
-            is_known: *classified == crate::decide::Classified::Known,
+            classified: *classified,
             paths: *paths,
             operation: asked.operation().to_owned(),
-            labels: session.labels.clone(),
-            distance_ppm: session.distance_ppm,
+            session: SessionContext { distances, ..(*session).clone() },
+            sink: *sink,
         }
     }
 }

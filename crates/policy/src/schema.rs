@@ -22,7 +22,12 @@ const RECORD_DEPTH_MAX: usize = 8;
 const MEMBERS_MAX: usize = 256;
 
 /// Attributes of the context that may be unknown when a decision is asked for.
-pub const DEFERRABLE: [&str; 2] = ["labels", "distance_ppm"];
+pub const DEFERRABLE: [&str; 6] =
+    ["distance_average_ppm", "distance_max_ppm", "distance_ppm", "labels", "risk", "sensitivity"];
+
+/// What the names of attributes begin with that a session is given from outside: `given_ticket`. They are
+/// deferrable too.
+pub const GIVEN: &str = "given_";
 
 /// The operations that are not tool calls, by their name as Cedar actions.
 const OPERATIONS: [&str; 6] = ["complete", "elicit", "other", "prompt", "read", "sample"];
@@ -37,7 +42,13 @@ const FACTS: &str = "    tier: Long,
     operation: String,
     now: datetime,
     labels: Set<String>,
+    sensitivity: Long,
+    sink: String,
+    risk: Long,
+    confidence: Long,
     distance_ppm: Long,
+    distance_max_ppm: Long,
+    distance_average_ppm: Long,
 ";
 
 /// The type of one argument.
@@ -80,7 +91,8 @@ impl Shape {
             Self::Record(fields) if !fields.is_empty() => {
                 let shape = Self::Record(fields);
                 // Foreign text: whatever Cedar does not accept must not spoil the whole schema.
-                let alone = text(&BTreeSet::new(), [("a/b", Some(&shape))]);
+                let none = BTreeSet::new();
+                let alone = text(&none, &none, [("a/b", Some(&shape))]);
                 cedar_policy::Schema::from_cedarschema_str(&alone).is_ok().then_some(shape)
             }
             _ => None,
@@ -174,9 +186,10 @@ pub fn operation(operation: &str) -> Option<&'static str> {
 }
 
 /// The schema in Cedar's own syntax. `tools` are the tools with an action of their own, with their
-/// typed arguments if there are any.
+/// typed arguments if there are any; `given` the attributes from outside that policies look at.
 pub(crate) fn text<'a>(
     classes: &BTreeSet<String>,
+    given: &BTreeSet<String>,
     tools: impl IntoIterator<Item = (&'a str, Option<&'a Shape>)>,
 ) -> String {
     let mut out = String::from(
@@ -191,26 +204,29 @@ pub(crate) fn text<'a>(
         out.push_str(&quoted(class));
     }
     out.push_str(
-        "];\n\n// labels and distance_ppm may be unknown: the decision is then deferred.\n",
+        "];\n\n// Distances and what is given from outside may be unknown: the decision is then deferred.\n",
     );
     out.push_str("action ");
     out.push_str(&OPERATIONS.map(quoted).join(", "));
-    applies_to(&mut out, "", None);
+    applies_to(&mut out, "", given, None);
     out.push_str("\n// All tool calls: action in Action::\"call\".\naction \"call\";\n");
     out.push_str("action \"call:*\"");
-    applies_to(&mut out, " in [\"call\"]", None);
+    applies_to(&mut out, " in [\"call\"]", given, None);
     for (tool, shape) in tools {
         out.push_str("action ");
         out.push_str(&quoted(&format!("call:{tool}")));
-        applies_to(&mut out, " in [\"call\"]", shape);
+        applies_to(&mut out, " in [\"call\"]", given, shape);
     }
     out
 }
 
-fn applies_to(out: &mut String, group: &str, arguments: Option<&Shape>) {
+fn applies_to(out: &mut String, group: &str, given: &BTreeSet<String>, arguments: Option<&Shape>) {
     out.push_str(group);
     out.push_str(" appliesTo {\n  principal: [Agent],\n  resource: [Tool],\n  context: {\n");
     out.push_str(FACTS);
+    for name in given {
+        out.push_str(&format!("    {name}: String,\n"));
+    }
     if let Some(shape) = arguments {
         out.push_str("    arguments: ");
         shape.write(out);
@@ -249,7 +265,8 @@ mod tests {
         )
         .unwrap();
         let classes = BTreeSet::from(["shell.rm".to_owned(), "x\"y".to_owned()]);
-        let text = text(&classes, [("fs/write", Some(&hostile)), ("a/\"b", None)]);
+        let given = BTreeSet::from(["given_ticket".to_owned()]);
+        let text = text(&classes, &given, [("fs/write", Some(&hostile)), ("a/\"b", None)]);
         assert!(cedar_policy::Schema::from_cedarschema_str(&text).is_ok(), "{text}");
     }
 

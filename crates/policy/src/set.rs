@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use cedar_policy::{EntityTypeName, PolicyId};
-use tipstaff_core::{Digest, Json};
+use tipstaff_core::{Digest, Json, Labels};
 
 use crate::entity;
 use crate::error::{PolicyError, PolicyFault, PolicyWarning};
@@ -65,6 +65,10 @@ pub(crate) struct Rule {
     pub(crate) rank: Option<i64>,
     pub(crate) advice: Option<String>,
     pub(crate) obligation: Obligation,
+    /// `@label`: what the result of an action that it permits holds.
+    pub(crate) label: Labels,
+    /// `@declassify`: what an action that it permits takes from its session.
+    pub(crate) declassify: Labels,
     pub(crate) uses: Uses,
 }
 
@@ -89,6 +93,8 @@ pub(crate) struct Uses {
     pub(crate) hierarchy: bool,
     pub(crate) arguments: bool,
     pub(crate) now: bool,
+    /// Distances from the request.
+    pub(crate) distance: bool,
 }
 
 impl Uses {
@@ -163,6 +169,12 @@ impl PolicySet {
     #[must_use]
     pub fn canonical_source(&self) -> &str {
         &self.canonical
+    }
+
+    /// Whether a policy looks at distances from the request, so that they have to be measured.
+    #[must_use]
+    pub fn uses_distance(&self) -> bool {
+        self.rules.iter().any(|rule| rule.uses.distance)
     }
 
     /// How many policies decide.

@@ -4,12 +4,17 @@ mod common;
 
 use common::{admit, ask, json, set, source};
 use proptest::prelude::*;
-use tipstaff_core::{Action, Millis, Tier, Verdict};
+use tipstaff_context::Measure;
+use tipstaff_core::{Action, Millis, Sink, Tier, Verdict};
 use tipstaff_policy::{
-    Classified, PolicySet, PolicySource, Reason, Request, ToolPins, default_source,
+    Classified, Distances, PolicySet, PolicySource, Reason, Request, ToolPins, default_source,
 };
 
 const ALL: &str = "@id(\"all\") permit (principal, action, resource);\n";
+
+fn distances(ppm: u32) -> Distances {
+    Distances::at(ppm, Measure::Semantic, None)
+}
 
 fn plus(text: &str) -> PolicySet {
     set(&format!("{ALL}{text}"))
@@ -283,7 +288,7 @@ const PARTS: [&str; 8] = [
     "@rank(\"2\") permit (principal, action in Action::\"call\", resource == Tool::\"fs/write\");",
     "@rank(\"1\") forbid (principal, action, resource in Server::\"fs\");",
     "forbid (principal, action, resource) when { context.tier == 5 };",
-    "permit (principal, action, resource) when { context.labels.contains(\"x\") };",
+    "permit (principal, action, resource) when { context.labels.contains(\"untrusted\") };",
     "forbid (principal, action, resource) when { context.tier + 9223372036854775803 > 5 };",
 ];
 
@@ -295,7 +300,7 @@ const SEEING: [&str; 11] = [
     "@id(\"d\") forbid (principal, action, resource) when { context.operation == \"prompts/get\" };",
     "@id(\"e\") forbid (principal, action, resource) when { resource == Tool::\"fs/write\" };",
     "@id(\"f\") permit (principal, action, resource) when { context.class == Class::\"mail.send\" && context.distance_ppm < 9 };",
-    "@id(\"g\") forbid (principal, action, resource) when { context.labels.contains(\"x\") };",
+    "@id(\"g\") forbid (principal, action, resource) when { context.labels.contains(\"untrusted\") };",
     "@id(\"h\") forbid (principal, action, resource) when { resource.hasTag(\"/a\") && resource.getTag(\"/a\") == \"1\" };",
     "@id(\"i\") forbid (principal, action, resource) when { context.now < datetime(\"2026-01-01\") };",
     "@id(\"j\") forbid (principal, action, resource) when { resource in Server::\"web\" };",
@@ -326,9 +331,11 @@ proptest! {
             asked.classified = [Classified::Known, Classified::Unclassified][pick(4, 2)];
             asked.paths.inside_roots = pick(5, 2) == 0;
             asked.paths.touches_credentials = pick(6, 4) == 0;
-            asked.session.distance_ppm = [None, Some(3), Some(90)][pick(7, 3)];
+            asked.session.distances = [None, Some(3), Some(90)][pick(7, 3)].map(distances);
+            asked.sink = [Sink::None, Sink::External][pick(6, 2)];
+            asked.limits.risk = [None, Some(70)][pick(4, 2)];
             if pick(8, 3) > 0 {
-                asked = asked.labels(&[["x", "y"][pick(8, 3) - 1]]);
+                asked = asked.labels(&[["untrusted", "secret"][pick(8, 3) - 1]]);
             }
             if pick(9, 4) == 0 {
                 let (server, name) = tool.split_once('/').unwrap();
@@ -367,7 +374,7 @@ proptest! {
         let mut asked = ask(tool, "{}").tier(Tier::from_number(tier).unwrap());
         asked.class = if mail { "mail.send" } else { "file.read" };
         asked.paths.inside_roots = inside;
-        if known { asked = asked.labels(&["x"]); }
+        if known { asked = asked.labels(&["untrusted"]); }
         let (one, many) = (admit(&one), admit(&many));
         let decision = asked.judge(&one);
         prop_assert_eq!(&decision, &asked.judge(&one));

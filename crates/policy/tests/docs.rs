@@ -11,10 +11,10 @@ use std::path::Path;
 
 use tipstaff_classify::paths::lexical_absolute;
 use tipstaff_classify::{Annotations, Basis, Catalogue, Classification, classify};
-use tipstaff_core::{Action, Json, Millis, Verdict};
+use tipstaff_core::{Action, Json, Labels, Millis, Verdict};
 use tipstaff_policy::paths::{Bounds, Place, facts};
 use tipstaff_policy::{
-    Classified, Decision, PolicySet, PolicySource, Request, SessionContext, ToolPins,
+    Classified, Decision, Limits, PolicySet, PolicySource, Request, SessionContext, ToolPins,
     default_source,
 };
 
@@ -142,7 +142,9 @@ fn request(
         paths: facts(&places, &bounds),
         principal: "agent",
         user: "user",
-        session: &SessionContext::default(),
+        sink: found.means.sink,
+        session: &SessionContext { labels: Some(Labels::NONE), ..SessionContext::default() },
+        limits: Limits::default(),
         now: Millis(1_790_000_000_000),
     })
 }

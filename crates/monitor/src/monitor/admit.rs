@@ -7,14 +7,21 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
+use tipstaff_classify::Meaning;
+use tipstaff_context::{Context, Distance};
 use tipstaff_core::action::Salt;
 use tipstaff_core::receipt::{DecisionRef, Door, Enforcement, Kind, Signed};
-use tipstaff_core::{Action, Digest, Json, Millis, Verdict};
+use tipstaff_core::{Action, Digest, Json, Label, Millis, Verdict};
 use tipstaff_ledger::{Draft, LedgerError};
+use tipstaff_policy::Reason;
 
 use super::refusal::Words;
 use super::{Member, Monitor, lock};
-use crate::judge::{Answered, Barred, ENGINE, Facts, Listing, judge};
+use crate::fold::{declassify, fold_action};
+use crate::judge::{
+    Answered, Barred, ENGINE, Facts, Judged, Listing, judge, meaning_to_json, tier,
+};
+use crate::pace::Pace;
 use crate::permit::{Permit, Refusal, Settlement, Sink};
 use crate::policies::Rules;
 use crate::queue::{Hold, HoldState};
@@ -167,11 +174,20 @@ impl Monitor {
         let mut salt = [0; 16];
         self.random.fill(&mut salt)?;
         let salt = Salt(salt);
-        let mut facts = self.facts(law, member, action, after);
-        let mut judged = judge(rules, action, &mut facts, &mut |facts, paths| {
+        let distance = self.distance(law, member, action);
+        // INVARIANT: the session is locked from reading its context to having the receipt's place, so
+        // that the order of the chain is the order in which contexts were read and folded.
+        let mut session = lock(&member.session);
+        if session.closed {
+            return Err(LedgerError::Stopped("the session was closed".to_owned()));
+        }
+        let mut facts = self.facts(law, member, &mut session.pace, action, after);
+        facts.distance = distance;
+        let context = &session.context;
+        let mut judged = judge(rules, action, &mut facts, context, &mut |facts, paths| {
             resolve(facts, paths, &member.cwd);
         });
-        let obligations = judged.modified.as_ref().map(|(_, patch)| modify(patch));
+        let obligations = obligations(&judged);
         if observed {
             // It passes as it was asked; the receipt says what would have been.
             judged.modified = None;
@@ -180,13 +196,7 @@ impl Monitor {
         let executed = judged.modified.take().map(|(executed, _)| executed);
         let inputs = executed.as_ref().unwrap_or(action).inputs(salt);
         let requested = executed.is_some().then(|| action.inputs(salt));
-        let kept = kept_inputs(&facts, &inputs, requested.as_deref());
-        // INVARIANT: the session is locked from reading its context to having the receipt's place, so
-        // that the order of the chain is the order in which contexts were read and folded.
-        let mut session = lock(&member.session);
-        if session.closed {
-            return Err(LedgerError::Stopped("the session was closed".to_owned()));
-        }
+        let kept = kept_inputs(&facts, &inputs, judged.meaning, requested.as_deref());
         let asks = judged.verdict == Verdict::StepUp && !permits;
         let wait = law.standing.wait_ms().filter(|_| asks);
         let expires = match wait.map(|wait| Millis(facts.now.0.saturating_add(wait))) {
@@ -203,6 +213,10 @@ impl Monitor {
         let kind = (judged.class.as_str(), judged.tier);
         let mut receipt = session.receipt(Kind::Verdict, kind, member.door, facts.now);
         receipt.enforcement = enforcement;
+        if let (Some(context), Some(distance)) = (&mut receipt.context, &facts.distance) {
+            context.distance_ppm = Some(distance.ppm);
+            context.distance_method = Some(distance.method.clone());
+        }
         receipt.inputs_digest = Some(Digest::of(inputs.as_bytes()));
         receipt.requested_digest = requested.map(|text| Digest::of(text.as_bytes()));
         receipt.obligations = obligations;
@@ -254,11 +268,13 @@ impl Monitor {
         }
         if !permits {
             session.pace.refused(action, facts.now);
+            let brought = brought(&session.context, &judged);
             drop(session);
-            let words = Words { member, action, judged: &judged, rules, after };
+            let words = Words { member, action, judged: &judged, rules, after, brought };
             return Ok((index, Answer::Refused(self.refusal(&words, hash))));
         }
-        session.context.fold(&action.qualified_tool(), judged.tier, hash);
+        let tool = executed.as_ref().unwrap_or(action).qualified_tool();
+        fold_action(&mut session.context, &appended.signed, &tool, judged.meaning);
         let cooperative = matches!(member.door, Door::Api | Door::Hook);
         let open = OpenVerdict {
             class: judged.class,
@@ -288,6 +304,7 @@ impl Monitor {
         &self,
         law: &Law<'_>,
         member: &Member,
+        pace: &mut Pace,
         action: &Action,
         after: Option<After>,
     ) -> Facts {
@@ -296,7 +313,7 @@ impl Monitor {
             true => Some(Barred::Paused),
             // An approved call was counted when it was asked.
             false if after.is_some() => None,
-            false => lock(&member.session).pace.called(action, now, &law.standing.config.limits),
+            false => pace.called(action, now, &law.standing.config.limits),
         };
         Facts {
             now,
@@ -310,7 +327,28 @@ impl Monitor {
             physical: BTreeMap::new(),
             answered: after.map(|after| after.answered),
             barred,
+            meaning: law.standing.config.meaning_of(action),
+            distance: None,
+            limits: law.standing.config.context.limits(),
         }
+    }
+
+    /// How far an action is from what its session was asked for, if somebody wants to know. It may take
+    /// long, so nothing is locked meanwhile.
+    fn distance(&self, law: &Law<'_>, member: &Member, action: &Action) -> Option<Distance> {
+        let requests = Arc::clone(&lock(&member.session).requests);
+        let limits = law.standing.config.context.limits();
+        let is_limited = || {
+            let tier = tier(law.rules, action);
+            limits.drift_ppm.is_some() && tier >= limits.drift_from
+        };
+        let is_wanted =
+            || limits.aligned_ppm.is_some() || law.rules.set.uses_distance() || is_limited();
+        if requests.is_empty() || !is_wanted() {
+            return None;
+        }
+        let measure = self.measure.read().unwrap_or_else(PoisonError::into_inner).clone();
+        measure?.distance(&requests, action)
     }
 }
 
@@ -377,19 +415,37 @@ fn listing(member: &Member, action: &Action, rules: &Rules) -> Listing {
     }
 }
 
-fn kept_inputs(facts: &Facts, inputs: &str, requested: Option<&str>) -> Vec<u8> {
+fn kept_inputs(facts: &Facts, inputs: &str, means: Meaning, requested: Option<&str>) -> Vec<u8> {
     format!(
-        "{{\"facts\":{},\"inputs\":{inputs},\"requested\":{}}}",
+        "{{\"facts\":{},\"inputs\":{inputs},\"means\":{},\"requested\":{}}}",
         facts.to_json().to_canonical(),
+        meaning_to_json(means).to_canonical(),
         requested.unwrap_or("null")
     )
     .into_bytes()
 }
 
-fn modify(patch: &str) -> Json {
-    // The patch's own name is the operator's word, so the public log has its digest.
-    let digest = Json::String(Digest::of(patch.as_bytes()).to_hex());
-    Json::object(vec![("modify".to_owned(), digest)]).unwrap_or(Json::Null)
+/// What a verdict obliges to: a changed action, labels that no longer apply.
+fn obligations(judged: &Judged) -> Option<Json> {
+    let mut members = Vec::new();
+    if let Some((_, patch)) = &judged.modified {
+        // The patch's own name is the operator's word, so the public log has its digest.
+        let digest = Json::String(Digest::of(patch.as_bytes()).to_hex());
+        members.push(("modify".to_owned(), digest));
+    }
+    if !judged.declassify.is_empty() {
+        members.push(declassify(judged.declassify));
+    }
+    if members.is_empty() { None } else { Json::object(members) }
+}
+
+/// The earlier actions without which a session's context would not have refused.
+fn brought(context: &Context, judged: &Judged) -> Vec<(Label, Digest)> {
+    if judged.reason != Reason::Risk.as_str() {
+        return Vec::new();
+    }
+    let labels = context.labels().iter().filter(|label| *label != Label::External);
+    labels.filter_map(|label| Some((label, context.brought(label)?))).collect()
 }
 
 /// One line for whoever watches. Arguments are not for a screen that others may see.

@@ -253,6 +253,7 @@ impl Monitor {
             service: String::new(),
             lasting: Lasting::Grace,
             pace: Pace::default(),
+            requests: std::sync::Arc::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 //! The adversary is the agent that takes a refusal for a fault and tries again for ever, or the person
 //! who can't find out which rule it was.
 
-use tipstaff_core::{Action, Digest, Verdict};
+use tipstaff_core::{Action, Digest, Label, Verdict};
 
 use super::admit::After;
 use super::{Member, Monitor};
@@ -18,17 +18,20 @@ pub(super) struct Words<'a> {
     pub(super) judged: &'a Judged,
     pub(super) rules: &'a Rules,
     pub(super) after: Option<After>,
+    /// The earlier actions that it rests on, by the label that each brought in.
+    pub(super) brought: Vec<(Label, Digest)>,
 }
 
 impl Monitor {
     pub(super) fn refusal(&self, words: &Words<'_>, receipt: Digest) -> Refusal {
-        let Words { member, action, judged, rules, after } = words;
+        let Words { member, action, judged, rules, after, brought } = words;
         let why = match (judged.reason, judged.verdict) {
             ("tool_changed" | "tool_unlisted", _) => self.describe_listing(member, action, rules),
             (_, Verdict::StepUp) => {
                 "It has to be approved by a person, and nobody is asked here (`approval_wait_s = 0`), or too \
                  many calls wait already. It was not done.".to_owned()
             }
+            ("risk", _) => risky(brought),
             (_, Verdict::Defer) => {
                 "It needs context that is not known yet, so it was not done.".to_owned()
             }
@@ -59,6 +62,16 @@ impl Monitor {
     }
 }
 
+/// What came together, and which actions brought it.
+fn risky(brought: &[(Label, Digest)]) -> String {
+    let named = brought.iter().map(|(label, of)| format!("{label} (receipt {})", of.short()));
+    format!(
+        "It leads outside, and this session has met, in earlier actions, what must not come together with \
+         that: {}. Each alone is harmless.",
+        named.collect::<Vec<_>>().join(", ")
+    )
+}
+
 fn explained(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "no_rule" => "No policy permits it.",
@@ -66,6 +79,7 @@ fn explained(reason: &str) -> Option<&'static str> {
         "approval_policy_changed" => "The policies changed while it waited for approval.",
         "approval_refused" => "A person looked at it and refused.",
         "approval_withdrawn" => "Whoever asked for it is gone.",
+        "drifted" => "It is permitted, but too far from what the user asked for.",
         "budget" => "The number of calls that this session may make is used up: tell the user.",
         "paused" => "The operator has paused everything: stop, and tell the user.",
         "rate" => "This tool was called too often within a minute: go on with something else.",

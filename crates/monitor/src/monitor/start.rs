@@ -23,6 +23,7 @@ use super::control::approvers_of;
 use super::held::Holds;
 use super::{Monitor, ambiguous, lock};
 use crate::error::MonitorError;
+use crate::fold::{REQUEST, fold};
 use crate::home::Home;
 use crate::judge::Answered;
 use crate::pace::Pace;
@@ -32,6 +33,7 @@ use crate::resolve::real_path;
 use crate::sessions::{CONTROL_CHAIN, Lasting, NO_MEMBER, OpenVerdict, Session};
 use crate::standing::{PAUSED, Standing};
 use crate::tails::Tails;
+use crate::wire::text_of;
 
 impl Monitor {
     /// Opens a home, made on first use, and recovers what a crash left.
@@ -81,6 +83,7 @@ impl Monitor {
             sessions: Mutex::new(HashMap::new()),
             pending: Mutex::default(),
             tried: Mutex::default(),
+            measure: RwLock::new(None),
             next_member: AtomicU64::new(0),
             _lock: held,
         };
@@ -237,6 +240,7 @@ fn reopened(
         service: String::new(),
         lasting: Lasting::Resumed,
         pace: Pace::default(),
+        requests: Arc::default(),
     })
 }
 
@@ -248,14 +252,11 @@ fn refold(
     signed: &Signed,
 ) -> Result<(), LedgerError> {
     let receipt = signed.receipt();
+    // What is gone counts as the worst.
+    let plain = kept.open(sealing, &receipt.chain, index).ok();
+    let _ = fold(&mut session.context, signed, plain.as_deref());
     match receipt.kind {
-        Kind::Verdict => {
-            if !receipt.permits() {
-                return Ok(());
-            }
-            let tool = kept.open(sealing, &receipt.chain, index).ok();
-            let tool = tool.and_then(|plain| tool_of(&plain)).unwrap_or_else(|| "?".to_owned());
-            session.context.fold(&tool, receipt.tier, signed.hash());
+        Kind::Verdict if receipt.permits() => {
             let open = OpenVerdict {
                 class: receipt.action.clone(),
                 tier: receipt.tier,
@@ -272,7 +273,13 @@ fn refold(
                 session.open.remove(&of);
             }
         }
-        Kind::Approval | Kind::Control | Kind::Deferral | Kind::Session | Kind::Void => {}
+        Kind::Session if receipt.action == REQUEST => {
+            let json = plain.and_then(|plain| Json::parse(&plain).ok());
+            if let Some(text) = json.and_then(|json| text_of(&json, "text")) {
+                session.asked(text);
+            }
+        }
+        _ => {}
     }
     Ok(())
 }
@@ -283,10 +290,4 @@ pub(crate) fn nonce_of(plain: &[u8]) -> Option<[u8; 16]> {
     let hex = json.get("nonce")?.as_str()?;
     let padded = Digest::from_hex(&format!("{hex:0<64}")).ok()?;
     padded.as_bytes().first_chunk::<16>().copied()
-}
-
-/// The tool that a verdict's inputs name.
-pub(crate) fn tool_of(plain: &[u8]) -> Option<String> {
-    let json = Json::parse(plain).ok()?;
-    Some(json.get("inputs")?.get("tool")?.as_str()?.to_owned())
 }

@@ -6,12 +6,11 @@
     reason = "a test stops at the first surprise"
 )]
 
-use std::collections::BTreeSet;
-
-use tipstaff_core::{Action, Json, Millis, Tier};
+use tipstaff_core::{Action, Json, Labels, Millis, Sink, Tier};
 use tipstaff_policy::paths::PathFacts;
 use tipstaff_policy::{
-    Classified, Decision, PolicyFault, PolicySet, PolicySource, Request, SessionContext, ToolPins,
+    Classified, Decision, Limits, PolicyFault, PolicySet, PolicySource, Request, SessionContext,
+    ToolPins,
 };
 
 pub const CLASSES: [&str; 3] = ["file.read", "file.write", "mail.send"];
@@ -52,7 +51,9 @@ pub struct Ask {
     pub class: &'static str,
     pub classified: Classified,
     pub paths: PathFacts,
+    pub sink: Sink,
     pub session: SessionContext,
+    pub limits: Limits,
 }
 
 pub fn ask(tool: &str, arguments: &str) -> Ask {
@@ -67,7 +68,9 @@ pub fn ask(tool: &str, arguments: &str) -> Ask {
             touches_tipstaff: false,
             touches_credentials: false,
         },
+        sink: Sink::Local,
         session: SessionContext::default(),
+        limits: Limits::default(),
     }
 }
 
@@ -78,7 +81,7 @@ impl Ask {
     }
 
     pub fn labels(mut self, labels: &[&str]) -> Self {
-        self.session.labels = Some(labels.iter().map(|l| (*l).to_owned()).collect::<BTreeSet<_>>());
+        self.session.labels = Labels::parse(labels.iter().copied());
         self
     }
 
@@ -91,7 +94,9 @@ impl Ask {
             paths: self.paths,
             principal: "agent-1",
             user: "user-1",
+            sink: self.sink,
             session: &self.session,
+            limits: self.limits,
             now: Millis(1_776_772_800_000),
         }
     }

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::monitor::{Report, Which};
+use tipstaff_core::Labels;
 use tipstaff_core::receipt::Status;
 
 fn other(monitor: &Arc<Monitor>, instance: &str, door: Door) -> Arc<Member> {
@@ -278,7 +279,8 @@ fn an_outcome_is_reported_once_and_by_the_session_that_was_permitted() {
     let Answer::Granted(granted) = answer else { panic!("it is stopped") };
     let report = |member: &Member, of: Which| {
         let result = Some("done".to_owned());
-        let report = Report { of, status: Status::Ok, result, duration_us: 1 };
+        let report =
+            Report { of, status: Status::Ok, result, duration_us: 1, labels: Labels::NONE };
         desk.monitor.report(member, &report).unwrap()
     };
     let (receipt, ticket) = (Which::Receipt(granted.receipt), Which::Ticket(ticket));

@@ -1,0 +1,137 @@
+//! What an operator sets about sessions: the limits of their context, and what tools mean for data.
+//!
+//! The adversary is a tool that brings in what others wrote, or carries out what should stay, under a name
+//! that says neither. Only the operator knows such a tool; what is said here stands above the catalogue.
+
+use serde::Deserialize;
+use tipstaff_classify::Meaning;
+use tipstaff_core::{Action, Labels, Sink, Tier};
+use tipstaff_policy::Limits;
+
+use super::Config;
+
+/// The limits of contexts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContextConfig {
+    /// An action of this risk or more is refused. 0: none is.
+    pub risk_limit: u32,
+    /// What is farther from the request is refused.
+    pub drift_limit_ppm: Option<u32>,
+    /// The least tier that the limit on drift is for, 1 to 5.
+    pub drift_from_tier: u8,
+    /// What nothing permits may be asked for when it is as near.
+    pub aligned_ppm: Option<u32>,
+    /// What is known with less confidence is deferred.
+    pub confidence: u32,
+}
+
+/// What a tool means.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeaningConfig {
+    /// Labels of its results.
+    #[serde(default)]
+    pub gives: Vec<String>,
+    /// Where what it carries ends up.
+    pub sink: String,
+}
+
+impl Default for ContextConfig {
+    fn default() -> Self {
+        Self {
+            risk_limit: tipstaff_policy::risk::RISK_LIMIT,
+            drift_limit_ppm: None,
+            drift_from_tier: 3,
+            aligned_ppm: None,
+            confidence: 0,
+        }
+    }
+}
+
+impl ContextConfig {
+    /// The limits of judgements.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            risk: (self.risk_limit > 0).then_some(self.risk_limit),
+            drift_ppm: self.drift_limit_ppm,
+            drift_from: Tier::from_number(self.drift_from_tier).unwrap_or(Tier::T3),
+            aligned_ppm: self.aligned_ppm,
+            confidence: self.confidence,
+        }
+    }
+}
+
+impl MeaningConfig {
+    fn read(&self) -> Option<Meaning> {
+        let gives = Labels::parse(self.gives.iter().map(String::as_str))?;
+        Some(Meaning { gives, sink: Sink::parse(&self.sink)? })
+    }
+}
+
+impl Config {
+    /// What the operator says that an action's tool means.
+    #[must_use]
+    pub fn meaning_of(&self, action: &Action) -> Option<Meaning> {
+        if self.meaning.is_empty() {
+            return None;
+        }
+        let whole = || self.meaning.get(&format!("{}/*", action.server()));
+        self.meaning.get(&action.qualified_tool()).or_else(whole)?.read()
+    }
+}
+
+/// What can't be meant, in words.
+pub(super) fn fault(config: &Config) -> Option<String> {
+    if Tier::from_number(config.context.drift_from_tier).is_none() {
+        return Some("context.drift_from_tier is 1 to 5".to_owned());
+    }
+    config.meaning.iter().find_map(|(name, said)| {
+        let named = name.split_once('/').is_some_and(|(server, tool)| !server.is_empty() && !tool.is_empty());
+        match (named, said.read()) {
+            (true, Some(_)) => None,
+            (false, _) => Some(format!("meaning.{name:?} is not server/tool or server/*")),
+            (true, None) => Some(format!(
+                "meaning.{name:?}: `gives` is of confidential, internal, personal, secret, unclassified, \
+                 untrusted, and `sink` one of external, local, none, unknown"
+            )),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tipstaff_core::{Json, Label};
+
+    use super::*;
+
+    fn of(config: &Config, tool: &str) -> Option<Meaning> {
+        config.meaning_of(&Action::new("crm", tool, "tools/call", Json::Null, None).unwrap())
+    }
+
+    #[test]
+    fn a_tool_means_what_the_operator_says_and_its_server_otherwise() {
+        let text = "[meaning.\"crm/*\"]\ngives = [\"personal\"]\nsink = \"none\"\n\
+            [meaning.\"crm/export\"]\nsink = \"external\"";
+        let config = Config::parse(text).unwrap();
+        let found = of(&config, "get").unwrap();
+        assert!(found.gives.has(Label::Personal) && found.sink == Sink::None);
+        assert_eq!(of(&config, "export").unwrap().sink, Sink::External);
+        assert_eq!(of(&Config::default(), "get"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for text in [
+            "[meaning.crm]\nsink = \"none\"",
+            "[meaning.\"crm/x\"]\nsink = \"outside\"",
+            "[meaning.\"crm/x\"]\ngives = [\"sekret\"]\nsink = \"none\"",
+            "[meaning.\"crm/x\"]\ngives = []",
+            "[context]\ndrift_from_tier = 9",
+            "[context]\nriks_limit = 9",
+        ] {
+            assert!(Config::parse(text).is_err(), "{text}");
+        }
+    }
+}
