@@ -11,7 +11,9 @@
 mod drift;
 mod entry;
 mod state;
+mod words;
 
 pub use drift::{Distance, Drift, Measure};
 pub use entry::{Entry, Step};
 pub use state::{ATTRIBUTES_MAX, Context, REQUESTS_MAX, TOOLS_MAX};
+pub use words::{VALUE_BYTES_MAX, VALUES_MAX, Words};

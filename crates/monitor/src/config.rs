@@ -70,6 +70,11 @@ risk_limit = 100
 # [meaning.\"crm/*\"]
 # gives = [\"personal\", \"untrusted\"]
 # sink = \"none\"       # external, local, none or unknown
+# tier = 1            # instead of what its name says
+# [meaning.\"crm/invite\"]
+# sink = \"external\"
+# named = [\"/email\"]  # arguments that only the user may choose: `context.named` says if they stand in the request
+# acts = [\"invite\"]   # words that ask for it: `context.asked`
 
 # The servers that `tipstaff serve` stands in front of. Credentials go by reference: this text is kept.
 # [servers.files]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tipstaff_classify::Catalogue;
 use tipstaff_context::Context;
 use tipstaff_core::{Action, Digest, Millis};
-use tipstaff_policy::{PolicySet, PolicySource, PolicyWarning};
+use tipstaff_policy::{InWords, PolicySet, PolicySource, PolicyWarning};
 
 use crate::config::Config;
 use crate::error::MonitorError;
@@ -86,7 +86,8 @@ impl Explainer {
             physical: BTreeMap::new(),
             answered: None,
             barred: None,
-            meaning: self.config.meaning_of(action),
+            said: self.config.meaning_of(action),
+            words: InWords::default(),
             distance: None,
             limits: self.config.context.limits(),
         };

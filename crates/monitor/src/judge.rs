@@ -10,7 +10,7 @@ use tipstaff_context::{Context, Distance};
 use tipstaff_core::json::Object;
 use tipstaff_core::{Action, Json, Label, Labels, Millis, Sink, Tier, Verdict};
 use tipstaff_policy::paths::{Bounds, PathFacts, Place, facts};
-use tipstaff_policy::{Classified, Decision, Distances, Limits, Request, SessionContext};
+use tipstaff_policy::{Classified, Decision, Distances, InWords, Limits, Request, SessionContext};
 
 pub use crate::pins::Listing;
 use crate::policies::Rules;
@@ -105,12 +105,23 @@ pub struct Facts {
     pub answered: Option<Answered>,
     /// What bars it, if something does.
     pub barred: Option<Barred>,
-    /// What the operator says that the tool means, instead of what its class does.
-    pub meaning: Option<Meaning>,
+    /// What the operator says of the tool, instead of what its class does.
+    pub said: Option<Said>,
+    /// What of it stands in the principal's own words.
+    pub words: InWords,
     /// Its distance from the request, if one was measured.
     pub distance: Option<Distance>,
     /// What the operator set.
     pub limits: Limits,
+}
+
+/// What an operator says of a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Said {
+    /// What it means for its session.
+    pub meaning: Meaning,
+    /// Its tier, where they know better.
+    pub tier: Option<Tier>,
 }
 
 /// A judgement.
@@ -161,7 +172,7 @@ fn judge_all(
     context: &Context,
     resolve: &mut dyn FnMut(&mut Facts, &[PathUse]),
 ) -> Judged {
-    let classified = classification(rules, action);
+    let classified = classification(rules, action, facts.said);
     let refused = match (facts.barred, facts.answered, facts.listing) {
         (Some(barred), _, _) => Some(barred.as_str()),
         (None, Some(no), _) if no != Answered::Approved => Some(no.as_str()),
@@ -170,7 +181,7 @@ fn judge_all(
         (None, _, Listing::Accepted) => None,
     };
     if let Some(reason) = refused {
-        return denied(&classified, facts, reason);
+        return denied(&classified, reason);
     }
     resolve(facts, &classified.paths);
     let decide = |request: &Request<'_>| rules.set.decide(request);
@@ -185,7 +196,7 @@ fn judge_all(
     };
     // What the patch made is classified afresh and must be allowed as it is.
     let executed = action.with_parameters(parameters.clone());
-    let reclassified = classification(rules, &executed);
+    let reclassified = classification(rules, &executed, facts.said);
     resolve(facts, &reclassified.paths);
     let decide = |request: &Request<'_>| rules.set.decide_modified(request, patch);
     let (again, means) = with_request(&executed, &reclassified, facts, context, decide);
@@ -198,8 +209,8 @@ fn judge_all(
 }
 
 /// The tier of an action, before anything else is known of it.
-pub(crate) fn tier(rules: &Rules, action: &Action) -> Tier {
-    classification(rules, action).tier
+pub(crate) fn tier(rules: &Rules, action: &Action, said: Option<Said>) -> Tier {
+    classification(rules, action, said).tier
 }
 
 impl Facts {
@@ -231,8 +242,15 @@ impl Facts {
         if let Some(barred) = self.barred {
             members.push(("barred".to_owned(), text(barred.as_str())));
         }
-        if let Some(means) = self.meaning {
-            members.push(("meaning".to_owned(), meaning_to_json(means)));
+        if let Some(said) = self.said {
+            let tier = said.tier.map_or(Json::Null, |tier| Json::from(i64::from(tier.number())));
+            members.push(("said".to_owned(), meaning_to_json(said.meaning)));
+            members.push(("said_tier".to_owned(), tier));
+        }
+        for (name, holds) in [("asked", self.words.asked), ("named", self.words.named)] {
+            if holds {
+                members.push((name.to_owned(), Json::from(true)));
+            }
         }
         if let Some(distance) = &self.distance {
             members.push(("distance".to_owned(), distance.to_json()));
@@ -247,6 +265,7 @@ impl Facts {
     #[must_use]
     pub fn from_json(json: &Json) -> Option<Self> {
         let text = |name| Some(json.get(name)?.as_str()?.to_owned());
+        let holds = |name| json.get(name) == Some(&Json::from(true));
         let roots =
             json.get("roots")?.as_array()?.iter().map(|root| Some(root.as_str()?.to_owned()));
         let map = |map: &Json| -> Option<BTreeMap<String, String>> {
@@ -277,11 +296,17 @@ impl Facts {
                     Some(Barred::ALL.into_iter().find(|barred| barred.as_str() == word)?)
                 }
             },
-            meaning: json
-                .get("meaning")
-                .map(|kept| meaning_from_json(kept).ok_or(()))
-                .transpose()
-                .ok()?,
+            said: match json.get("said") {
+                None => None,
+                Some(kept) => Some(Said {
+                    meaning: meaning_from_json(kept)?,
+                    tier: match json.get("said_tier")? {
+                        Json::Null => None,
+                        tier => Tier::from_number(u8::try_from(tier.as_integer()?).ok()?),
+                    },
+                }),
+            },
+            words: InWords { named: holds("named"), asked: holds("asked") },
             distance: json
                 .get("distance")
                 .map(|kept| Distance::from_json(kept).ok_or(()))
@@ -292,9 +317,14 @@ impl Facts {
     }
 }
 
-fn classification(rules: &Rules, action: &Action) -> Classification {
+fn classification(rules: &Rules, action: &Action, said: Option<Said>) -> Classification {
     let annotations = rules.annotations(action.server(), action.tool());
-    classify(&rules.catalogue, action, annotations)
+    let mut found = classify(&rules.catalogue, action, annotations);
+    if let Some(said) = said {
+        found.tier = said.tier.unwrap_or(found.tier);
+        found.means = said.meaning;
+    }
+    found
 }
 
 fn with_request(
@@ -317,7 +347,7 @@ fn with_request(
         .collect();
     let bounds = Bounds { roots: &known.roots, home: &known.home, user_home: &known.user_home };
     let paths = facts(&places, &bounds);
-    let means = means(classified, known, Some(paths));
+    let means = means(classified, Some(paths));
     let session = SessionContext {
         labels: Some(context.labels()),
         distances: known
@@ -331,6 +361,8 @@ fn with_request(
         tier: classified.tier,
         class: &classified.class,
         classified: match classified.basis {
+            // Whom the operator described is known.
+            _ if known.said.is_some() => Classified::Known,
             Basis::Unclassified => Classified::Unclassified,
             Basis::Pattern => Classified::Named,
             Basis::Catalogue | Basis::Shell => Classified::Known,
@@ -339,6 +371,11 @@ fn with_request(
         principal: &known.agent,
         user: &known.user,
         sink: means.sink,
+        // Of a tool that nobody described only reading is free: nothing says which arguments matter.
+        words: match known.said {
+            None => InWords { named: classified.tier <= Tier::T2, ..known.words },
+            Some(_) => known.words,
+        },
         session: &session,
         limits: known.limits,
         now: known.now,
@@ -346,10 +383,9 @@ fn with_request(
     (decision, means)
 }
 
-/// What an action means for its session: what the operator says, else what its class does.
-fn means(classified: &Classification, known: &Facts, paths: Option<PathFacts>) -> Meaning {
-    let said = known.meaning;
-    let mut means = said.unwrap_or(classified.means);
+/// What an action means for its session.
+fn means(classified: &Classification, paths: Option<PathFacts>) -> Meaning {
+    let mut means = classified.means;
     if paths.is_some_and(|paths| paths.touches_credentials) {
         means.gives = means.gives.with(Label::Secret);
     }
@@ -380,7 +416,7 @@ fn judged(
     }
 }
 
-fn denied(classified: &Classification, known: &Facts, reason: &'static str) -> Judged {
+fn denied(classified: &Classification, reason: &'static str) -> Judged {
     Judged {
         class: classified.class.clone(),
         tier: classified.tier,
@@ -389,7 +425,7 @@ fn denied(classified: &Classification, known: &Facts, reason: &'static str) -> J
         reason,
         advice: None,
         modified: None,
-        meaning: means(classified, known, None),
+        meaning: means(classified, None),
         declassify: Labels::NONE,
         missing: Vec::new(),
     }

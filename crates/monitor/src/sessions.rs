@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tipstaff_context::{Context, REQUESTS_MAX};
+use tipstaff_context::{Context, REQUESTS_MAX, Words};
 use tipstaff_core::action::Salt;
 use tipstaff_core::receipt::{
     AsOf, ContextRef, Door, Enforcement, Identity, Kind, Outcome, Receipt,
@@ -41,7 +41,14 @@ pub(crate) struct Session {
     /// How fast it acts.
     pub(crate) pace: Pace,
     /// What its principal asked for: the first request, and the last ones.
-    pub(crate) requests: Arc<Vec<String>>,
+    pub(crate) requests: Arc<Requests>,
+}
+
+/// What a session's principal asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    pub(crate) texts: Vec<String>,
+    pub(crate) words: Words,
 }
 
 /// What a session without doors waits for.
@@ -123,11 +130,13 @@ impl Session {
 
     /// Keeps what its principal asked for, as many as its context is measured against.
     pub(crate) fn asked(&mut self, text: String) {
-        let requests = Arc::make_mut(&mut self.requests);
-        if requests.len() >= REQUESTS_MAX {
-            requests.remove(1);
+        let mut texts = self.requests.texts.clone();
+        if texts.len() >= REQUESTS_MAX {
+            texts.remove(1);
         }
-        requests.push(text);
+        texts.push(text);
+        let words = Words::new(texts.iter().map(String::as_str));
+        self.requests = Arc::new(Requests { texts, words });
     }
 
     /// The second receipt of an action.

@@ -39,12 +39,23 @@ pub struct Request<'a> {
     pub user: &'a str,
     /// Where what it carries ends up.
     pub sink: Sink,
+    /// What of it stands in the principal's own words.
+    pub words: InWords,
     /// What the session has seen.
     pub session: &'a SessionContext,
     /// What the operator set.
     pub limits: Limits,
     /// Time, as an input.
     pub now: Millis,
+}
+
+/// What of an action stands in its session's signed requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct InWords {
+    /// Whom or what it acts upon.
+    pub named: bool,
+    /// That such a thing is done.
+    pub asked: bool,
 }
 
 /// How well an action is known.
@@ -319,6 +330,8 @@ impl PolicySet {
             ("class", Value::new_entity_uid(entity::uid(&self.names.class, request.class))),
             ("unclassified", Value::new_bool(request.classified == Classified::Unclassified)),
             ("confidence", Value::new_long(i64::from(request.classified.confidence()))),
+            ("named", Value::new_bool(request.words.named)),
+            ("asked", Value::new_bool(request.words.asked)),
             ("sink", Value::new_string(request.sink.as_str().to_owned())),
             ("inside_roots", Value::new_bool(paths.inside_roots)),
             ("touches_tipstaff", Value::new_bool(paths.touches_tipstaff)),

@@ -22,7 +22,7 @@ pub mod schema;
 pub mod set;
 
 pub use admission::is_given;
-pub use decide::{Classified, Decision, Reason, Request, SessionContext};
+pub use decide::{Classified, Decision, InWords, Reason, Request, SessionContext};
 pub use error::{PatchFault, PolicyError, PolicyFault, PolicyWarning};
 pub use risk::{Distances, Limits};
 pub use set::{Admitted, PolicySet, PolicySource, ToolPins};

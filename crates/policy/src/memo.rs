@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cedar_policy::EntityUid;
 use tipstaff_core::{Sink, Tier};
 
-use crate::decide::{Classified, Request, SessionContext};
+use crate::decide::{Classified, InWords, Request, SessionContext};
 use crate::index::Outcome;
 use crate::paths::PathFacts;
 use crate::risk::Distances;
@@ -31,6 +31,7 @@ pub(crate) struct Question {
     operation: String,
     session: SessionContext,
     sink: Sink,
+    words: InWords,
 }
 
 /// The answers of one slice.
@@ -53,6 +54,7 @@ impl Question {
             principal: _,
             user: _,
             sink,
+            words,
             session,
             limits: _,
             now: _,
@@ -68,6 +70,7 @@ impl Question {
             operation: asked.operation().to_owned(),
             session: SessionContext { distances, ..(*session).clone() },
             sink: *sink,
+            words: *words,
         }
     }
 }

@@ -14,8 +14,8 @@ use tipstaff_classify::{Annotations, Basis, Catalogue, Classification, classify}
 use tipstaff_core::{Action, Json, Labels, Millis, Verdict};
 use tipstaff_policy::paths::{Bounds, Place, facts};
 use tipstaff_policy::{
-    Classified, Decision, Limits, PolicySet, PolicySource, Request, SessionContext, ToolPins,
-    default_source,
+    Classified, Decision, InWords, Limits, PolicySet, PolicySource, Request, SessionContext,
+    ToolPins, default_source,
 };
 
 const USER_HOME: &str = "/home/u";
@@ -143,6 +143,7 @@ fn request(
         principal: "agent",
         user: "user",
         sink: found.means.sink,
+        words: InWords::default(),
         session: &SessionContext { labels: Some(Labels::NONE), ..SessionContext::default() },
         limits: Limits::default(),
         now: Millis(1_790_000_000_000),

@@ -5,7 +5,7 @@ mod common;
 use common::{Ask, ask, faults, set};
 use tipstaff_context::{Drift, Measure};
 use tipstaff_core::{Label, Labels, Sink, Tier, Verdict};
-use tipstaff_policy::{Classified, Distances, Limits, Reason};
+use tipstaff_policy::{Classified, Distances, InWords, Limits, Reason, Request};
 
 const ALL: &str = "@id(\"all\") permit (principal, action, resource);";
 
@@ -103,6 +103,19 @@ fn what_nothing_permits_may_be_asked_for_if_it_is_near_to_the_request() {
     asked.session.distances = far(0, Measure::Semantic);
     let forbid = "forbid (principal, action, resource);";
     assert_eq!(asked.judge(&set(&format!("{rule}{forbid}"))).reason, Reason::Forbidden);
+}
+
+#[test]
+fn what_the_principal_named_and_asked_for_is_a_fact() {
+    let policy =
+        set("permit (principal, action, resource) when { context.named && context.asked };");
+    let asked = ask("mail/send", "{}").labels(&[]);
+    for (named, said, verdict) in
+        [(true, true, Verdict::Allow), (true, false, Verdict::Deny), (false, true, Verdict::Deny)]
+    {
+        let words = InWords { named, asked: said };
+        assert_eq!(policy.decide(&Request { words, ..asked.request() }).verdict, verdict);
+    }
 }
 
 #[test]

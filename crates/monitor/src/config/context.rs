@@ -5,10 +5,12 @@
 
 use serde::Deserialize;
 use tipstaff_classify::Meaning;
+use tipstaff_context::Words;
 use tipstaff_core::{Action, Labels, Sink, Tier};
-use tipstaff_policy::Limits;
+use tipstaff_policy::{InWords, Limits};
 
 use super::Config;
+use crate::judge::Said;
 
 /// The limits of contexts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -35,6 +37,14 @@ pub struct MeaningConfig {
     pub gives: Vec<String>,
     /// Where what it carries ends up.
     pub sink: String,
+    /// Its tier, 1 to 5, instead of the catalogue's.
+    pub tier: Option<u8>,
+    /// JSON pointers to the arguments that only the principal may choose: whom or what it acts upon.
+    #[serde(default)]
+    pub named: Vec<String>,
+    /// Words with which a person asks for it.
+    #[serde(default)]
+    pub acts: Vec<String>,
 }
 
 impl Default for ContextConfig {
@@ -64,21 +74,41 @@ impl ContextConfig {
 }
 
 impl MeaningConfig {
-    fn read(&self) -> Option<Meaning> {
+    fn read(&self) -> Option<Said> {
         let gives = Labels::parse(self.gives.iter().map(String::as_str))?;
-        Some(Meaning { gives, sink: Sink::parse(&self.sink)? })
+        let tier = match self.tier {
+            Some(number) => Some(Tier::from_number(number)?),
+            None => None,
+        };
+        self.named.iter().all(|pointer| pointer.starts_with('/')).then_some(())?;
+        Some(Said { meaning: Meaning { gives, sink: Sink::parse(&self.sink)? }, tier })
     }
 }
 
 impl Config {
     /// What the operator says that an action's tool means.
     #[must_use]
-    pub fn meaning_of(&self, action: &Action) -> Option<Meaning> {
+    pub fn meaning_of(&self, action: &Action) -> Option<Said> {
+        self.means(action)?.read()
+    }
+
+    /// What of an action stands in the words of its principal, as far as the operator said which of its
+    /// arguments matter.
+    #[must_use]
+    pub fn in_words(&self, action: &Action, words: &Words) -> InWords {
+        let Some(said) = self.means(action) else { return InWords::default() };
+        InWords {
+            named: words.name(action.parameters(), &said.named),
+            asked: words.ask(said.acts.iter().map(String::as_str)),
+        }
+    }
+
+    fn means(&self, action: &Action) -> Option<&MeaningConfig> {
         if self.meaning.is_empty() {
             return None;
         }
         let whole = || self.meaning.get(&format!("{}/*", action.server()));
-        self.meaning.get(&action.qualified_tool()).or_else(whole)?.read()
+        self.meaning.get(&action.qualified_tool()).or_else(whole)
     }
 }
 
@@ -94,7 +124,8 @@ pub(super) fn fault(config: &Config) -> Option<String> {
             (false, _) => Some(format!("meaning.{name:?} is not server/tool or server/*")),
             (true, None) => Some(format!(
                 "meaning.{name:?}: `gives` is of confidential, internal, personal, secret, unclassified, \
-                 untrusted, and `sink` one of external, local, none, unknown"
+                 untrusted, `sink` one of external, local, none, unknown, `tier` 1 to 5, and `named` are \
+                 JSON pointers"
             )),
         }
     })
@@ -106,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    fn of(config: &Config, tool: &str) -> Option<Meaning> {
+    fn of(config: &Config, tool: &str) -> Option<Said> {
         config.meaning_of(&Action::new("crm", tool, "tools/call", Json::Null, None).unwrap())
     }
 
@@ -116,8 +147,8 @@ mod tests {
             [meaning.\"crm/export\"]\nsink = \"external\"";
         let config = Config::parse(text).unwrap();
         let found = of(&config, "get").unwrap();
-        assert!(found.gives.has(Label::Personal) && found.sink == Sink::None);
-        assert_eq!(of(&config, "export").unwrap().sink, Sink::External);
+        assert!(found.meaning.gives.has(Label::Personal) && found.meaning.sink == Sink::None);
+        assert_eq!(of(&config, "export").unwrap().meaning.sink, Sink::External);
         assert_eq!(of(&Config::default(), "get"), None);
     }
 
@@ -128,6 +159,8 @@ mod tests {
             "[meaning.\"crm/x\"]\nsink = \"outside\"",
             "[meaning.\"crm/x\"]\ngives = [\"sekret\"]\nsink = \"none\"",
             "[meaning.\"crm/x\"]\ngives = []",
+            "[meaning.\"crm/x\"]\nsink = \"none\"\ntier = 0",
+            "[meaning.\"crm/x\"]\nsink = \"none\"\nnamed = [\"to\"]",
             "[context]\ndrift_from_tier = 9",
             "[context]\nriks_limit = 9",
         ] {

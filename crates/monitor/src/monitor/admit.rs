@@ -13,7 +13,7 @@ use tipstaff_core::action::Salt;
 use tipstaff_core::receipt::{DecisionRef, Door, Enforcement, Kind, Signed};
 use tipstaff_core::{Action, Digest, Json, Label, Millis, Verdict};
 use tipstaff_ledger::{Draft, LedgerError};
-use tipstaff_policy::Reason;
+use tipstaff_policy::{InWords, Reason};
 
 use super::refusal::Words;
 use super::{Member, Monitor, lock};
@@ -183,6 +183,7 @@ impl Monitor {
         }
         let mut facts = self.facts(law, member, &mut session.pace, action, after);
         facts.distance = distance;
+        facts.words = law.standing.config.in_words(action, &session.requests.words);
         let context = &session.context;
         let mut judged = judge(rules, action, &mut facts, context, &mut |facts, paths| {
             resolve(facts, paths, &member.cwd);
@@ -327,7 +328,8 @@ impl Monitor {
             physical: BTreeMap::new(),
             answered: after.map(|after| after.answered),
             barred,
-            meaning: law.standing.config.meaning_of(action),
+            said: law.standing.config.meaning_of(action),
+            words: InWords::default(),
             distance: None,
             limits: law.standing.config.context.limits(),
         }
@@ -339,16 +341,16 @@ impl Monitor {
         let requests = Arc::clone(&lock(&member.session).requests);
         let limits = law.standing.config.context.limits();
         let is_limited = || {
-            let tier = tier(law.rules, action);
+            let tier = tier(law.rules, action, law.standing.config.meaning_of(action));
             limits.drift_ppm.is_some() && tier >= limits.drift_from
         };
         let is_wanted =
             || limits.aligned_ppm.is_some() || law.rules.set.uses_distance() || is_limited();
-        if requests.is_empty() || !is_wanted() {
+        if requests.texts.is_empty() || !is_wanted() {
             return None;
         }
         let measure = self.measure.read().unwrap_or_else(PoisonError::into_inner).clone();
-        measure?.distance(&requests, action)
+        measure?.distance(&requests.texts, action)
     }
 }
 

@@ -9,8 +9,8 @@
 use tipstaff_core::{Action, Json, Labels, Millis, Sink, Tier};
 use tipstaff_policy::paths::PathFacts;
 use tipstaff_policy::{
-    Classified, Decision, Limits, PolicyFault, PolicySet, PolicySource, Request, SessionContext,
-    ToolPins,
+    Classified, Decision, InWords, Limits, PolicyFault, PolicySet, PolicySource, Request,
+    SessionContext, ToolPins,
 };
 
 pub const CLASSES: [&str; 3] = ["file.read", "file.write", "mail.send"];
@@ -95,6 +95,7 @@ impl Ask {
             principal: "agent-1",
             user: "user-1",
             sink: self.sink,
+            words: InWords::default(),
             session: &self.session,
             limits: self.limits,
             now: Millis(1_776_772_800_000),
