@@ -7,6 +7,8 @@
 mod answers;
 mod commands;
 mod connect;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
