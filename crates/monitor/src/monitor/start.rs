@@ -82,6 +82,7 @@ impl Monitor {
             pending: Mutex::default(),
             tried: Mutex::default(),
             next_member: AtomicU64::new(0),
+            clients: Mutex::default(),
             _lock: held,
         };
         monitor.record_rules(&state)?;
