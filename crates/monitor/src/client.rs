@@ -4,37 +4,36 @@
 //! again of the next one, and nothing runs meanwhile. A permit is made here only from an answer that
 //! says that the receipt is durable.
 
+mod answers;
+mod commands;
+mod connect;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::net::Shutdown;
-use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
-use tipstaff_core::action::Salt;
-use tipstaff_core::key::SigningKey;
 use tipstaff_core::receipt::{Door, Status};
-use tipstaff_core::{Action, Digest, Json, Millis, Verdict};
+use tipstaff_core::{Action, Digest, Json, Verdict};
 
-use crate::approval::{Statement, answer_to_json};
+use self::answers::{hear, read, settled};
+use self::connect::{Connected, connect};
 use crate::config::Settings;
 use crate::error::ClientError;
 use crate::home::Home;
 use crate::monitor::{Held, Which};
-use crate::permit::{Permit, Refusal, Settlement, Sink};
-use crate::pins::{ListedTool, ToolReview, Withheld};
-use crate::server::with_socket;
-use crate::socket::{Socket, is_readable};
-use crate::wire::{self, Frames, Heard, digest_of, number, number_of, object, text_of};
+use crate::permit::{Permit, Refusal, Settlement};
+use crate::pins::{ListedTool, ToolReview};
+use crate::socket::Socket;
+use crate::wire::{self, Frames, number, object};
 
-/// How long a monitor may take to start or to come back.
-const START_WAIT: Duration = Duration::from_secs(20);
 /// How long to stay awake for a verdict.
 const AWAKE: Duration = Duration::from_millis(1);
 
@@ -338,81 +337,6 @@ impl Client {
             while matches!(io::Read::read(&mut &stream, &mut byte), Ok(1)) {}
         }
     }
-
-    /// A request of the command line. `None` if no monitor runs.
-    ///
-    /// # Errors
-    /// [`ClientError::Broken`]
-    pub fn control(
-        home: &Home,
-        what: &str,
-        server: Option<&str>,
-    ) -> Result<Option<Json>, ClientError> {
-        let request = object([
-            ("do", Json::string(what)),
-            ("server", wire::text(server)),
-            ("t", Json::string("control")),
-        ]);
-        Self::request(home, &request)
-    }
-
-    /// Brings an approver's answer to a held call. `None` if no monitor runs.
-    ///
-    /// # Errors
-    /// [`ClientError::Broken`]
-    pub fn answer(
-        home: &Home,
-        statement: &Statement,
-        key: &SigningKey,
-    ) -> Result<Option<Json>, ClientError> {
-        let (key_id, signature) = (key.verifying_key().key_id(), statement.sign(key));
-        Self::request(home, &answer_to_json(statement, &key_id, &signature))
-    }
-
-    fn request(home: &Home, request: &Json) -> Result<Option<Json>, ClientError> {
-        let broken = |error: io::Error| ClientError::Broken(error.to_string());
-        let Ok(mut stream) = dial(home) else {
-            return Ok(None);
-        };
-        stream.write_all(&wire::frame(request)).map_err(broken)?;
-        Frames::new(Socket::new(stream)).next().map_err(broken)
-    }
-
-    /// Hears of every verdict from now on, for as long as `each` wants to. `each` is given the line, or
-    /// `None` every few seconds, and how many lines were lost before it. `None` if no monitor runs.
-    ///
-    /// # Errors
-    /// [`ClientError::Broken`]
-    pub fn tail(
-        home: &Home,
-        each: &mut dyn FnMut(Option<&Json>, u64) -> ControlFlow<()>,
-    ) -> Result<Option<()>, ClientError> {
-        let broken = |error: io::Error| ClientError::Broken(error.to_string());
-        let Ok(mut stream) = dial(home) else {
-            return Ok(None);
-        };
-        let request = object([("do", Json::string("tail")), ("t", Json::string("control"))]);
-        stream.write_all(&wire::frame(&request)).map_err(broken)?;
-        let mut frames = Frames::new(Socket::new(stream));
-        while let Some(frame) = frames.next().map_err(broken)? {
-            if frame.get("ok").and_then(Json::as_bool) == Some(false) {
-                return Err(ClientError::Refused(text_of(&frame, "text").unwrap_or_default()));
-            }
-            let line = frame.get("line").filter(|line| **line != Json::Null);
-            if each(line, number_of(&frame, "lost").unwrap_or(0)).is_break() {
-                break;
-            }
-        }
-        Ok(Some(()))
-    }
-
-    /// Starts the monitor if it isn't there, and waits until it answers.
-    ///
-    /// # Errors
-    /// [`ClientError::NotStarted`]
-    pub fn ensure_monitor(home: &Home) -> Result<(), ClientError> {
-        open_socket(home).map(drop)
-    }
 }
 
 impl Inner {
@@ -451,353 +375,6 @@ impl Out {
             let _ = stream.write_all(frames);
         }
     }
-}
-
-impl Sink for Inner {
-    fn settle(&self, settlement: Settlement) {
-        self.tell(&settled(&settlement));
-    }
-}
-
-fn settled(Settlement { of, outcome }: &Settlement) -> Vec<u8> {
-    let digest = outcome.result_digest.map_or(Json::Null, |d| Json::String(d.to_hex()));
-    wire::frame(&object([
-        ("bytes", number(outcome.bytes)),
-        ("digest", digest),
-        ("receipt", Json::String(of.to_hex())),
-        ("status", Json::string(outcome.status.as_str())),
-        ("t", Json::string("settle")),
-        ("us", number(outcome.duration_us)),
-    ]))
-}
-
-fn read(inner: &Arc<Inner>, mut stream: UnixStream) {
-    loop {
-        let mut heard = is_readable(&stream, None).map(|_| Heard::Nothing);
-        if inner.attended.load(Ordering::Relaxed) {
-            thread::sleep(AWAKE);
-            continue;
-        }
-        if heard.is_ok() {
-            heard = hear(inner, &mut lock(&inner.frames));
-        }
-        match heard {
-            Ok(Heard::Something | Heard::Nothing) => {}
-            Ok(Heard::End) | Err(_) => {
-                if inner.left.load(Ordering::SeqCst) {
-                    return;
-                }
-                match rejoin(inner) {
-                    Ok(again) => stream = again,
-                    Err(error) => {
-                        give_up(inner, &error);
-                        thread::sleep(Duration::from_millis(200));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Answers what is here.
-fn hear(inner: &Arc<Inner>, frames: &mut Frames<Socket>) -> io::Result<Heard> {
-    let heard = frames.fill()?;
-    while let Some(answer) = frames.ready()? {
-        dispatch(inner, &answer);
-    }
-    Ok(heard)
-}
-
-fn rejoin(inner: &Inner) -> Result<UnixStream, ClientError> {
-    lock(&inner.out).stream = None;
-    let Connected { mut stream, heard, frames, .. } = connect(&inner.home, &inner.join)?;
-    *lock(&inner.frames) = frames;
-    let mut state = lock(&inner.state);
-    let again = state.waiting.values().map(Waiting::frame);
-    let known = [state.child.as_deref(), state.tools.as_deref()];
-    let bytes = known.into_iter().flatten().chain(again).collect::<Vec<_>>().concat();
-    stream.write_all(&bytes).map_err(|error| ClientError::Broken(error.to_string()))?;
-    state.generation += 1;
-    *lock(&inner.out) = Out { generation: state.generation, stream: Some(stream) };
-    Ok(heard)
-}
-
-fn give_up(inner: &Inner, error: &ClientError) {
-    let waiting = std::mem::take(&mut lock(&inner.state).waiting);
-    for (_, waiting) in waiting {
-        let refusal = Refusal::unrecorded(&error.to_string());
-        match waiting {
-            Waiting::Verdict { then, .. } => {
-                match then {
-                    Then::Permit(then) => then.judged(Err(refusal)),
-                    Then::Entrusted(then) => then.judged(Err(refusal)),
-                }
-                inner.due.fetch_sub(1, Ordering::Relaxed);
-            }
-            Waiting::Review { then, .. } => then(Err(refusal)),
-            Waiting::Report { then, .. } => then(None),
-        }
-    }
-}
-
-fn dispatch(inner: &Arc<Inner>, answer: &Json) {
-    let Some(n) = number_of(answer, "n") else { return };
-    if answer.get("t").and_then(Json::as_str) == Some("held") {
-        return hold(inner, n, answer);
-    }
-    let Some(waiting) = lock(&inner.state).waiting.remove(&n) else {
-        return return_permit(inner, answer);
-    };
-    match waiting {
-        Waiting::Verdict { action, since, then, .. } => {
-            inner.brisk.store(since.elapsed() < AWAKE, Ordering::Relaxed);
-            match then {
-                Then::Permit(then) => then.judged(permit(inner, action, answer)),
-                Then::Entrusted(then) => then.judged(entrusted(action, answer)),
-            }
-            inner.due.fetch_sub(1, Ordering::Relaxed);
-        }
-        Waiting::Review { then, .. } => then(review(answer)),
-        Waiting::Report { then, .. } => then(digest_of(answer, "receipt")),
-    }
-}
-
-/// Tells whoever waits that a person is asked.
-fn hold(inner: &Inner, n: u64, answer: &Json) {
-    // Nobody stays awake for a person.
-    inner.brisk.store(false, Ordering::Relaxed);
-    let held = || {
-        Some(Held {
-            receipt: digest_of(answer, "receipt")?,
-            expires: Millis(number_of(answer, "expires")?),
-            rule: text_of(answer, "rule"),
-            text: text_of(answer, "text")?,
-        })
-    };
-    let Some(held) = held() else { return };
-    let mut state = lock(&inner.state);
-    let Some(Waiting::Verdict { then, .. }) = state.waiting.get_mut(&n) else { return };
-    let waits = match then {
-        Then::Permit(then) => then.held(n, &held),
-        Then::Entrusted(then) => then.held(n, &held),
-    };
-    drop(state);
-    if waits == Waits::No {
-        inner.withdraw(n);
-    }
-}
-
-/// A verdict that nobody waits for any more: what it permits is not done, and is settled so.
-fn return_permit(inner: &Arc<Inner>, answer: &Json) {
-    if answer.get("t").and_then(Json::as_str) == Some("verdict")
-        && let Some((granted, salt)) = granted(answer)
-    {
-        let sink: Arc<dyn Sink> = Arc::<Inner>::clone(inner);
-        let Granted { action, receipt, rule, verdict } = granted;
-        let nothing = || Action::new("-", "-", "-", Json::Null, None).ok();
-        if let Some(action) = action.or_else(nothing) {
-            drop(Permit::issue(action, verdict, rule, (receipt, salt), sink));
-        }
-    }
-}
-
-/// An answer that permits.
-struct Granted {
-    /// What is executed instead of what was asked.
-    action: Option<Action>,
-    receipt: Digest,
-    rule: Option<String>,
-    verdict: Verdict,
-}
-
-fn granted(answer: &Json) -> Option<(Granted, Salt)> {
-    if answer.get("ok").and_then(Json::as_bool) != Some(true) {
-        return None;
-    }
-    let action = match answer.get("action")? {
-        Json::Null => None,
-        other => Some(wire::action_from_json(other)?),
-    };
-    let salt = Digest::from_hex(&format!("{:0<64}", answer.get("salt")?.as_str()?)).ok()?;
-    let salt = Salt(*salt.as_bytes().first_chunk::<16>()?);
-    let granted = Granted {
-        action,
-        receipt: digest_of(answer, "receipt")?,
-        rule: text_of(answer, "rule"),
-        verdict: Verdict::parse(answer.get("verdict")?.as_str()?)?,
-    };
-    Some((granted, salt))
-}
-
-fn permit(inner: &Arc<Inner>, asked: Action, answer: &Json) -> Result<Permit, Refusal> {
-    let (granted, salt) = read_granted(answer)?;
-    let sink: Arc<dyn Sink> = Arc::<Inner>::clone(inner);
-    let Granted { action, receipt, rule, verdict } = granted;
-    Ok(Permit::issue(action.unwrap_or(asked), verdict, rule, (receipt, salt), sink))
-}
-
-fn entrusted(asked: Action, answer: &Json) -> Result<Entrusted, Refusal> {
-    let (Granted { action, receipt, rule, verdict }, _) = read_granted(answer)?;
-    Ok(Entrusted { action: action.unwrap_or(asked), receipt, rule, verdict })
-}
-
-fn read_granted(answer: &Json) -> Result<(Granted, Salt), Refusal> {
-    if answer.get("ok").and_then(Json::as_bool) != Some(true) {
-        return Err(refusal(answer));
-    }
-    granted(answer).ok_or_else(|| Refusal::unrecorded("the monitor's answer can't be read"))
-}
-
-fn review(answer: &Json) -> Result<ToolReview, Refusal> {
-    let withheld =
-        answer.get("withheld").and_then(Json::as_array).ok_or_else(|| refusal(answer))?;
-    let withheld = withheld.iter().filter_map(|tool| {
-        Some(Withheld { name: text_of(tool, "name")?, pinned: text_of(tool, "pinned") })
-    });
-    Ok(ToolReview { withheld: withheld.collect() })
-}
-
-fn refusal(answer: &Json) -> Refusal {
-    Refusal {
-        verdict: answer.get("verdict").and_then(Json::as_str).and_then(Verdict::parse),
-        receipt: digest_of(answer, "receipt"),
-        rule: text_of(answer, "rule"),
-        text: text_of(answer, "text").unwrap_or_else(|| "refused without a reason".to_owned()),
-    }
-}
-
-/// One connection: for writing, for waiting and for reading.
-struct Connected {
-    stream: UnixStream,
-    heard: UnixStream,
-    frames: Frames<Socket>,
-    settings: Settings,
-}
-
-fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError> {
-    let broken = |error: io::Error| ClientError::Broken(error.to_string());
-    let deadline = Instant::now() + START_WAIT;
-    loop {
-        let mut stream = open_socket(home)?;
-        let command = join.command.iter().map(|word| Json::string(word)).collect();
-        let label = std::env::var("TIPSTAFF_SESSION").ok().filter(|label| !label.is_empty());
-        let (instance, service) = match &join.caller {
-            Caller::Parent => (None, None),
-            Caller::Network { instance, service } => (Some(instance), Some(service)),
-        };
-        let hello = object([
-            ("command", Json::Array(command)),
-            ("door", Json::string(join.door.as_str())),
-            ("instance", wire::text(instance.map(String::as_str))),
-            ("server", Json::string(&join.server)),
-            ("service", wire::text(service.map(String::as_str))),
-            ("session", wire::text(label.as_deref())),
-            ("t", Json::string("join")),
-            ("v", Json::from(wire::VERSION)),
-        ]);
-        let mut frames = Frames::new(Socket::new(stream.try_clone().map_err(broken)?));
-        let answer = stream.write_all(&wire::frame(&hello)).and_then(|()| frames.next());
-        // A monitor that was just ending takes the connection with it: try the next one.
-        let Ok(Some(answer)) = answer else {
-            if Instant::now() < deadline {
-                thread::sleep(Duration::from_millis(50));
-                continue;
-            }
-            return Err(ClientError::Broken("it closed the connection".to_owned()));
-        };
-        if text_of(&answer, "t").as_deref() != Some("joined") {
-            let why = text_of(&answer, "text").unwrap_or_else(|| "no reason given".to_owned());
-            return Err(ClientError::Refused(why));
-        }
-        let allowed = answer.get("env_allow").and_then(Json::as_array).unwrap_or_default();
-        let settings = Settings {
-            receipt_in_meta: answer.get("receipt_in_meta").and_then(Json::as_bool).unwrap_or(true),
-            env_allow: allowed.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect(),
-            call_timeout: Duration::from_secs(number_of(&answer, "call_timeout_s").unwrap_or(600)),
-            stderr_folder: text_of(&answer, "stderr").unwrap_or_default().into(),
-        };
-        let heard = stream.try_clone().map_err(broken)?;
-        return Ok(Connected { stream, heard, frames, settings });
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is how a door joins the monitor")]
-fn dial(home: &Home) -> io::Result<UnixStream> {
-    with_socket(home, |path| UnixStream::connect(path))
-}
-
-fn open_socket(home: &Home) -> Result<UnixStream, ClientError> {
-    let deadline = Instant::now() + START_WAIT;
-    let mut started: Option<std::process::Child> = None;
-    let mut wait = Duration::from_millis(2);
-    loop {
-        if let Ok(stream) = dial(home) {
-            // The monitor outlives its starter as a rule; where it doesn't, it must not stay a zombie.
-            if let Some(mut child) = started {
-                thread::spawn(move || child.wait());
-            }
-            return Ok(stream);
-        }
-        let ended = match &mut started {
-            None => true,
-            Some(child) => match child.try_wait() {
-                // Several doors start one each; all but the one that got the lock end at once. One that
-                // was killed while it started said nothing about the next.
-                Ok(Some(status)) if matches!(status.code(), Some(ALREADY_RUNNING) | None) => true,
-                Ok(Some(_)) => return Err(ClientError::NotStarted(last_words(home))),
-                Ok(None) => false,
-                Err(error) => return Err(ClientError::NotStarted(error.to_string())),
-            },
-        };
-        if Instant::now() > deadline {
-            return Err(ClientError::NotStarted(format!(
-                "no answer in {} s",
-                START_WAIT.as_secs()
-            )));
-        }
-        if ended && started.as_ref().is_none_or(|_| wait > Duration::from_millis(50)) {
-            started = Some(start(home).map_err(|e| ClientError::NotStarted(e.to_string()))?);
-        }
-        thread::sleep(wait);
-        wait = (wait * 2).min(Duration::from_millis(100));
-    }
-}
-
-/// Exit code of a monitor that found another one.
-pub(crate) const ALREADY_RUNNING: i32 = 4;
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the monitor is this program, started where it is absent"
-)]
-fn start(home: &Home) -> io::Result<std::process::Child> {
-    home.create().map_err(|error| io::Error::other(error.to_string()))?;
-    let log =
-        fs::File::options().create(true).append(true).open(home.root().join("monitor.log"))?;
-    Command::new(std::env::current_exe()?)
-        .arg("monitor")
-        .arg("--home")
-        .arg(home.root())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        // It outlives the door that started it, and the terminal's signals.
-        .process_group(0)
-        .current_dir("/")
-        .spawn()
-}
-
-fn last_words(home: &Home) -> String {
-    let log = fs::read_to_string(home.root().join("monitor.log")).unwrap_or_default();
-    let lines: Vec<&str> = log.lines().collect();
-    let cause = lines.iter().rposition(|line| line.trim_start().starts_with("because: "));
-    let Some(cause) = cause.and_then(|at| lines.get(at..)) else {
-        return lines.last().copied().unwrap_or("it said nothing").to_owned();
-    };
-    // A cause may have several lines: a fault in the configuration shows the line.
-    let whole: Vec<&str> =
-        cause.iter().take_while(|line| !line.trim_start().starts_with("next:")).copied().collect();
-    whole.join("\n").trim_start().trim_start_matches("because: ").to_owned()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -15,6 +15,9 @@ pub enum MonitorError {
     /// Another monitor has this home and was not started by a door: it stays until its user ends it.
     #[error("`tipstaff serve` runs on this home already")]
     AlreadyServing,
+    /// Another monitor has this home and doesn't make way for this process.
+    #[error("another monitor runs on this home and was not ended: {0}")]
+    Stays(String),
     /// The configuration is wrong.
     #[error("config.toml: {0}")]
     Config(String),

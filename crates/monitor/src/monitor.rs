@@ -12,7 +12,7 @@ mod control;
 pub use control::Switch;
 #[cfg(test)]
 pub(crate) use control::approvers_text;
-pub(crate) use control::{approvers_of, log_line};
+pub(crate) use control::{Asker, approvers_of, log_line};
 mod held;
 mod holds;
 pub(crate) use holds::Said;
@@ -58,6 +58,8 @@ pub struct Monitor {
     rules: RwLock<Arc<Rules>>,
     /// By the pseudonym of the client instance.
     sessions: Mutex<HashMap<String, Arc<Mutex<Session>>>>,
+    /// The processes that doors acted for since the start and that still live.
+    clients: Mutex<Vec<Process>>,
     /// Calls that wait for a person. Locked after a session where both are.
     queue: Mutex<Queue>,
     pub(crate) tails: Tails,
@@ -140,6 +142,7 @@ impl Monitor {
             None => peer.instance.clone(),
         };
         let agent = self.pseudonyms.of("agent", &instance);
+        self.remember(peer.client);
         let peer = Peer { instance, ..peer.clone() };
         let mut sessions = lock(&self.sessions);
         let known = sessions.get(&agent).filter(|session| !lock(session).closed).cloned();

@@ -128,6 +128,12 @@ impl Queue {
         self.holds.remove(&receipt)
     }
 
+    /// Whether a call was approved and waits to be repeated.
+    pub(crate) fn is_approved(&self, receipt: Digest) -> bool {
+        let state = self.holds.get(&receipt).map(|hold| hold.state);
+        matches!(state, Some(HoldState::Approved(_)))
+    }
+
     /// Takes a call out if it was approved.
     pub(crate) fn take_approved(&mut self, receipt: Digest) -> Option<(Hold, Digest)> {
         let HoldState::Approved(approval) = self.holds.get(&receipt)?.state else { return None };

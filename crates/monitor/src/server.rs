@@ -22,7 +22,7 @@ use tipstaff_identity::Peer;
 
 use crate::error::MonitorError;
 use crate::home::Home;
-use crate::monitor::{Answer, Asked, Member, Monitor, Report, Which, log_line};
+use crate::monitor::{Answer, Asked, Asker, Member, Monitor, Report, Which, log_line};
 use crate::permit::{Refusal, Settlement};
 use crate::pins::ListedTool;
 use crate::queue::Waiter;
@@ -121,7 +121,7 @@ fn connection(
             if text_of(&hello, "do").as_deref() == Some("tail") {
                 return control::tail(&out, monitor);
             }
-            let asker = control::Asker { pid, uid: credentials.uid.as_raw() };
+            let asker = Asker { pid, uid: credentials.uid.as_raw() };
             return out.send(&wire::frame(&control::answer(&hello, asker, monitor, retire)));
         }
         _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "not a greeting")),

@@ -106,6 +106,11 @@ impl Service {
                 if says("serving") == Some(true) {
                     return Err(MonitorError::AlreadyServing);
                 }
+                // It says why it doesn't make way.
+                let why = answer.as_ref().and_then(|answer| answer.get("text")?.as_str());
+                if let Some(why) = why {
+                    return Err(MonitorError::Stays(why.to_owned()));
+                }
                 asked = (says("ok") == Some(true)).then(Instant::now);
             }
             thread::sleep(RETIRE_LOOK);

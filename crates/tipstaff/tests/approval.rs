@@ -6,7 +6,6 @@
 mod support;
 
 use std::fs;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,12 +14,8 @@ use support::{BINARY, Session, World, kill, text};
 
 /// A client that is a process of its own: whoever starts both client and approver is the requester.
 fn client(world: &World) -> Session {
-    let mut command = Command::new("sh");
-    command.args(["-c", "\"$@\"; exit $?", "client", BINARY, "wrap", "--name", "notes", "--"]);
-    command.args([BINARY, "notes", world.work().to_str().unwrap()]);
-    command.env("TIPSTAFF_HOME", world.home()).env_remove("TIPSTAFF_SESSION");
-    command.current_dir(world.work());
-    let mut session = Session::start(command);
+    let work = world.work();
+    let mut session = world.wrap_apart("notes", &[BINARY, "notes", work.to_str().unwrap()]);
     session.handshake();
     session.list();
     session
@@ -199,6 +194,7 @@ fn paused_everything_is_refused_and_watched_live() {
     let line = lines.find(|line| line["reason"] == json!("paused")).unwrap();
     assert_eq!((&line["tool"], &line["verdict"]), (&json!("notes/read_note"), &json!("DENY")));
     assert_eq!(world.run(&["resume"]).code, 0);
+    assert_eq!(world.run(&["resume"]).code, 0, "it is no fault to say it twice");
     assert_eq!(text(&session.call("read_note", json!({ "name": "a.md" }))), "keep");
     for (words, code) in
         [(["approve", "zz"], 2), (["approve", "abc"], 2), (["approve", "abcdef"], 3)]
@@ -210,6 +206,40 @@ fn paused_everything_is_refused_and_watched_live() {
     let switches = world.receipts();
     let switches = switches.iter().filter(|r| r["receipt"]["control"]["what"] == json!("switch"));
     assert_eq!(switches.count(), 2);
+    world.assert_whole();
+}
+
+#[test]
+fn the_agent_does_not_lift_a_pause_accept_a_tool_or_end_the_monitor() {
+    let world = world();
+    // This process is the client, and what it starts is the agent's.
+    let mut session = world.fake();
+    session.handshake();
+    session.list();
+    fs::write(world.at("version"), "2").unwrap();
+    session.list();
+    assert_eq!(world.run(&["pause"]).code, 0, "anyone may stop everything");
+    for words in [&["resume"][..], &["tools", "accept", "fake"]] {
+        let refused = world.run(words);
+        assert_eq!(refused.code, 3, "{refused:?}");
+        assert!(refused.err.contains("a person has to do it"), "{refused:?}");
+    }
+    let before = world.monitor();
+    let served = world.run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(served.code, 3, "{served:?}");
+    assert!(served.err.contains("a person has to do it"), "{served:?}");
+    assert_eq!(world.monitor(), before);
+    // It may look.
+    assert!(world.run(&["tools", "diff"]).out.contains("version 2"));
+    let paused = session.call("echo", json!({ "text": "a" }));
+    assert!(text(&paused).contains("paused everything"), "{paused}");
+    drop(session);
+    world.settle();
+    let receipts = world.receipts();
+    let changes = |what: &str| {
+        receipts.iter().filter(|r| r["receipt"]["control"]["what"] == json!(what)).count()
+    };
+    assert_eq!((changes("switch"), changes("tool-pins")), (1, 2), "nothing was lifted or accepted");
     world.assert_whole();
 }
 

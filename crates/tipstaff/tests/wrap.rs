@@ -139,7 +139,10 @@ fn servers_of_one_client_share_one_session() {
 #[test]
 fn tools_that_change_are_refused_with_the_difference() {
     let world = World::new();
-    let mut session = world.fake();
+    // A client that is a process of its own: what it starts accepts nothing.
+    let words = world.fake_server();
+    let start = || world.wrap_apart("fake", &words.each_ref().map(String::as_str));
+    let mut session = start();
     session.handshake();
     assert_eq!(text(&session.call("echo", json!({"text": "a"}))), "echo a");
     // Silently, in mid-session: no notification. The client's own list shows the accepted definition.
@@ -174,7 +177,7 @@ fn tools_that_change_are_refused_with_the_difference() {
     world.settle();
 
     // After a restart of everything, what was accepted is still what counts.
-    let mut session = world.fake();
+    let mut session = start();
     session.handshake();
     let words = text(&session.call("echo", json!({})));
     assert!(words.contains("version 2") && words.contains("version 3"), "{words}");

@@ -291,8 +291,12 @@ impl Monitor {
         Ok((index, Answer::Granted(Granted { receipt: hash, salt, verdict, rule, executed })))
     }
 
-    /// The approval of the same call that nobody waited for when it was given.
+    /// The approval of the same call that nobody waited for when it was given. While everything is paused it
+    /// is not looked for: it would be used up by a call that doesn't run.
     fn approved(&self, law: &Law<'_>, member: &Member, action: &Action) -> Option<After> {
+        if law.standing.paused {
+            return None;
+        }
         let mut queue = lock(&self.queue);
         let receipt = queue.same(&member.agent, action)?.receipt;
         // INVARIANT: whoever takes it out of the queue runs it, so that one approval runs one call.

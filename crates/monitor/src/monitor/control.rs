@@ -1,6 +1,6 @@
 //! Changes of control state: policies and tool pins. Each is a receipt; the state is their fold.
 //!
-//! The adversary changes the rules and hopes that nobody sees it. What is in force is what the last
+//! The adversary changes the rules and hopes that nobody sees it, or is the agent that they are for. What is in force is what the last
 //! control receipt says; its text is kept by digest for the life of the log.
 
 use std::sync::PoisonError;
@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::receipt::{Control, Door, Enforcement, Kind};
 use tipstaff_core::{Action, Digest, Json, Tier};
+use tipstaff_identity::{Peer, Process};
 use tipstaff_ledger::{Draft, State};
 use tipstaff_policy::PolicySource;
 
@@ -20,6 +21,13 @@ use crate::pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
 use crate::policies::{Rules, read_policies};
 use crate::sessions::{CONTROL_CHAIN, Lasting, Session};
 use crate::standing;
+
+/// The process that brought a request, as the kernel names it, and its user.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker {
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+}
 
 /// The kill switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,6 +244,35 @@ impl Monitor {
         self.append_control("switch", from, self.home.keep(text)?)?;
         current.paused = paused;
         Ok(())
+    }
+
+    /// Whether a process is a client's, or was started by one: whoever is judged changes nothing of what
+    /// judges it. After a restart the clients' processes are not known: then their pseudonyms are. Like an
+    /// answer to a held call, this misses what was detached from its starter.
+    pub(crate) fn is_an_agents(&self, asker: Asker) -> bool {
+        let Asker { pid, uid } = asker;
+        if lock(&self.clients).iter().any(|client| client.is_ancestor_of(pid)) {
+            return true;
+        }
+        let sessions = lock(&self.sessions);
+        let open = |agent: &String| sessions.get(agent).is_some_and(|s| !lock(s).closed);
+        let mut above = Peer::instances_above(pid, uid).into_iter();
+        above.any(|instance| open(&self.pseudonyms.of("agent", &instance)))
+    }
+
+    /// Keeps in mind for whom a door acts, as long as that process lives.
+    pub(super) fn remember(&self, client: Option<Process>) {
+        let Some(client) = client else { return };
+        let mut clients = lock(&self.clients);
+        if !clients.contains(&client) {
+            clients.retain(|known| known.lives());
+            clients.push(client);
+        }
+    }
+
+    /// Whether the kill switch is on.
+    pub(super) fn is_paused(&self) -> bool {
+        self.standing.read().unwrap_or_else(PoisonError::into_inner).paused
     }
 
     /// A session of the monitor's own, for the chain of control receipts.

@@ -39,6 +39,9 @@ pub(crate) struct Said {
 impl Monitor {
     /// Adds a door that waits for a held call. What was answered meanwhile is answered at once.
     pub(crate) fn wait_for(&self, receipt: Digest, waiter: Waiter) {
+        if self.is_paused() && lock(&self.queue).is_approved(receipt) {
+            return self.ask_again(receipt, waiter);
+        }
         let approved = lock(&self.queue).take_approved(receipt);
         if let Some((hold, approval)) = approved {
             return self.run(&hold, approval, waiter);
@@ -67,6 +70,7 @@ impl Monitor {
             return Err(rejection);
         }
         let recorded = self.record_answer(said);
+        let paused = self.is_paused();
         let (hold, waiter, others, approval) = {
             let mut queue = lock(&self.queue);
             let Some(hold) = queue.get_mut(of) else { return Err(Rejection::Unknown) };
@@ -77,7 +81,17 @@ impl Monitor {
                     return Err(error.into());
                 }
             };
-            // The last one that asked is the one that is most likely still there.
+            // The last one that asked is the one that is most likely still there; while everything is
+            // paused nobody runs it, and the approval is kept for whoever repeats it in time.
+            if said.statement.reply == Reply::Approve && paused {
+                hold.state = HoldState::Approved(approval);
+                let waiters = std::mem::take(&mut hold.waiters);
+                drop(queue);
+                for waiter in waiters {
+                    self.ask_again(of, waiter);
+                }
+                return Ok(approval);
+            }
             let waiter = match said.statement.reply {
                 Reply::Approve => hold.waiters.pop(),
                 Reply::Refuse => None,
@@ -153,6 +167,20 @@ impl Monitor {
         let after = After { hold: hold.receipt, approval: Some(approval), answered };
         let asked = Asked { action: hold.action.clone(), ticket: waiter.ticket };
         (waiter.then)(self.admit_after(&waiter.member, &asked, after));
+    }
+
+    /// Tells a door what it would be told if it asked again now.
+    fn ask_again(&self, of: Digest, waiter: Waiter) {
+        let action = lock(&self.queue).get_mut(of).map(|hold| hold.action.clone());
+        let asked = action.map(|action| Asked { action, ticket: waiter.ticket });
+        let answer = asked.and_then(|asked| self.admit_batch(&waiter.member, vec![asked]).pop());
+        (waiter.then)(match answer {
+            Some(Answer::Held(held)) => Answer::Refused(held.into()),
+            Some(answer) => answer,
+            None => {
+                Answer::Refused(Refusal::about(of, "This call was answered meanwhile: repeat it."))
+            }
+        });
     }
 
     /// Whether an answer is for a call that waits, by somebody who may give it. From here on nobody

@@ -85,6 +85,7 @@ impl Monitor {
             tried: Mutex::default(),
             measure: RwLock::new(None),
             next_member: AtomicU64::new(0),
+            clients: Mutex::default(),
             _lock: held,
         };
         monitor.record_rules(&state)?;

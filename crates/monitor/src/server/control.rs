@@ -1,7 +1,8 @@
 //! Requests of the command line, one per connection.
 //!
-//! The adversary is an agent that runs the command line itself. The kernel says which process asks; what
-//! a person has to decide is signed, and refused from a process that the requester started.
+//! The adversary is an agent that runs the command line itself. The kernel says which process asks: what
+//! a person has to decide is signed, and refused from a process that the requester started; what loosens
+//! is refused from every agent's.
 
 use std::io;
 use std::sync::Arc;
@@ -13,20 +14,17 @@ use tipstaff_core::key::Signature;
 
 use super::Out;
 use crate::approval::Statement;
-use crate::monitor::{Monitor, Said, Switch};
+use crate::monitor::{Asker, Monitor, Said, Switch, log_line};
 use crate::service::Stopper;
 use crate::tails::{Line, News};
 use crate::wire::{frame, number, object, text_of};
 
+/// Why whoever is judged loosens nothing.
+const AGENTS: &str =
+    "it comes from an agent's client, or from a process that one started: a person has to do it";
+
 /// How often a watcher is written to at least.
 const STILL: Duration = Duration::from_secs(2);
-
-/// Who asks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asker {
-    pub(super) pid: u32,
-    pub(super) uid: u32,
-}
 
 /// The answer to a request.
 pub(super) fn answer(
@@ -35,38 +33,50 @@ pub(super) fn answer(
     monitor: &Arc<Monitor>,
     retire: Option<&Stopper>,
 ) -> Json {
-    match text_of(hello, "do").as_deref() {
-        Some("ping") => object([("ok", Json::from(true))]),
-        Some("retire") => {
-            if let Some(stopper) = retire {
-                stopper.stop();
-            }
-            object([
-                ("ok", Json::from(retire.is_some())),
-                ("serving", Json::from(retire.is_none())),
-            ])
-        }
-        Some("tools-diff") => tools_diff(monitor),
-        Some("tools-accept") => {
-            let server = text_of(hello, "server").unwrap_or_default();
-            match monitor.accept_tools(&server) {
-                Ok(tools) => object([("ok", Json::from(true)), ("tools", number(tools as u64))]),
-                Err(error) => failed(&error.to_string()),
-            }
-        }
-        Some("flush") => match monitor.tick().and_then(|()| monitor.publish()) {
+    let what = text_of(hello, "do").unwrap_or_default();
+    match what.as_str() {
+        "ping" => object([("ok", Json::from(true))]),
+        "tools-diff" => tools_diff(monitor),
+        "flush" => match monitor.tick().and_then(|()| monitor.publish()) {
             Ok(()) => {
                 object([("observe", Json::from(monitor.observes_all())), ("ok", Json::from(true))])
             }
             Err(error) => failed(&error.to_string()),
         },
-        Some("queue") => {
-            object([("holds", Json::Array(monitor.waiting())), ("ok", Json::from(true))])
+        "queue" => object([("holds", Json::Array(monitor.waiting())), ("ok", Json::from(true))]),
+        "answer" => answered(hello, asker, monitor),
+        // Anyone may stop everything: that harms nothing that a person can't undo.
+        "pause" => switched(monitor, Switch::Paused),
+        "retire" if retire.is_none() => {
+            object([("ok", Json::from(false)), ("serving", Json::from(true))])
         }
-        Some("answer") => answered(hello, asker, monitor),
-        Some("pause") => switched(monitor, Switch::Paused),
-        Some("resume") => switched(monitor, Switch::Running),
+        "resume" | "retire" | "tools-accept" => {
+            match (monitor.is_an_agents(asker), what.as_str()) {
+                (true, _) => {
+                    log_line(&format!("`{what}` was refused: process {} is an agent's", asker.pid));
+                    failed(AGENTS)
+                }
+                (false, "resume") => switched(monitor, Switch::Running),
+                (false, "retire") => retired(retire),
+                (false, _) => accepted(hello, monitor),
+            }
+        }
         _ => failed("not a request"),
+    }
+}
+
+fn retired(retire: Option<&Stopper>) -> Json {
+    if let Some(stopper) = retire {
+        stopper.stop();
+    }
+    object([("ok", Json::from(true)), ("serving", Json::from(false))])
+}
+
+fn accepted(hello: &Json, monitor: &Monitor) -> Json {
+    let server = text_of(hello, "server").unwrap_or_default();
+    match monitor.accept_tools(&server) {
+        Ok(tools) => object([("ok", Json::from(true)), ("tools", number(tools as u64))]),
+        Err(error) => failed(&error.to_string()),
     }
 }
 

@@ -128,14 +128,28 @@ impl World {
 
     /// A session with the server that misbehaves on request.
     pub fn fake(&self) -> Session {
-        let (script, version) = (self.at("fake.py"), self.at("version"));
-        let words = [python(), script.to_str().unwrap(), version.to_str().unwrap()];
-        self.wrap("fake", &words, &[])
+        let words = self.fake_server();
+        self.wrap("fake", &words.each_ref().map(String::as_str), &[])
+    }
+
+    /// The command of that server.
+    pub fn fake_server(&self) -> [String; 3] {
+        let path = |name| self.at(name).to_str().unwrap().to_owned();
+        [python().to_owned(), path("fake.py"), path("version")]
     }
 
     pub fn wrap(&self, name: &str, server: &[&str], env: &[(&str, &str)]) -> Session {
         let mut command = self.command();
         command.args(["wrap", "--name", name, "--"]).args(server).envs(env.iter().copied());
+        command.current_dir(self.work());
+        Session::start(command)
+    }
+
+    /// The same for a client that is a process of its own: whoever starts a client is one, too.
+    pub fn wrap_apart(&self, name: &str, server: &[&str]) -> Session {
+        let mut command = Command::new("sh");
+        command.args(["-c", "\"$@\"; exit $?", "client", BINARY, "wrap", "--name", name, "--"]);
+        command.args(server).env("TIPSTAFF_HOME", self.home()).env_remove("TIPSTAFF_SESSION");
         command.current_dir(self.work());
         Session::start(command)
     }

@@ -2,7 +2,7 @@
 //! changed a moment ago.
 
 use super::*;
-use crate::monitor::{Report, Which};
+use crate::monitor::{Asker, Report, Which};
 use tipstaff_core::Labels;
 use tipstaff_core::receipt::Status;
 
@@ -220,6 +220,49 @@ fn what_was_approved_does_not_run_while_everything_is_paused() {
 }
 
 #[test]
+fn a_pause_does_not_use_an_approval_up() {
+    let world = World::new("");
+    let desk = world.open();
+    let (waited, repeated) = (desk.hold("/srv/a"), desk.hold("/srv/b"));
+    let waiting = desk.wait(waited, 1);
+    desk.approve(repeated).unwrap();
+    desk.monitor.switch(Switch::Paused).unwrap();
+    desk.approve(waited).unwrap();
+    assert!(reason(&waiting.recv().unwrap()).contains("paused everything"));
+    for path in ["/srv/b", "/srv/b"] {
+        assert!(reason(&desk.ask(write(path))).contains("paused everything"));
+    }
+    // A door that begins to wait just then hears the same.
+    let late = desk.wait(repeated, 2).recv().unwrap();
+    assert!(reason(&late).contains("paused everything"), "{late:?}");
+    // Nor does a restart.
+    desk.monitor.ledger().flush().unwrap();
+    let Desk { monitor, member, .. } = desk;
+    drop((member, monitor));
+    let desk = world.open();
+    desk.monitor.switch(Switch::Running).unwrap();
+    for path in ["/srv/a", "/srv/b"] {
+        assert!(granted(&desk.ask(write(path))), "{path}: approved, and not run yet");
+        assert!(matches!(desk.ask(write(path)), Answer::Held(_)), "{path}: once");
+    }
+    drop(desk);
+    world.replays();
+
+    // It ends when it would have ended.
+    let world = World::new("approval_wait_s = 1\n");
+    let desk = world.open();
+    let hold = desk.hold("/srv/a");
+    desk.approve(hold).unwrap();
+    desk.monitor.switch(Switch::Paused).unwrap();
+    assert!(reason(&desk.ask(write("/srv/a"))).contains("paused everything"));
+    std::thread::sleep(Duration::from_millis(1100));
+    desk.monitor.switch(Switch::Running).unwrap();
+    assert!(reason(&desk.ask(write("/srv/a"))).contains("nobody did in time"));
+    drop(desk);
+    world.replays();
+}
+
+#[test]
 fn what_is_only_observed_is_not_changed_and_others_are_not_observed() {
     let world = World::new("observe_servers = [\"filesystem\"]\n");
     let patches = world.home.policies().join("patches");
@@ -354,4 +397,44 @@ fn in_a_session_of_two_clients_neither_approves_its_own_call() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(matches!(own, Err(Rejection::SelfApproval)), "{own:?}");
+}
+
+#[test]
+fn whoever_is_judged_loosens_nothing() {
+    let world = World::new("session_grace_s = 0\n");
+    let monitor = Monitor::open(&world.home).unwrap();
+    let mut children = [sleeper(), sleeper()];
+    let asker = |pid| Asker { pid, uid: 1000 };
+    let ids = children.each_ref().map(std::process::Child::id);
+    let own = std::process::id();
+    let agents =
+        |monitor: &Monitor| [own, ids[0], ids[1]].map(|pid| monitor.is_an_agents(asker(pid)));
+    let before = agents(&monitor);
+    // Two clients in one session: each is known, and a process of neither is not.
+    let peer = |pid| Peer { client: Process::of(pid), ..Peer::of_process(pid, 1000) };
+    let members = ids.map(|pid| monitor.join(&peer(pid), Some("label"), "fs", Door::Hook).unwrap());
+    let both = agents(&monitor);
+    // A door that is gone, and its session closed: the client lives, and is one.
+    for member in &members {
+        monitor.leave(member).unwrap();
+    }
+    monitor.tick().unwrap();
+    let gone = agents(&monitor);
+    // What a client started is the client's.
+    let member = monitor.join(&peer(own), None, "fs", Door::Hook).unwrap();
+    let started = agents(&monitor);
+    monitor.ledger().flush().unwrap();
+    drop((member, members, monitor));
+    // A restart knows no process, but who had a session.
+    let monitor = Monitor::open(&world.home).unwrap();
+    let after = agents(&monitor);
+    for child in &mut children {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_eq!(before, [false; 3], "nobody has joined");
+    assert_eq!(both, [false, true, true]);
+    assert_eq!(gone, [false, true, true]);
+    assert_eq!(started, [true; 3]);
+    assert_eq!(after, [true; 3], "its session says whose it is");
 }
