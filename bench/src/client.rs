@@ -38,7 +38,7 @@ impl Connection {
             "\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\",\
                  \"capabilities\":{},\"clientInfo\":{\"name\":\"bench\",\"version\":\"1\"}}",
         )?;
-        // Who knows no notifications (cmcp) says so with an error, and takes calls all the same.
+        // A gateway that knows no notifications says so with an error, and takes calls all the same.
         own.post("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}")?;
         let listed = own.ask("\"method\":\"tools/list\",\"params\":{}")?;
         own.tool = tool(&listed).ok_or_else(|| Failure::wrong("the tool is not listed"))?;
