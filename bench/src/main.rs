@@ -6,7 +6,9 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 
+mod client;
 mod echo;
+mod echo_http;
 mod failure;
 mod inprocess;
 mod load;
@@ -61,7 +63,8 @@ enum What {
         /// Rounds, each in an order of its own
         #[arg(long, default_value_t = 3)]
         rounds: usize,
-        /// A peer, `NAME=COMMAND` with `{port}` and `{upstream}` (one word) or `{words}` (repeatable)
+        /// A peer, `NAME=COMMAND` with `{port}`, its upstream as `{upstream}` (one word), `{words}` or
+        /// `{url}` (over HTTP), and `{folder}`, a folder of its own (repeatable)
         #[arg(long, value_name = "NAME=COMMAND")]
         peer: Vec<String>,
     },
@@ -126,7 +129,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let peers = peer.iter().map(|peer| peer_of(peer)).collect::<Result<_, _>>()?;
             stdio::run(&stdio::Plan { own, tipstaff, scratch, seconds, rounds, peers, only }, &out)
         }
-        What::EchoHttp { port } => web::serve(port),
+        What::EchoHttp { port } => echo_http::serve(port),
         What::Http { seconds, rounds, peer } => {
             let peers = peer.iter().map(|peer| peer_of(peer)).collect::<Result<_, _>>()?;
             web::run(&web::Plan { own, tipstaff, scratch, seconds, rounds, peers }, &out)

@@ -183,8 +183,9 @@ fn web(lines: &[Value], out: &mut String) {
     out.push_str(
         "\n## Over streamable HTTP\n\nThe same echo, each client with a session and a connection of its \
          own and one call at a time; medians of the rounds. `tipstaff serve` judges, syncs and signs each \
-         call; the others only pass it on. Who gave no answer within 10 s is \
-         left out.\n\n| clients | target | rounds | calls/s | p50 ms | p99 ms | foreign |\n|---|---|---|---|---|---|---|\n",
+         call. cmcp, where it is in the table, judges and syncs each call too, in one session for all clients, which it signs at its end; \
+         the others only pass it on. The upstream is a process of the gateway's unless the name says \
+         otherwise. Who gave no answer within 10 s is left out.\n\n| clients | target | rounds | calls/s | p50 ms | p99 ms | foreign |\n|---|---|---|---|---|---|---|\n",
     );
     let answered = |result: &&&Value| result.get("rounds").and_then(Value::as_u64) != Some(0);
     for result in results.iter().filter(answered) {

@@ -3,28 +3,31 @@
 //! The adversary is the peer that is measured unfairly: every target has the same upstream, the same
 //! client and a fresh start, and what a peer needs more (an event stream to read) is part of its price.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::echo::{self, SERVER, TOOL, find};
+use crate::client::Connection;
+use crate::echo::SERVER;
 use crate::failure::Failure;
 use crate::machine::{Load, median, ms, percentile, processes, shuffle};
 use crate::out::Out;
 use crate::stdio::{make_home, stop_monitor};
 
+/// Stands for the address of the upstream in a peer's command.
+const URL: &str = "{url}";
+/// Tipstaff with the upstream behind HTTP.
+const OVER_HTTP: &str = "tipstaff, HTTP upstream";
 /// Clients of the larger load.
 const MANY: usize = 32;
 /// Time before each measurement that does not count.
 const WARM_UP: Duration = Duration::from_millis(500);
 /// Time for a target to answer.
 const START_WAIT: Duration = Duration::from_secs(60);
-/// Time for one answer.
-const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// What to measure.
 #[derive(Debug)]
@@ -34,8 +37,9 @@ pub(crate) struct Plan {
     pub(crate) scratch: PathBuf,
     pub(crate) seconds: f64,
     pub(crate) rounds: usize,
-    /// Name and command of each peer. `{port}` is its port, `{upstream}` the upstream's command in one
-    /// word, `{words}` the same in several.
+    /// Name and command of each peer. `{port}` is its port, `{folder}` a folder of its own, `{upstream}`
+    /// the upstream's command in one word, `{words}` the same in several. Who has `{url}` in its command
+    /// gets the same upstream behind HTTP.
     pub(crate) peers: Vec<(String, Vec<String>)>,
 }
 
@@ -52,6 +56,10 @@ struct Row {
 
 pub(crate) fn run(plan: &Plan, out: &Out) -> Result<(), Failure> {
     let mut names = vec!["direct".to_owned(), "tipstaff".to_owned()];
+    // Beside peers that need an HTTP upstream Tipstaff is measured with one too.
+    if plan.peers.iter().any(|(_, words)| needs_url(words)) {
+        names.push(OVER_HTTP.to_owned());
+    }
     names.extend(plan.peers.iter().map(|(name, _)| name.clone()));
     let mut rows: Vec<Row> = Vec::new();
     for number in 0..plan.rounds {
@@ -139,7 +147,9 @@ fn measure(plan: &Plan, clients: usize, target: &str) -> Result<Row, Failure> {
 /// A target, started.
 #[derive(Debug)]
 struct Running {
-    child: Child,
+    process: Process,
+    /// The upstream behind HTTP, where the target doesn't start one itself. It ends after the target.
+    _upstream: Option<Process>,
     address: SocketAddr,
 }
 
@@ -148,256 +158,113 @@ impl Running {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         // The scratch folder marks the upstream as ours when processor time is counted.
         let upstream = [text(&plan.own), "echo".to_owned(), "--scratch".to_owned(), text(folder)];
+        let over_http = |port: u16| {
+            let words = [&plan.own, Path::new("echo-http")].map(text);
+            let more = [port.to_string(), "--scratch".to_owned(), text(folder)];
+            start(&[words.to_vec(), more.to_vec()].concat(), Stdio::null())
+        };
+        let peer = plan.peers.iter().find(|(name, _)| name == target).map(|(_, words)| words);
+        let (mut behind, mut url) = (None, None);
+        if target == OVER_HTTP || peer.is_some_and(|words| needs_url(words)) {
+            let port = free_port()?;
+            url = Some(format!("http://{}:{port}/mcp", Ipv4Addr::LOCALHOST));
+            behind = Some(over_http(port)?);
+        }
         let port = free_port()?;
         let mut address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut child = match plan.peers.iter().find(|(name, _)| name == target) {
-            Some((_, words)) => {
+        let child = match peer {
+            Some(words) => {
                 let words = words.iter().flat_map(|word| match word.as_str() {
                     "{words}" => upstream.to_vec(),
                     "{upstream}" => vec![upstream.join(" ")],
-                    word => vec![word.replace("{port}", &port.to_string())],
+                    word => vec![
+                        word.replace("{port}", &port.to_string())
+                            .replace("{folder}", &text(folder))
+                            .replace(URL, url.as_deref().unwrap_or_default()),
+                    ],
                 });
-                start(&words.collect::<Vec<String>>(), Stdio::null())?
+                start(&words.collect::<Vec<String>>(), Stdio::null())
             }
-            None if target == "direct" => {
-                let words = [&plan.own, Path::new("echo-http")].map(text);
-                let more = [port.to_string(), "--scratch".to_owned(), text(folder)];
-                start(&[words.to_vec(), more.to_vec()].concat(), Stdio::null())?
-            }
+            None if target == "direct" => over_http(port),
             None => {
                 let home = folder.join("home");
                 make_home(&plan.tipstaff, &home)?;
                 let words = upstream.map(|word| format!("{word:?}")).join(", ");
-                let config =
-                    format!("session_grace_s = 0\n[servers.{SERVER}]\ncommand = [{words}]\n");
+                let server =
+                    url.map_or(format!("command = [{words}]"), |url| format!("url = {url:?}"));
+                let config = format!("session_grace_s = 0\n[servers.{SERVER}]\n{server}\n");
                 std::fs::write(home.join("config.toml"), config)?;
                 let words = ["serve", "--listen", "127.0.0.1:0", "--home"].map(str::to_owned);
                 let words =
                     [vec![text(&plan.tipstaff)], words.to_vec(), vec![text(&home)]].concat();
-                start(&words, Stdio::piped())?
+                start(&words, Stdio::piped())
             }
         };
-        if target == "tipstaff" {
-            let output = child.stdout.take().ok_or_else(|| Failure::wrong("no output"))?;
+        let mut running = Self { process: child?, _upstream: behind, address };
+        if let Some(output) = running.process.0.stdout.take() {
             let mut line = String::new();
             BufReader::new(output).read_line(&mut line)?;
             let told = line.trim().strip_prefix("http://").and_then(|rest| rest.parse().ok());
             address = told.ok_or_else(|| Failure::wrong(format!("no address in {line:?}")))?;
+            running.address = address;
         }
-        let mut running = Self { child, address };
         let until = Instant::now() + START_WAIT;
-        while Connection::open(address).is_err() {
-            if Instant::now() > until || running.child.try_wait()?.is_some() {
-                return Err(Failure::wrong(format!("{target} does not answer")));
+        while let Err(failure) = Connection::open(address) {
+            if Instant::now() > until || running.process.0.try_wait()?.is_some() {
+                return Err(Failure::wrong(format!("{target} does not answer: {failure}")));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
         Ok(running)
     }
 
-    fn end(mut self, folder: &Path) -> Result<(), Failure> {
-        self.stop();
+    fn end(self, folder: &Path) -> Result<(), Failure> {
+        drop(self);
         for pid in processes(folder) {
-            if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
+            ask_to_end(pid);
         }
         stop_monitor(&folder.join("home"))
     }
+}
 
-    fn stop(&mut self) {
-        if let Some(pid) =
-            i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw)
-        {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
+/// A process that ends with its owner.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        ask_to_end(self.0.id());
         let until = Instant::now() + Duration::from_secs(5);
         while Instant::now() < until {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
+            if matches!(self.0.try_wait(), Ok(Some(_))) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop();
+fn ask_to_end(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
 }
 
 /// Starts a target. What one says that nobody reads would fill its pipe, and stop it.
-fn start(words: &[String], output: Stdio) -> Result<Child, Failure> {
+fn start(words: &[String], output: Stdio) -> Result<Process, Failure> {
     let (program, args) = words.split_first().ok_or_else(|| Failure::wrong("no command"))?;
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).stdout(output).stderr(Stdio::null());
-    Ok(command.spawn()?)
+    Ok(Process(command.spawn()?))
+}
+
+/// Whether a peer wants its upstream behind HTTP.
+fn needs_url(words: &[String]) -> bool {
+    words.iter().any(|word| word.contains(URL))
 }
 
 fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-/// One client with one session on one connection.
-#[derive(Debug)]
-struct Connection {
-    stream: BufReader<TcpStream>,
-    address: SocketAddr,
-    session: Option<String>,
-    next: u64,
-}
-
-impl Connection {
-    fn open(address: SocketAddr) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_WAIT))?;
-        let stream = BufReader::with_capacity(64 << 10, stream);
-        let mut own = Self { stream, address, session: None, next: 1 };
-        own.ask(
-            "\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\",\
-                 \"capabilities\":{},\"clientInfo\":{\"name\":\"bench\",\"version\":\"1\"}}",
-        )?;
-        own.post("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}")?;
-        own.ask("\"method\":\"tools/list\",\"params\":{}")?;
-        Ok(own)
-    }
-
-    fn load(&mut self, until: Instant) -> Result<Vec<Duration>, Failure> {
-        let text = "e".repeat(100);
-        let call = format!(
-            "\"method\":\"tools/call\",\"params\":{{\"name\":\"{TOOL}\",\"arguments\":{{\"name\":\"today\",\
-             \"text\":\"{text}\"}}}}"
-        );
-        let mut latencies = Vec::new();
-        while Instant::now() < until {
-            let begun = Instant::now();
-            let answer = self.ask(&call)?;
-            latencies.push(begun.elapsed());
-            if find(&answer, text.as_bytes()).is_none() {
-                let words = String::from_utf8_lossy(&answer).into_owned();
-                return Err(Failure::wrong(format!("a call was refused: {words}")));
-            }
-        }
-        Ok(latencies)
-    }
-
-    fn ask(&mut self, rest: &str) -> Result<Vec<u8>, Failure> {
-        let number = self.next;
-        self.next += 1;
-        let answer = self.post(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},{rest}}}"))?;
-        match find(&answer, b"\"result\"") {
-            Some(_) => Ok(answer),
-            None => Err(Failure::wrong(String::from_utf8_lossy(&answer).into_owned())),
-        }
-    }
-
-    /// The body of the answer, whole.
-    fn post(&mut self, body: &str) -> Result<Vec<u8>, Failure> {
-        let session = match &self.session {
-            Some(id) => format!("mcp-session-id: {id}\r\nmcp-protocol-version: 2025-11-25\r\n"),
-            None => String::new(),
-        };
-        let request = format!(
-            "POST /mcp HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json, \
-             text/event-stream\r\n{session}content-length: {}\r\n\r\n{body}",
-            self.address,
-            body.len()
-        );
-        self.stream.get_mut().write_all(request.as_bytes())?;
-        let (mut length, mut chunked) = (None, false);
-        let status = self.line()?;
-        loop {
-            let line = self.line()?;
-            let Some((name, value)) = line.split_once(':') else { break };
-            let value = value.trim();
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => length = value.parse::<usize>().ok(),
-                "transfer-encoding" => chunked = value.eq_ignore_ascii_case("chunked"),
-                "mcp-session-id" => self.session = Some(value.to_owned()),
-                _ => {}
-            }
-        }
-        if !status.contains(" 20") {
-            return Err(Failure::wrong(status));
-        }
-        let mut body = Vec::new();
-        if chunked {
-            loop {
-                let line = self.line()?;
-                let size = usize::from_str_radix(line.trim(), 16).map_err(Failure::wrong)?;
-                let at = body.len();
-                body.resize(at + size + 2, 0);
-                self.stream.read_exact(body.get_mut(at..).unwrap_or_default())?;
-                body.truncate(at + size);
-                if size == 0 {
-                    break;
-                }
-            }
-        } else {
-            body.resize(length.unwrap_or(0), 0);
-            self.stream.read_exact(&mut body)?;
-        }
-        Ok(body)
-    }
-
-    fn line(&mut self) -> Result<String, Failure> {
-        let mut line = String::new();
-        if self.stream.read_line(&mut line)? == 0 {
-            return Err(Failure::wrong("the connection was closed"));
-        }
-        Ok(line.trim_end().to_owned())
-    }
-}
-
-/// The same upstream over HTTP, a thread for each connection: nothing between.
-pub(crate) fn serve(port: u16) -> Result<(), Failure> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
-    for stream in listener.incoming() {
-        let stream = stream?;
-        stream.set_nodelay(true)?;
-        // A client that goes away ends its own thread.
-        std::thread::spawn(move || drop(connection(stream)));
-    }
-    Ok(())
-}
-
-fn connection(stream: TcpStream) -> Result<(), Failure> {
-    let mut reader = BufReader::with_capacity(64 << 10, stream);
-    let mut out = Vec::new();
-    loop {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            let lower = line.trim_end().to_ascii_lowercase();
-            if lower.is_empty() {
-                break;
-            }
-            if let Some(value) = lower.strip_prefix("content-length:") {
-                length = value.trim().parse().map_err(Failure::wrong)?;
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        let mut answer = Vec::new();
-        echo::answer(&body, &mut answer);
-        out.clear();
-        if answer.is_empty() {
-            out.extend_from_slice(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n");
-        } else {
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-                answer.len()
-            );
-            out.extend_from_slice(head.as_bytes());
-            out.extend_from_slice(&answer);
-        }
-        reader.get_mut().write_all(&out)?;
-    }
 }
