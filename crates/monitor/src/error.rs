@@ -108,6 +108,27 @@ impl Rejection {
     }
 }
 
+/// Why what was told to a session does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Untold {
+    /// An agent could have said it.
+    #[error("from a client's own process only the first request counts, before anything was done")]
+    Late,
+    /// It can't be told.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// Not by a key of this home's approvers, or for another home.
+    #[error("it is not signed by an approver of this home")]
+    NotSigned,
+    /// No such session goes on.
+    #[error("no such session goes on")]
+    Unknown,
+    /// It could not be recorded, so it does not count.
+    #[error("it could not be recorded: {0}")]
+    Unrecorded(String),
+}
+
 fn first(faults: &[PolicyFault]) -> String {
     faults.first().map_or_else(|| "no fault named".to_owned(), ToString::to_string)
 }

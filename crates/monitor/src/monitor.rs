@@ -18,6 +18,7 @@ mod holds;
 pub(crate) use holds::Said;
 mod refusal;
 mod start;
+mod tell;
 pub(crate) use start::nonce_of;
 
 use std::collections::{BTreeMap, HashMap};

@@ -28,6 +28,7 @@ use crate::pins::ListedTool;
 use crate::queue::Waiter;
 use crate::service::Stopper;
 use crate::socket::Socket;
+use crate::told::SignedTold;
 use crate::wire::{self, Frames, digest_of, number, number_of, object, text, text_of};
 
 /// Connections at a time; each is one thread.
@@ -222,6 +223,13 @@ fn converse(
                     let settlement = settlement(&frame).ok_or_else(|| bad("not a settlement"))?;
                     let settled = monitor.settle(member, settlement);
                     settled.map_err(|error| io::Error::other(error.to_string()))?;
+                }
+                Some("request") => {
+                    let told = frame.get("told").and_then(SignedTold::from_json);
+                    let told = told.ok_or_else(|| bad("not a request"))?;
+                    if let Err(untold) = monitor.open_with(member, &told) {
+                        log_line(&format!("a session's request does not count: {untold}"));
+                    }
                 }
                 Some("tools") => {
                     replies.extend_from_slice(&wire::frame(&review(monitor, member, &frame)))

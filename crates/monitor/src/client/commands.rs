@@ -15,6 +15,7 @@ use crate::approval::{Statement, answer_to_json};
 use crate::error::ClientError;
 use crate::home::Home;
 use crate::socket::Socket;
+use crate::told::SignedTold;
 use crate::wire::{self, Frames, number_of, object, text_of};
 
 impl Client {
@@ -31,6 +32,19 @@ impl Client {
             ("do", Json::string(what)),
             ("server", wire::text(server)),
             ("t", Json::string("control")),
+        ]);
+        Self::request(home, &request)
+    }
+
+    /// Tells a session what a person signed. `None` if no monitor runs.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`]
+    pub fn tell(home: &Home, signed: &SignedTold) -> Result<Option<Json>, ClientError> {
+        let request = object([
+            ("do", Json::string("tell")),
+            ("t", Json::string("control")),
+            ("told", signed.to_json()),
         ]);
         Self::request(home, &request)
     }

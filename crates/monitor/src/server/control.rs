@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use tipstaff_core::Json;
 use tipstaff_core::key::Signature;
+use tipstaff_core::receipt::Door;
 
 use super::Out;
 use crate::approval::Statement;
 use crate::monitor::{Asker, Monitor, Said, Switch, log_line};
 use crate::service::Stopper;
 use crate::tails::{Line, News};
+use crate::told::SignedTold;
 use crate::wire::{frame, number, object, text_of};
 
 /// Why whoever is judged loosens nothing.
@@ -45,6 +47,12 @@ pub(super) fn answer(
         },
         "queue" => object([("holds", Json::Array(monitor.waiting())), ("ok", Json::from(true))]),
         "answer" => answered(hello, asker, monitor),
+        "sessions" => {
+            let sessions = Json::Array(monitor.sessions_shown());
+            object([("ok", Json::from(true)), ("sessions", sessions)])
+        }
+        "tell" if monitor.is_an_agents(asker) => failed(AGENTS),
+        "tell" => told(hello, monitor),
         // Anyone may stop everything: that harms nothing that a person can't undo.
         "pause" => switched(monitor, Switch::Paused),
         "retire" if retire.is_none() => {
@@ -62,6 +70,18 @@ pub(super) fn answer(
             }
         }
         _ => failed("not a request"),
+    }
+}
+
+fn told(hello: &Json, monitor: &Monitor) -> Json {
+    let Some(signed) = hello.get("told").and_then(SignedTold::from_json) else {
+        return failed("what is told is malformed");
+    };
+    match monitor.tell(&signed, Door::Cli) {
+        Ok(receipt) => {
+            object([("ok", Json::from(true)), ("receipt", Json::String(receipt.to_hex()))])
+        }
+        Err(untold) => failed(&untold.to_string()),
     }
 }
 
