@@ -117,6 +117,13 @@ fn a_client_that_likes_events_better_is_answered_by_events() {
     assert_eq!(events.messages().len(), 1, "{events:?}");
     assert_eq!(text(&events.json()["result"]), "alpha says x");
     assert!(judged(&events).is_some(), "{events:?}");
+    // So is what the gateway answers by itself.
+    let list = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}).to_string();
+    let first = [("Accept", "text/event-stream;q=0.9, application/json;q=0.8")];
+    let listed = talk.send("POST", &first, &list);
+    assert_eq!(listed.header("content-type").as_deref(), Some("text/event-stream"));
+    assert_eq!(listed.messages().len(), 1, "{listed:?}");
+    assert_eq!(listed.json()["result"]["tools"].as_array().unwrap().len(), 16);
     for accept in ["application/json, text/event-stream", "*/*"] {
         let plain = send(accept);
         assert_eq!(plain.header("content-type").as_deref(), Some("application/json"), "{accept}");

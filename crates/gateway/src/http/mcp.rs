@@ -115,6 +115,7 @@ impl Mcp {
         let reply = session.take(message).await;
         Ok(match reply {
             Reply::Taken => empty(StatusCode::ACCEPTED),
+            Reply::Message(line) if prefers(headers) == Answered::Events => only_event(&line),
             Reply::Message(line) => json(StatusCode::OK, line),
             Reply::Refused(line) => json(StatusCode::BAD_REQUEST, Bytes::from(line)),
             Reply::Stream(reader) => stream(session, reader, prefers(headers)).await,
@@ -333,6 +334,14 @@ async fn stream(session: Arc<Session>, reader: Reader, form: Answered) -> Respon
             judged(events(reading.events(first)), judgement)
         }
     }
+}
+
+/// A lone message as the only event of a stream.
+fn only_event(line: &[u8]) -> Response<Body> {
+    // A carriage return between tokens would end the line.
+    let data = line.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte });
+    let event: Vec<u8> = b"event: message\ndata: ".iter().copied().chain(data).collect();
+    events(Body::Whole(Bytes::from([event.as_slice(), b"\n\n"].concat())))
 }
 
 /// Names the verdict on the request in its answer's header.

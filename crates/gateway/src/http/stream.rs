@@ -4,9 +4,6 @@
 //! bounded in bytes, what was read is kept in bounded amount for a resumption by event id, and a line
 //! end in a server's frame can't make two events of one.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -379,3 +376,6 @@ fn data(message: &str) -> Bytes {
     }
     Bytes::copy_from_slice(message.as_bytes())
 }
+
+#[cfg(test)]
+mod tests;
