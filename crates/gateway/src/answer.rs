@@ -88,7 +88,8 @@ fn told(id: &Id, form: Form, code: i64, text: &str, meta: Option<Json>) -> Strin
     answer(Some(id), "result", &members(result))
 }
 
-fn error(id: Option<&Id>, code: i64, text: &str, data: Option<Json>) -> String {
+/// An error, with what it is about.
+pub(crate) fn error(id: Option<&Id>, code: i64, text: &str, data: Option<Json>) -> String {
     let mut error = vec![("code", Json::from(code)), ("message", Json::string(text))];
     error.extend(data.map(|data| ("data", data)));
     answer(id, "error", &members(error))

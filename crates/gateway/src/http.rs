@@ -4,6 +4,7 @@
 //! clients that send too much, too slowly or not at all. Only loopback addresses are listened on, every
 //! size, number and time is bounded, and nothing is looked at before it is known who asks.
 
+mod accept;
 mod body;
 mod guard;
 mod listen;

@@ -34,6 +34,7 @@ pub(crate) trait Warrant: Send + 'static {
     type Effect;
 
     fn action(&self) -> &Action;
+    fn receipt(&self) -> Digest;
     fn start(self) -> Self::Effect;
 }
 
@@ -76,6 +77,10 @@ impl Warrant for Permit {
 
     fn action(&self) -> &Action {
         Self::action(self)
+    }
+
+    fn receipt(&self) -> Digest {
+        Self::receipt(self)
     }
 
     fn start(self) -> Running {

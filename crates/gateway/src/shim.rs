@@ -16,12 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tipstaff_core::Digest;
 use tipstaff_core::receipt::Status;
 use tipstaff_monitor::{Answered, Ended, Held, Refusal, Waits};
 
 use crate::answer::{self, Failure};
 use crate::effect::{self, Filed};
-use crate::judge::{Effect as _, Judge};
+use crate::judge::{Effect as _, Judge, Warrant as _};
 use crate::message::Id;
 use crate::pipe::{Pipe, PipeError};
 use crate::request::{Draft, Envelope, Form};
@@ -51,8 +52,31 @@ pub(crate) enum End {
     Asked,
 }
 
-/// Whoever is told why a shim should end. It must not block.
+/// A verdict on a request of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Judgement {
+    pub(crate) receipt: Digest,
+    /// From asking the monitor to its answer; a person's time is not in it.
+    pub(crate) took: Duration,
+}
+
 pub(crate) type Ends = Box<dyn Fn(End) + Send + Sync>;
+pub(crate) type Verdicts = Box<dyn Fn(&Id, Judgement) + Send + Sync>;
+
+/// Whoever is told what a shim does. They must not block.
+pub(crate) struct Ears {
+    /// Why it should end.
+    pub(crate) ends: Ends,
+    /// Each verdict on a request of the client, before anything that follows from it.
+    pub(crate) verdicts: Verdicts,
+}
+
+impl Ears {
+    /// Those to whom no verdict matters.
+    pub(crate) fn of(ends: impl Fn(End) + Send + Sync + 'static) -> Self {
+        Self { ends: Box::new(ends), verdicts: Box::new(|_, _| {}) }
+    }
+}
 
 /// What a shim needs to know.
 #[derive(Debug, Clone)]
@@ -69,7 +93,7 @@ pub(crate) struct Shim<J: Judge> {
     client: Pipe,
     server: Pipe,
     table: Mutex<Table<J>>,
-    ends: Ends,
+    ears: Ears,
     complaints: AtomicU64,
 }
 
@@ -111,14 +135,27 @@ struct Asking<J: Judge> {
     side: Side,
     serial: u64,
     envelope: Envelope,
+    since: Instant,
+    /// How long judging took, where a person was asked after it.
+    took: Option<Duration>,
 }
 
 impl<J: Judge> Answered<J::Warrant> for Asking<J> {
     fn held(&mut self, number: u64, held: &Held) -> Waits {
+        self.took.get_or_insert(self.since.elapsed());
         self.shim.held(self.side, self.serial, &self.envelope.id, number, held)
     }
 
     fn judged(self: Box<Self>, answer: Result<J::Warrant, Refusal>) {
+        let receipt = match &answer {
+            Ok(permit) => Some(permit.receipt()),
+            Err(refusal) => refusal.receipt,
+        };
+        if let Some(receipt) = receipt {
+            let took = self.took.unwrap_or_else(|| self.since.elapsed());
+            let judgement = Judgement { receipt, took };
+            self.shim.tell_verdict(self.side, self.serial, &self.envelope.id, judgement);
+        }
         self.shim.judged(self.side, self.serial, &self.envelope, answer);
     }
 }
@@ -165,7 +202,7 @@ impl<J: Judge> Table<J> {
 }
 
 impl<J: Judge> Shim<J> {
-    pub(crate) fn new(judge: J, terms: Terms, client: Pipe, server: Pipe, ends: Ends) -> Arc<Self> {
+    pub(crate) fn new(judge: J, terms: Terms, client: Pipe, server: Pipe, ears: Ears) -> Arc<Self> {
         let table = Table {
             serial: 0,
             ending: false,
@@ -174,7 +211,7 @@ impl<J: Judge> Shim<J> {
             listing: Listing::default(),
         };
         let (table, complaints) = (Mutex::new(table), AtomicU64::new(0));
-        Arc::new(Self { judge, terms, client, server, table, ends, complaints })
+        Arc::new(Self { judge, terms, client, server, table, ears, complaints })
     }
 
     /// Whether nothing of the client's is in flight.
@@ -217,7 +254,7 @@ impl<J: Judge> Shim<J> {
 
     /// Reports why the shim should end.
     pub(crate) fn end(&self, end: End) {
-        (self.ends)(end);
+        (self.ears.ends)(end);
     }
 
     fn table(&self) -> MutexGuard<'_, Table<J>> {
@@ -249,7 +286,14 @@ impl<J: Judge> Shim<J> {
     /// Asks the monitor, and carries the action out if it permits.
     fn submit(self: &Arc<Self>, side: Side, serial: u64, draft: Draft) {
         let Draft { action, envelope } = draft;
-        let asking = Asking { shim: Arc::clone(self), side, serial, envelope };
+        let asking = Asking {
+            shim: Arc::clone(self),
+            side,
+            serial,
+            envelope,
+            since: Instant::now(),
+            took: None,
+        };
         self.judge.submit(action, Box::new(asking));
     }
 
@@ -266,6 +310,14 @@ impl<J: Judge> Shim<J> {
         // Told by the clock: this is the judge's thread, and the client may not be reading.
         call.held = Some(Waiting { number, text, next: now, told: 0 });
         Waits::Yes
+    }
+
+    /// Whoever wants to say something of a verdict hears of it before its answer, or its effect, is seen.
+    fn tell_verdict(&self, side: Side, serial: u64, id: &Id, judgement: Judgement) {
+        let waits = |call: &Call<J::Effect>| call.serial == serial;
+        if side == Side::Client && self.table().calls.get(id).is_some_and(waits) {
+            (self.ears.verdicts)(id, judgement);
+        }
     }
 
     fn judged(

@@ -24,7 +24,7 @@ use crate::frame::FrameReader;
 use crate::judge::Judge;
 use crate::name::server_name;
 use crate::pipe::{Patient, Pipe};
-use crate::shim::{Batch, End, Shim, Terms};
+use crate::shim::{Batch, Ears, End, Shim, Terms};
 
 /// Time for answers after the client has closed its side.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -161,7 +161,7 @@ fn run<J: Judge>(
         // A full channel means that an end is under way already.
         let _ = ends.try_send(end);
     };
-    let shim = Shim::new(judge, terms, output, Pipe::new(stdin), Box::new(ends));
+    let shim = Shim::new(judge, terms, output, Pipe::new(stdin), Ears::of(ends));
 
     let watcher = Arc::clone(&shim);
     spawn("signals", move || {

@@ -7,8 +7,6 @@
 mod answers;
 mod commands;
 mod connect;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
@@ -380,3 +378,6 @@ impl Out {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

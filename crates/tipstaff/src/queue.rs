@@ -111,7 +111,9 @@ fn switch(at: &Place, what: &str, done: &str) -> Outcome {
     let ok = answer.as_ref().and_then(|answer| answer.get("ok")).and_then(Json::as_bool);
     if ok != Some(true) {
         let cause = answer.map_or_else(|| "the monitor has ended".to_owned(), |a| text(&a, "text"));
-        return Err(Failure::undone(&undone, cause, "Try again."));
+        let next =
+            "Run it in a terminal that no agent's client started, or look with `tipstaff doctor`.";
+        return Err(Failure::undone(&undone, cause, next));
     }
     if at.json {
         println!("{}", serde_json::json!({ "ok": true, "switch": what }));

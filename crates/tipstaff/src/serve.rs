@@ -28,6 +28,11 @@ pub(crate) fn serve(at: &Place, listen: SocketAddr) -> Outcome {
             error,
             "Use that one, end it first, or name another home with --home.",
         ),
+        MonitorError::Stays(_) => Failure::undone(
+            "This home can't be served from here.",
+            error,
+            "Run it in a terminal that no agent's client started.",
+        ),
         error => Failure::undone(
             "The monitor could not be started.",
             error,

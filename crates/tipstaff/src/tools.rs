@@ -39,7 +39,8 @@ pub(crate) fn diff(at: &Place) -> Outcome {
 }
 
 pub(crate) fn accept(at: &Place, server: &str) -> Outcome {
-    let next = "See `tipstaff tools diff`.";
+    let next =
+        "See `tipstaff tools diff`, and accept in a terminal that no agent's client started.";
     let what = format!("The tools of {server} were not accepted.");
     let Some(answer) = ask(at, "tools-accept", Some(server))? else {
         return Err(Failure::undone(&what, "no monitor runs", "Start your client and try again."));

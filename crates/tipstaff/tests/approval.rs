@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -225,9 +226,18 @@ fn the_agent_does_not_lift_a_pause_accept_a_tool_or_end_the_monitor() {
         assert!(refused.err.contains("a person has to do it"), "{refused:?}");
     }
     let before = world.monitor();
-    let served = world.run(&["serve", "--listen", "127.0.0.1:0"]);
-    assert_eq!(served.code, 3, "{served:?}");
-    assert!(served.err.contains("a person has to do it"), "{served:?}");
+    let mut serve = world.command();
+    serve.args(["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut serve = serve.spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while serve.try_wait().unwrap().is_none() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let _ = serve.kill();
+    let served = serve.wait_with_output().unwrap();
+    assert_eq!(served.status.code(), Some(3), "{served:?}");
+    let told = String::from_utf8_lossy(&served.stderr).into_owned();
+    assert!(told.contains("a person has to do it"), "{told}");
     assert_eq!(world.monitor(), before);
     // It may look.
     assert!(world.run(&["tools", "diff"]).out.contains("version 2"));

@@ -211,6 +211,7 @@ fn two_servers_are_one_and_their_names_stay_apart() {
     assert_eq!(listed, ["alpha://one", "shared://one", "beta://one"]);
     let unknown = talk.request(4, "resources/read", json!({"uri": "gamma://one"}));
     assert_eq!(unknown.json()["error"]["code"], json!(-32002));
+    assert_eq!(unknown.json()["error"]["data"], json!({"uri": "gamma://one"}));
 
     let complete = |of: Value| {
         let argument = json!({"name": "a", "value": "b"});
@@ -351,7 +352,10 @@ fn a_cancelled_call_ends_and_its_id_is_not_taken_for_another() {
 #[test]
 fn it_takes_the_home_from_a_monitor_and_from_no_other_serve() {
     let world = notes();
-    let mut session = world.notes();
+    // A client that is a process of its own: what an agent started ends no monitor.
+    let work = world.work();
+    let command = [support::BINARY, "notes", work.to_str().unwrap()];
+    let mut session = world.wrap_apart("notes", &command);
     session.handshake();
     assert_ne!(session.call("list_notes", json!({}))["isError"], json!(true));
     let before = world.monitor().unwrap();

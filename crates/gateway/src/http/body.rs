@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::session::Session;
-use super::stream::{Next, Reader};
+use super::stream::{Answered, Next, Reader};
 
 /// Time between signs of life on a stream.
 const ALIVE: Duration = Duration::from_secs(15);
@@ -61,8 +61,9 @@ impl Drop for Reading {
 
 impl Reading {
     /// The only message of the stream, or `None` if it should be read as events.
-    pub(super) async fn first(&self) -> Option<Next> {
-        std::future::poll_fn(|cx| self.session.state().streams.poll_first(self.reader, cx)).await
+    pub(super) async fn first(&self, form: Answered) -> Option<Next> {
+        let look = (self.reader, form);
+        std::future::poll_fn(|cx| self.session.state().streams.poll_first(look, cx)).await
     }
 
     /// The events, after those that were read before if the stream is resumed.
@@ -109,7 +110,7 @@ impl Events {
         let Reading { session, reader } = &self.reading;
         let next = session.state().streams.poll_events(*reader, cx);
         match next {
-            Poll::Ready(Next::Events(bytes) | Next::Only(bytes)) => {
+            Poll::Ready(Next::Events(bytes) | Next::Only(bytes, _)) => {
                 session.made_room();
                 self.alive.reset();
                 Poll::Ready(Some(bytes))

@@ -11,22 +11,22 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, Response, StatusCode};
 use tipstaff_core::json::{Json, Object};
 use tipstaff_monitor::Monitor;
 
+use super::accept::{EVENTS, JSON, accepts, media, prefers};
 use super::body::{Body, Reading};
 use super::guard::{Credential, one};
 use super::session::{PRIMED_SINCE, REVISIONS, Reply, Session, result_line};
 use super::several;
-use super::stream::{Kind, Next, Reader};
+use super::stream::{Answered, Kind, Next, Reader};
 use super::token::random_hex;
 use super::upstream::Plan;
 use crate::answer::{self, FAILED};
 use crate::message::{INVALID_REQUEST, Id, Malformed, Message};
+use crate::shim::Judgement;
 
 /// Most sessions, and most servers behind all of them: each is a process and a connection of the monitor.
 const SESSIONS_MAX: usize = 128;
@@ -46,11 +46,12 @@ const LISTENERS_MAX: usize = 16;
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const REVISION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
-const JSON: &str = "application/json";
-const EVENTS: &str = "text/event-stream";
+/// Named on every reply to a judged request, as on the API's.
+const RECEIPT: HeaderName = HeaderName::from_static("x-tipstaff-receipt");
+const LATENCY: HeaderName = HeaderName::from_static("x-tipstaff-latency-ms");
 
 /// An answer that says no.
-type No = Box<Response<Body>>;
+pub(super) type No = Box<Response<Body>>;
 
 /// The endpoint and its sessions.
 pub(super) struct Mcp {
@@ -114,9 +115,10 @@ impl Mcp {
         let reply = session.take(message).await;
         Ok(match reply {
             Reply::Taken => empty(StatusCode::ACCEPTED),
+            Reply::Message(line) if prefers(headers) == Answered::Events => only_event(&line),
             Reply::Message(line) => json(StatusCode::OK, line),
             Reply::Refused(line) => json(StatusCode::BAD_REQUEST, Bytes::from(line)),
-            Reply::Stream(reader) => stream(session, reader).await,
+            Reply::Stream(reader) => stream(session, reader, prefers(headers)).await,
         })
     }
 
@@ -312,48 +314,46 @@ impl Drop for Unopened<'_> {
 }
 
 /// The answer that comes on a stream: alone as JSON, after something else as events.
-async fn stream(session: Arc<Session>, reader: Reader) -> Response<Body> {
+async fn stream(session: Arc<Session>, reader: Reader, form: Answered) -> Response<Body> {
     let reading = Reading { session, reader };
-    let first = tokio::time::timeout(PATIENCE, reading.first()).await.unwrap_or(None);
+    let first = tokio::time::timeout(PATIENCE, reading.first(form)).await.unwrap_or(None);
     match first {
-        Some(Next::Only(line)) => json(StatusCode::OK, line),
+        Some(Next::Only(line, judgement)) => judged(json(StatusCode::OK, line), judgement),
         Some(Next::End | Next::Events(_)) => {
             let told = "The session has ended, or too much was waiting to be read.";
             refused(StatusCode::SERVICE_UNAVAILABLE, told)
         }
         None => {
-            let first = {
+            let (first, judgement) = {
                 let mut state = reading.session.state();
                 let primed = state.revision.as_str() >= PRIMED_SINCE;
-                primed.then(|| state.streams.prime(reader))
+                let judgement = state.streams.judgement(reader);
+                (primed.then(|| state.streams.prime(reader)), judgement)
             };
-            events(reading.events(first))
+            // What waits for a person has no verdict yet: its head goes out without one.
+            judged(events(reading.events(first)), judgement)
         }
     }
 }
 
-/// Checks that the client can read each of the kinds.
-fn accepts(headers: &HeaderMap, kinds: &[&str]) -> Result<(), No> {
-    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let ranges: Vec<&str> = values.flat_map(|value| value.split(',')).map(media).collect();
-    let accepted = |kind: &str| {
-        let group = kind.split('/').next().unwrap_or_default();
-        ranges.iter().any(|range| {
-            range.eq_ignore_ascii_case(kind)
-                || *range == "*/*"
-                || range.strip_suffix("/*").is_some_and(|start| start.eq_ignore_ascii_case(group))
-        })
-    };
-    if kinds.iter().all(|kind| accepted(kind)) {
-        return Ok(());
-    }
-    let told = format!("The header Accept must name {}.", kinds.join(" and "));
-    Err(no(StatusCode::NOT_ACCEPTABLE, &told))
+/// A lone message as the only event of a stream.
+fn only_event(line: &[u8]) -> Response<Body> {
+    // A carriage return between tokens would end the line.
+    let data = line.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte });
+    let event: Vec<u8> = b"event: message\ndata: ".iter().copied().chain(data).collect();
+    events(Body::Whole(Bytes::from([event.as_slice(), b"\n\n"].concat())))
 }
 
-/// A media type without its parameters.
-fn media(value: &str) -> &str {
-    value.split(';').next().unwrap_or_default().trim()
+/// Names the verdict on the request in its answer's header.
+fn judged(mut response: Response<Body>, judgement: Option<Judgement>) -> Response<Body> {
+    let Some(Judgement { receipt, took }) = judgement else { return response };
+    let millis = format!("{:.3}", took.as_secs_f64() * 1e3);
+    for (name, value) in [(RECEIPT, receipt.to_hex()), (LATENCY, millis)] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }
 
 pub(super) fn json(status: StatusCode, line: Bytes) -> Response<Body> {
@@ -377,7 +377,7 @@ fn events(body: Body) -> Response<Body> {
     response
 }
 
-fn no(status: StatusCode, text: &str) -> No {
+pub(super) fn no(status: StatusCode, text: &str) -> No {
     Box::new(refused(status, text))
 }
 

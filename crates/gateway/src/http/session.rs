@@ -436,6 +436,12 @@ pub(super) fn error(id: &Id, code: i64, text: &str) -> Bytes {
     Bytes::from(answer::malformed(&fault).trim_end().to_owned())
 }
 
+/// The same with what it is about.
+pub(super) fn error_about(id: &Id, (code, text): (i64, &str), data: Option<Json>) -> Bytes {
+    let line = answer::error(Some(id), code, text, data);
+    Bytes::from(line.trim_end().to_owned())
+}
+
 /// The message of an error answer, for a person.
 pub(super) fn why(line: &str) -> String {
     let json = Json::parse(line.trim().as_bytes()).ok();

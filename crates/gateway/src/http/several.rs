@@ -16,7 +16,7 @@ use tipstaff_core::limits::RESULT_BYTES_MAX;
 use tipstaff_monitor::SEPARATOR;
 use tokio::time::timeout;
 
-use super::session::{Reply, Session, error, failed, result_line, why};
+use super::session::{Reply, Session, error, error_about, failed, result_line, why};
 use crate::message::{INVALID_PARAMS, Id, METHOD_NOT_FOUND};
 use crate::raw::{self, Members};
 
@@ -102,7 +102,7 @@ pub(super) async fn request(
             }
             "prompts/get" => "There is no such prompt here. Names are SERVER__PROMPT.",
             "completion/complete" => "There is nothing of this name to complete.",
-            _ => return Reply::Message(error(&id, NO_RESOURCE, "No server lists this resource.")),
+            _ => return Reply::Message(no_resource(&id, text("uri"))),
         };
         return Reply::Message(error(&id, INVALID_PARAMS, told));
     };
@@ -343,6 +343,12 @@ fn shown(
         None => return None,
     }
     Some(entry.to_owned())
+}
+
+/// The answer about a resource that nobody listed: as a server's own, it says which.
+fn no_resource(id: &Id, uri: Option<&str>) -> Bytes {
+    let uri = uri.map(|uri| Json::object(vec![("uri".to_owned(), Json::string(uri))]));
+    error_about(id, (NO_RESOURCE, "No server lists this resource."), uri.flatten())
 }
 
 /// The server in front of a name, and the name that it knows.

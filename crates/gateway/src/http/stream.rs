@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::shim::Judgement;
+
 /// Bytes that may wait in one session before its servers are made to wait.
 pub(super) const UNREAD_HIGH: usize = 8 << 20;
 /// Most events that are kept after they were read, and their bytes, in each stream.
@@ -55,6 +57,8 @@ struct Stream {
     /// Counts the readers: a new one takes the stream from the one before.
     reader: u64,
     attached: bool,
+    /// The verdict on the request that it answers, once there is one.
+    judgement: Option<Judgement>,
     waker: Option<Waker>,
     since: Instant,
 }
@@ -63,6 +67,15 @@ struct Stream {
 struct Event {
     number: u64,
     data: Bytes,
+}
+
+/// How a client likes the answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// Alone, unless something comes before it.
+    Alone,
+    /// As events, whatever comes.
+    Events,
 }
 
 /// Who reads a stream.
@@ -75,8 +88,8 @@ pub(super) struct Reader {
 /// What a look at a stream brought.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// The only message, and the last.
-    Only(Bytes),
+    /// The only message, and the last, with the verdict on the request.
+    Only(Bytes, Option<Judgement>),
     /// Events, ready to be sent.
     Events(Bytes),
     /// Nothing more comes.
@@ -101,6 +114,7 @@ impl Streams {
             primed: false,
             reader: 1,
             attached: true,
+            judgement: None,
             waker: None,
             since: Instant::now(),
         };
@@ -149,6 +163,18 @@ impl Streams {
         }
         self.unread = self.unread.saturating_sub(before).saturating_add(stream.unread());
         Some(Reader { stream: number, number: stream.reader })
+    }
+
+    /// Notes the verdict on the request that a stream answers.
+    pub(super) fn judged(&mut self, number: u64, judgement: Judgement) {
+        if let Some(stream) = self.streams.get_mut(&number) {
+            stream.judgement = Some(judgement);
+        }
+    }
+
+    /// The verdict on the request that a stream answers, as far as there is one.
+    pub(super) fn judgement(&self, reader: Reader) -> Option<Judgement> {
+        self.streams.get(&reader.stream)?.judgement
     }
 
     /// Adds a message. The last one ends the stream.
@@ -218,17 +244,22 @@ impl Streams {
         self.unread = self.streams.values().map(Stream::unread).sum();
     }
 
-    /// The first look at a request's stream: its only message, or a sign that events should follow.
-    pub(super) fn poll_first(&mut self, reader: Reader, cx: &Context<'_>) -> Poll<Option<Next>> {
+    /// The first look at a request's stream: its only message, if that may come alone, or a sign that events
+    /// should follow.
+    pub(super) fn poll_first(
+        &mut self,
+        (reader, form): (Reader, Answered),
+        cx: &Context<'_>,
+    ) -> Poll<Option<Next>> {
         let Some(stream) = self.streams.get_mut(&reader.stream) else {
             return Poll::Ready(Some(Next::End));
         };
         match stream.events.front() {
-            Some(only) if stream.ended && stream.events.len() == 1 => {
-                let data = only.data.clone();
+            Some(only) if form == Answered::Alone && stream.ended && stream.events.len() == 1 => {
+                let (data, judgement) = (only.data.clone(), stream.judgement);
                 self.unread = self.unread.saturating_sub(data.len());
                 self.streams.remove(&reader.stream);
-                Poll::Ready(Some(Next::Only(data)))
+                Poll::Ready(Some(Next::Only(data, judgement)))
             }
             Some(_) => Poll::Ready(None),
             None if stream.ended => Poll::Ready(Some(Next::End)),
@@ -347,89 +378,4 @@ fn data(message: &str) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn context() -> Context<'static> {
-        Context::from_waker(Waker::noop())
-    }
-
-    fn read(streams: &mut Streams, reader: Reader) -> String {
-        match streams.poll_events(reader, &context()) {
-            Poll::Ready(Next::Events(bytes)) => String::from_utf8(bytes.to_vec()).unwrap(),
-            Poll::Ready(_) => "END".to_owned(),
-            Poll::Pending => String::new(),
-        }
-    }
-
-    #[test]
-    fn a_lone_answer_is_no_stream() {
-        let mut streams = Streams::default();
-        let reader = streams.open(Kind::Request).unwrap();
-        assert!(streams.poll_first(reader, &context()).is_pending());
-        streams.push(reader.stream, "{}\n", true);
-        let first = streams.poll_first(reader, &context());
-        assert!(matches!(first, Poll::Ready(Some(Next::Only(data))) if data == "{}"));
-        assert_eq!((streams.unread, streams.streams.len()), (0, 0));
-    }
-
-    #[test]
-    fn what_was_lost_is_sent_again_and_no_more() {
-        let mut streams = Streams::default();
-        let reader = streams.open(Kind::Request).unwrap();
-        streams.push(reader.stream, "1", false);
-        assert!(matches!(streams.poll_first(reader, &context()), Poll::Ready(None)));
-        assert!(streams.prime(reader).starts_with(b"id: 0-0\nretry"));
-        assert_eq!(read(&mut streams, reader), "event: message\nid: 0-1\ndata: 1\n\n");
-        streams.detach(reader);
-        streams.push(reader.stream, "2\r", false);
-        streams.push(reader.stream, "3", true);
-        let again = streams.resume("0-1").unwrap();
-        let rest = read(&mut streams, again);
-        assert_eq!(
-            rest,
-            "event: message\nid: 0-2\ndata: 2 \n\nevent: message\nid: 0-3\ndata: 3\n\n"
-        );
-        assert_eq!(read(&mut streams, again), "END");
-        assert_eq!(read(&mut streams, reader), "END", "the one before reads no more");
-        let all = streams.resume("0-0").unwrap();
-        assert!(read(&mut streams, all).contains("data: 1\n"));
-        for wrong in ["0-4", "1-0", "0", "x-y", "0--1", ""] {
-            assert!(streams.resume(wrong).is_none(), "{wrong}");
-        }
-        assert_eq!(streams.unread, 0);
-    }
-
-    #[test]
-    fn what_nobody_reads_is_bounded_and_found_by_the_next_reader() {
-        let mut streams = Streams::default();
-        streams.open_unread();
-        let standing = streams.standing().unwrap();
-        for n in 0..2 * WAITING_MAX {
-            streams.push(standing, &n.to_string(), false);
-        }
-        let reader = streams.open(Kind::Standing).unwrap();
-        let all = read(&mut streams, reader);
-        assert_eq!(all.matches("data: ").count(), WAITING_MAX);
-        assert!(all.contains(&format!("data: {}\n", 2 * WAITING_MAX - 1)));
-        assert_eq!((streams.standing(), streams.unread), (Some(reader.stream), 0));
-        streams.detach(reader);
-        streams.push(reader.stream, &"x".repeat(2 << 20), false);
-        assert!(streams.unread <= UNREAD_HIGH / 8);
-    }
-
-    #[test]
-    fn a_reader_that_stops_makes_servers_wait_and_is_cut() {
-        let mut streams = Streams::default();
-        let reader = streams.open(Kind::Request).unwrap();
-        let other = streams.open(Kind::Request).unwrap();
-        while !streams.is_full() {
-            streams.push(reader.stream, &"x".repeat(1 << 20), false);
-        }
-        streams.push(other.stream, "1", true);
-        streams.cut();
-        assert!(!streams.is_full());
-        assert_eq!(read(&mut streams, reader), "END");
-        assert!(read(&mut streams, other).contains("data: 1"));
-    }
-}
+mod tests;

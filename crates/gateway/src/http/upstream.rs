@@ -23,10 +23,10 @@ use super::session::Session;
 use crate::answer::{self, Failure};
 use crate::child::{self, Log, Server};
 use crate::frame::FrameReader;
-use crate::message::Message;
+use crate::message::{Id, Message};
 use crate::pipe::{Patient, Pipe};
 use crate::request::{Form, TOOLS_CALL};
-use crate::shim::{Batch, End, Shim, Terms};
+use crate::shim::{Batch, Ears, End, Shim, Terms};
 use crate::wrap::{keep_time, spawn};
 
 /// Most messages that wait for a server which doesn't read.
@@ -292,6 +292,13 @@ impl Driver {
             // Full: a server that neither reads nor lives is noticed by its deadlines.
             let _ = jobs.try_send(Job::Gone(run));
         });
+        let (judging, index) = (self.session.clone(), self.index);
+        let verdicts = Box::new(move |id: &Id, judgement| {
+            if let Some(session) = judging.upgrade() {
+                session.judged(index, id, judgement);
+            }
+        });
+        let ears = Ears { ends, verdicts };
         let values = |settings: &std::collections::BTreeMap<String, tipstaff_monitor::Setting>| {
             let resolved = settings.iter().map(|(name, setting)| {
                 resolve(home, name, setting).map(|secret| (name.clone(), secret))
@@ -302,7 +309,7 @@ impl Driver {
         if let Some(url) = &server.url {
             let (remote, input, output) =
                 Remote::open(runtime, url, values(&server.headers)?).map_err(|e| text(&e))?;
-            let shim = Shim::new(monitor.clone(), terms, client, Pipe::new(input), ends);
+            let shim = Shim::new(monitor.clone(), terms, client, Pipe::new(input), ears);
             *lock(&self.brake.stuck_on) = remote.abort_handle().map(StuckOn::Remote);
             let losing = Arc::downgrade(&shim);
             remote.on_lost(Box::new(move |id| {
@@ -337,7 +344,7 @@ impl Driver {
         let log = Log::open(&settings.stderr_folder, name).ok();
         spawn("server-stderr", move || child::keep_words(stderr, log)).map_err(|e| text(&e))?;
         let stdin = Patient::new(stdin, terms.call_timeout).map_err(|e| text(&e))?;
-        let shim = Shim::new(monitor.clone(), terms, client, Pipe::new(stdin), ends);
+        let shim = Shim::new(monitor.clone(), terms, client, Pipe::new(stdin), ears);
         self.read(&shim, stdout).map_err(|e| text(&e))?;
         Ok(Running { shim, monitor, process: Process::Child(child), since: Instant::now() })
     }

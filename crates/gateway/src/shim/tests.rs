@@ -100,6 +100,10 @@ impl Warrant for FakePermit {
         &self.action
     }
 
+    fn receipt(&self) -> Digest {
+        Digest::ZERO
+    }
+
     fn start(self) -> FakeRunning {
         self.running
     }
@@ -175,7 +179,7 @@ impl Bench {
             call_timeout: Duration::from_secs(60),
         };
         let (to_client, to_server) = (Pipe::new(client.clone()), Pipe::new(server.clone()));
-        let shim = Shim::new(script.clone(), terms, to_client, to_server, Box::new(ends));
+        let shim = Shim::new(script.clone(), terms, to_client, to_server, Ears::of(ends));
         Self { shim, script, client, server, _ends: receiver }
     }
 

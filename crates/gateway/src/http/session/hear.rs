@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::{Ask, Session};
 use crate::message::Id;
 use crate::raw::{self, Members};
+use crate::shim::Judgement;
 
 /// Most requests of servers that wait for the client.
 const ASKS_MAX: usize = 4096;
@@ -40,6 +41,15 @@ impl Session {
         {
             state.touched = Instant::now();
             state.streams.push(call.stream, line, true);
+        }
+    }
+
+    /// Takes note of the verdict on a request of the client: its answer's header names it.
+    pub(in crate::http) fn judged(&self, from: usize, id: &Id, judgement: Judgement) {
+        let mut state = self.state();
+        let call = state.calls.get(id).filter(|call| call.upstream == from);
+        if let Some(stream) = call.map(|call| call.stream) {
+            state.streams.judged(stream, judgement);
         }
     }
 
