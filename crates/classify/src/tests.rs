@@ -342,6 +342,14 @@ fn what_runs_the_hook_is_not_for_the_agent_to_change() {
         ("Bash", r#"{"command":"mv /tmp/x .claude"}"#),
         ("Bash", r#"{"command":"rm .claude/*"}"#),
         ("Bash", r#"{"command":"ln -s .claude/settings.json a"}"#),
+        ("Bash", r#"{"command":"sed -i s/hook/x/ ~/.codex/hooks.json"}"#),
+        ("Write", r#"{"file_path":"/home/u/.codex/config.toml","content":"[features]"}"#),
+        ("Write", r#"{"file_path":"/home/u/.cursor/hooks.json","content":"{}"}"#),
+        ("Write", r#"{"file_path":"/p/.cursor/hooks.json","content":"{}"}"#),
+        ("Write", r#"{"file_path":"/home/u/.gemini/settings.json","content":"{}"}"#),
+        ("Bash", r#"{"command":"rm ~/.copilot/hooks/tipstaff.json"}"#),
+        ("Bash", r#"{"command":"mv ~/.copilot /tmp/x"}"#),
+        ("Write", r#"{"file_path":"/p/.github/hooks/x.json","content":"{}"}"#),
     ] {
         assert!(is_own(tool, parameters), "{tool} {parameters}");
     }
@@ -351,6 +359,9 @@ fn what_runs_the_hook_is_not_for_the_agent_to_change() {
         ("Write", r#"{"file_path":"/p/.claude/commands/x.md"}"#),
         ("Write", r#"{"file_path":"/p/settings.json"}"#),
         ("Write", r#"{"file_path":"/p/.mcp.json"}"#),
+        ("Write", r#"{"file_path":"/p/.cursor/rules/x.mdc"}"#),
+        ("Write", r#"{"file_path":"/p/.github/workflows/ci.yml"}"#),
+        ("Write", r#"{"file_path":"/p/x.github/hooks.json"}"#),
     ] {
         assert!(!is_own(tool, parameters), "{tool} {parameters}");
     }
