@@ -38,7 +38,10 @@ class Model(http.server.BaseHTTPRequestHandler):
         given += call is not None
         item = {"type": "message", "id": "msg", "role": "assistant", "status": "completed",
                 "content": [{"type": "output_text", "text": "done", "annotations": []}]}
-        if call:
+        if call and isinstance(call["input"], str):
+            item = {"type": "custom_tool_call", "id": f"ct_{given}", "call_id": f"call_{given}", "status": "completed",
+                    "name": call["name"], "input": call["input"]}
+        elif call:
             item = {"type": "function_call", "id": f"fc_{given}", "call_id": f"call_{given}", "status": "completed",
                     "name": call["name"], "arguments": json.dumps(call["input"])}
             if "namespace" in call:
