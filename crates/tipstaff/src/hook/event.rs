@@ -257,7 +257,7 @@ impl<'a> Envelope<'a> {
         contract: Contract,
         tool: &'b str,
     ) -> Result<(Of, Cow<'b, str>, Cow<'b, str>), String> {
-        if let Some(raw) = self.mcp_context.filter(|raw| raw.get() != "null") {
+        if let Some(raw) = self.mcp_context {
             let context: McpContext =
                 serde_json::from_str(raw.get()).map_err(|e| format!("the tool's server: {e}"))?;
             let of = Of::Server(context.server_name.clone());
