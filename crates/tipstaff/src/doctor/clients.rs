@@ -138,10 +138,12 @@ fn codex(folders: &Folders, findings: &mut Findings) {
         let what = format!("features.hooks is false in {}: no hook runs", path.display());
         findings.add(about, what, "take that line out");
     }
-    let ours = format!("{}:pre_tool_use:", folders.codex().join("hooks.json").display());
+    let hooks = folders.codex().join("hooks.json");
+    let real = std::fs::canonicalize(&hooks).unwrap_or_else(|_| hooks.clone());
+    let ours = [hooks, real].map(|path| format!("{}:pre_tool_use:", path.display()));
     let state = config.get("hooks").and_then(|hooks| hooks.get("state"));
     let states = state.and_then(toml::Value::as_table).into_iter().flatten();
-    let mut of_ours = states.filter(|(key, _)| key.starts_with(&ours));
+    let mut of_ours = states.filter(|(key, _)| ours.iter().any(|ours| key.starts_with(ours)));
     if !of_ours.any(|(_, state)| state.get("trusted_hash").is_some()) {
         let what = "Codex was not told to trust the hook, so it doesn't run it";
         findings.add(about, what, "start Codex, enter /hooks and trust it");
