@@ -62,6 +62,8 @@ pub enum Kind {
     Sql,
     /// As an HTTP request.
     Http,
+    /// As a patch that names its files.
+    Patch,
     /// The row is for a protocol operation, not for a tool.
     Operation,
 }
@@ -212,6 +214,7 @@ impl Row {
             "shell" => Kind::Shell,
             "sql" => Kind::Sql,
             "http" => Kind::Http,
+            "patch" => Kind::Patch,
             "operation" => Kind::Operation,
             _ => return Err(bad("kind")),
         };

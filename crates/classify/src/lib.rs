@@ -14,6 +14,7 @@
 mod catalogue;
 mod meaning;
 mod own;
+mod patch;
 pub mod paths;
 mod pattern;
 mod reach;
@@ -201,6 +202,19 @@ fn by_row(row: &Row, action: &Action) -> Classification {
             for (_, text) in texts {
                 let (tier, class) = sql::judge(text);
                 raise(&mut found, tier, class);
+            }
+            found
+        }
+        Kind::Patch => {
+            let mut found = of_row(row, reach::named(parameters));
+            let texts = reach::texts(row, parameters, reach::COMMANDS);
+            if texts.is_empty() {
+                found.paths.extend(reach::guess(parameters));
+            }
+            for (pointer, text) in texts {
+                if patch::read(&pointer, text, &mut found) {
+                    raise(&mut found, Tier::T5, "fs:delete");
+                }
             }
             found
         }

@@ -24,12 +24,35 @@ pub(crate) fn guard(found: &mut Classification) {
     }
 }
 
-/// Whether a path is a client's settings file with hooks, or the folder of one.
+/// Where clients keep what makes them run a hook, as folders and the beginnings of the names in them.
+const HOOK_FILES: [(&str, &[&str]); 6] = [
+    (".claude", &["settings"]),
+    (".codex", &["hooks.json", "config.toml"]),
+    (".cursor", &["hooks.json"]),
+    (".gemini", &["settings.json"]),
+    // VS Code and Copilot read every file of these.
+    (".copilot/hooks", &[""]),
+    (".github/hooks", &[""]),
+];
+
+/// Whether a path is a client's file with hooks, or the folder of one.
 fn holds_hooks(text: &str) -> bool {
     let Some(path) = lexical_absolute(text, "/", "/") else { return false };
     let path = path.to_lowercase();
-    let mut parts = path.rsplit('/');
-    let (last, folder) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let settings = last.starts_with("settings") && last.contains(".json");
-    last == ".claude" || folder == ".claude" && (settings || last.contains(['*', '?', '[', '{']))
+    let (folder, last) = path.rsplit_once('/').unwrap_or(("", path.as_str()));
+    let ends = |path: &str, folder: &str| {
+        path.strip_suffix(folder).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+    };
+    HOOK_FILES.iter().any(|(hooks, names)| {
+        let is_file = |name: &&str| match *name {
+            "settings" => last.starts_with("settings") && last.contains(".json"),
+            name => last.starts_with(name),
+        };
+        // The folder itself, and for `.copilot/hooks` what holds it.
+        let outer = hooks.split_once('/').filter(|(outer, _)| *outer != ".github");
+        ends(&path, hooks)
+            || outer.is_some_and(|(outer, _)| ends(&path, outer))
+            || ends(folder, hooks)
+                && (names.iter().any(is_file) || last.contains(['*', '?', '[', '{']))
+    })
 }

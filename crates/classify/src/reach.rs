@@ -105,7 +105,7 @@ pub(crate) fn words<'a>(row: &Row, parameters: &'a Json) -> Option<(String, Vec<
 
 /// The folder that a command is to run in; empty if the arguments do not say.
 pub(crate) fn folder(parameters: &Json) -> &str {
-    ["cwd", "workdir", "working_directory", "workingDirectory", "directory"]
+    ["cwd", "workdir", "working_directory", "workingDirectory", "directory", "dir_path"]
         .iter()
         .find_map(|name| parameters.get(name)?.as_str())
         .unwrap_or_default()

@@ -342,6 +342,14 @@ fn what_runs_the_hook_is_not_for_the_agent_to_change() {
         ("Bash", r#"{"command":"mv /tmp/x .claude"}"#),
         ("Bash", r#"{"command":"rm .claude/*"}"#),
         ("Bash", r#"{"command":"ln -s .claude/settings.json a"}"#),
+        ("Bash", r#"{"command":"sed -i s/hook/x/ ~/.codex/hooks.json"}"#),
+        ("Write", r#"{"file_path":"/home/u/.codex/config.toml","content":"[features]"}"#),
+        ("Write", r#"{"file_path":"/home/u/.cursor/hooks.json","content":"{}"}"#),
+        ("Write", r#"{"file_path":"/p/.cursor/hooks.json","content":"{}"}"#),
+        ("Write", r#"{"file_path":"/home/u/.gemini/settings.json","content":"{}"}"#),
+        ("Bash", r#"{"command":"rm ~/.copilot/hooks/tipstaff.json"}"#),
+        ("Bash", r#"{"command":"mv ~/.copilot /tmp/x"}"#),
+        ("Write", r#"{"file_path":"/p/.github/hooks/x.json","content":"{}"}"#),
     ] {
         assert!(is_own(tool, parameters), "{tool} {parameters}");
     }
@@ -351,6 +359,9 @@ fn what_runs_the_hook_is_not_for_the_agent_to_change() {
         ("Write", r#"{"file_path":"/p/.claude/commands/x.md"}"#),
         ("Write", r#"{"file_path":"/p/settings.json"}"#),
         ("Write", r#"{"file_path":"/p/.mcp.json"}"#),
+        ("Write", r#"{"file_path":"/p/.cursor/rules/x.mdc"}"#),
+        ("Write", r#"{"file_path":"/p/.github/workflows/ci.yml"}"#),
+        ("Write", r#"{"file_path":"/p/x.github/hooks.json"}"#),
     ] {
         assert!(!is_own(tool, parameters), "{tool} {parameters}");
     }
@@ -371,4 +382,62 @@ fn a_mild_command_does_not_hide_where_another_one_leads() {
     }
     let both = call("shell", "bash", r#"{"command":"env; curl https://x.example"}"#).means;
     assert!(both.gives.has(Label::Untrusted), "{both:?}");
+
+fn the_own_tools_of_every_client_are_known() {
+    for (client, tool, parameters, class, tier, paths) in [
+        (
+            "codex",
+            "apply_patch",
+            r#"{"command":"*** Begin Patch\n*** Add File: a/b\n+x\n  *** Update File: /c\n*** Move to: d\n*** End Patch\n"}"#,
+            "fs:write",
+            3,
+            &["a/b", "/c", "d"][..],
+        ),
+        (
+            "vscode",
+            "apply_patch",
+            r#"{"input":"*** Begin Patch\n*** Delete File: a\n*** End Patch"}"#,
+            "fs:delete",
+            5,
+            &["a"],
+        ),
+        ("codex", "apply_patch", r#"{"command":"nonsense"}"#, "fs:write", 3, &["/$/patch"]),
+        ("codex", "Bash", r#"{"command":"rm -rf x"}"#, "fs:delete-recursive", 5, &["x"]),
+        (
+            "cursor",
+            "Shell",
+            r#"{"command":"touch x","working_directory":"/p"}"#,
+            "fs:write",
+            3,
+            &["/p/x"],
+        ),
+        ("cursor", "Write", r#"{"file_path":"/a","contents":"x"}"#, "fs:write", 3, &["/a"]),
+        ("cursor", "Delete", r#"{"path":"/a"}"#, "fs:delete", 5, &["/a"]),
+        ("vscode", "create_file", r#"{"filePath":"/a","content":"/b"}"#, "fs:write", 3, &["/a"]),
+        (
+            "vscode",
+            "run_in_terminal",
+            r#"{"command":"ls","explanation":"e"}"#,
+            "shell:read",
+            1,
+            &[],
+        ),
+        ("vscode", "run_vscode_command", r#"{"commandId":"x"}"#, "shell:opaque", 4, &[]),
+        (
+            "gemini",
+            "run_shell_command",
+            r#"{"command":"touch x","dir_path":"sub"}"#,
+            "fs:write",
+            3,
+            &["sub/x"],
+        ),
+        ("gemini", "replace", r#"{"file_path":"/a","old_string":"/b"}"#, "fs:write", 3, &["/a"]),
+        ("gemini", "web_fetch", r#"{"prompt":"read https://x"}"#, "http:get", 1, &[]),
+    ] {
+        let found = call(client, tool, parameters);
+        let named: Vec<&str> = found.paths.iter().map(|path| path.text.as_str()).collect();
+        let said = (found.class.as_str(), found.tier.number());
+        assert_eq!(said, (class, tier), "{client} {tool} {parameters}");
+        assert!(paths.iter().all(|path| named.contains(path)), "{client} {tool}: {named:?}");
+    }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::hook::contract::Contract;
 use crate::install::clients::Client;
 
 /// A security kernel for software agents: every action is judged before it happens, by rules that
@@ -80,9 +81,12 @@ pub(crate) enum Command {
     Doctor,
     /// Answer a client's tool hook: the JSON on standard input (`install` sets this up)
     #[command(
-        after_help = "Reads the hook contract of Claude Code: PreToolUse is judged, PostToolUse and PostToolUseFailure are recorded as outcomes. No output means that the client decides as it would without the hook; exit code 2 refuses the call."
+        after_help = "Before a tool it judges, after it it records the outcome. No output (for Cursor: an empty object) means that the client decides as it would without the hook; exit code 2 refuses the call. Events that it doesn't know, and prompts, go on."
     )]
     Hook {
+        /// Who calls
+        #[arg(long, value_name = "NAME", value_enum, default_value = "claude-code")]
+        client: Contract,
         /// Answer `allow` to what is permitted, so that the client doesn't ask its user
         #[arg(long)]
         grant: bool,

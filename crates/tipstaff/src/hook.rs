@@ -5,6 +5,8 @@
 //! or answers nonsense. So every failure here is exit code 2, which refuses. And a permission must not
 //! skip what the client itself would ask its user: what is permitted is left to the client.
 
+mod answer;
+pub(crate) mod contract;
 mod event;
 mod sibling;
 
@@ -14,14 +16,15 @@ use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use serde_json::json;
 use tipstaff_core::receipt::Door;
 use tipstaff_core::{Action, Verdict};
 use tipstaff_monitor::{
     Answered, Caller, Client, Entrusted, Held, Home, Join, Refusal, Waits, Which,
 };
 
-use self::event::{After, Before, Event, INPUT_BYTES_MAX};
+use self::answer::Answer;
+use self::contract::{Contract, Form};
+use self::event::{After, Before, Event, INPUT_BYTES_MAX, Told};
 use crate::home::Place;
 
 /// How long a verdict that asks nobody may take.
@@ -32,6 +35,8 @@ const REPORT_WAIT: Duration = Duration::from_secs(10);
 /// How to answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
+    /// Who calls.
+    pub(crate) contract: Contract,
     pub(crate) permitted: Permitted,
     /// How long to wait for a person.
     pub(crate) wait: Duration,
@@ -46,24 +51,11 @@ pub(crate) enum Permitted {
     Grant,
 }
 
-/// What the client is told.
-#[derive(Debug, PartialEq, Eq)]
-enum Answer {
-    /// Nothing.
-    Nothing,
-    /// The call may go on without a question.
-    Allow(String),
-    /// The call may go on with these arguments.
-    Change(Permitted, serde_json::Value),
-    /// The call is refused.
-    Deny(String),
-}
-
 /// Answers one event. The exit code is 0 with an answer, and 2 if there is none.
 pub(crate) fn run(at: &Place, options: Options) -> ExitCode {
     let answered = catch_unwind(AssertUnwindSafe(|| answer(at, options)));
     let written = match answered {
-        Ok(Ok(answer)) => answer.write(),
+        Ok(Ok((answer, form))) => answer.write(form),
         Ok(Err(why)) => Err(why),
         Err(_) => Err("the hook itself failed".to_owned()),
     };
@@ -84,7 +76,7 @@ pub(crate) fn refuse(why: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn answer(at: &Place, options: Options) -> Result<Answer, String> {
+fn answer(at: &Place, options: Options) -> Result<(Answer, Form), String> {
     let mut input = Vec::with_capacity(16 << 10);
     let limit = u64::try_from(INPUT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     std::io::stdin()
@@ -92,11 +84,14 @@ fn answer(at: &Place, options: Options) -> Result<Answer, String> {
         .take(limit)
         .read_to_end(&mut input)
         .map_err(|error| format!("the input can't be read: {error}"))?;
-    match Event::read(&input)? {
-        Event::Before(before) => judge(&at.home, *before, options),
-        Event::After(after) => record(&at.home, after),
-        Event::Other => Ok(Answer::Nothing),
-    }
+    let Told { event, form } = Told::read(options.contract, &input)?;
+    let answer = match event {
+        Event::Before(before) => judge(&at.home, *before, form, options)?,
+        Event::After(after) => record(&at.home, after)?,
+        // Every prompt may go on: nothing is done with it yet.
+        Event::Prompt { .. } | Event::Other => Answer::Nothing,
+    };
+    Ok((answer, form))
 }
 
 /// What is heard of a call that was submitted.
@@ -121,8 +116,8 @@ impl Answered<Entrusted> for Listener {
     }
 }
 
-fn judge(home: &Home, before: Before, options: Options) -> Result<Answer, String> {
-    if sibling::is_wrapped(&before.tool, home.root()) {
+fn judge(home: &Home, before: Before, form: Form, options: Options) -> Result<Answer, String> {
+    if sibling::is_wrapped(&before.of, home.root()) {
         return Ok(Answer::Nothing);
     }
     if let Some(cwd) = &before.cwd {
@@ -157,20 +152,17 @@ fn judge(home: &Home, before: Before, options: Options) -> Result<Answer, String
         }
     };
     let answer = match judged {
-        Ok(entrusted) => permitted(&asked, &entrusted, options.permitted),
+        Ok(entrusted) => permitted(&asked, &entrusted, form, options.permitted),
         Err(refusal) => Answer::Deny(refusal.text),
     };
     client.leave();
     Ok(answer)
 }
 
-fn permitted(asked: &Action, entrusted: &Entrusted, permitted: Permitted) -> Answer {
+fn permitted(asked: &Action, entrusted: &Entrusted, form: Form, permitted: Permitted) -> Answer {
     if entrusted.verdict == Verdict::Modify && entrusted.action != *asked {
-        let text = entrusted.action.parameters().to_canonical();
-        return match serde_json::from_str(&text) {
-            Ok(input) => Answer::Change(permitted, input),
-            Err(_) => Answer::Deny("The changed arguments can't be written.".to_owned()),
-        };
+        let now = entrusted.action.parameters();
+        return Answer::changed(form, permitted, asked.parameters(), now);
     }
     match permitted {
         Permitted::Defer => Answer::Nothing,
@@ -193,7 +185,7 @@ fn still_held(held: &Held) -> String {
 }
 
 fn record(home: &Home, after: After) -> Result<Answer, String> {
-    if sibling::is_wrapped(&after.tool, home.root()) {
+    if sibling::is_wrapped(&after.of, home.root()) {
         return Ok(Answer::Nothing);
     }
     let client = join(home, "hook")?;
@@ -216,38 +208,4 @@ fn join(home: &Home, server: &str) -> Result<Client, String> {
         caller: Caller::Parent,
     };
     Client::join(home.root(), join).map_err(|error| error.to_string())
-}
-
-impl Answer {
-    fn to_json(&self) -> Option<serde_json::Value> {
-        let mut output = json!({ "hookEventName": "PreToolUse" });
-        let members = output.as_object_mut()?;
-        match self {
-            Self::Nothing => return None,
-            Self::Allow(reason) => {
-                members.insert("permissionDecision".to_owned(), "allow".into());
-                members.insert("permissionDecisionReason".to_owned(), reason.as_str().into());
-            }
-            Self::Change(permitted, input) => {
-                // Without a decision the client asks its user about the changed arguments.
-                if *permitted == Permitted::Grant {
-                    members.insert("permissionDecision".to_owned(), "allow".into());
-                }
-                members.insert("updatedInput".to_owned(), input.clone());
-            }
-            Self::Deny(reason) => {
-                members.insert("permissionDecision".to_owned(), "deny".into());
-                members.insert("permissionDecisionReason".to_owned(), reason.as_str().into());
-            }
-        }
-        Some(json!({ "hookSpecificOutput": output }))
-    }
-
-    fn write(&self) -> Result<(), String> {
-        let Some(json) = self.to_json() else { return Ok(()) };
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{json}")
-            .and_then(|()| out.flush())
-            .map_err(|error| format!("the answer can't be written: {error}"))
-    }
 }

@@ -9,6 +9,7 @@ mod codex;
 mod diff;
 mod edit;
 mod file;
+mod hook_file;
 pub(crate) mod hooks;
 mod jsonc;
 mod mode;
@@ -23,10 +24,10 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tipstaff_core::Digest;
 
-use self::clients::{Client, Folders, Holds, Place as File};
+use self::clients::{Client, Folders, Place as File};
 use self::hooks::State;
 pub(crate) use self::mode::Mode;
-use self::plan::{Behind, IfMissing, Outcome as Fate, Planned, Rewrite, plan};
+use self::plan::{Behind, Outcome as Fate, Planned, Rewrite, plan};
 use self::record::{Change, Held, Record};
 use self::servers::Own;
 use crate::home::Place;
@@ -87,7 +88,6 @@ pub(crate) fn own(at: &Place) -> Result<Own, Failure> {
 /// The plans for every file of the clients that were named.
 pub(crate) fn plans(clients: &[Client], folders: &Folders, own: &Own) -> Vec<Planned> {
     let wanted = |client: Client| clients.is_empty() || clients.contains(&client);
-    let has_claude = folders.has_claude_code();
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     for file in folders.places().into_iter().filter(|file| wanted(file.client)) {
@@ -96,8 +96,7 @@ pub(crate) fn plans(clients: &[Client], folders: &Folders, own: &Own) -> Vec<Pla
         if !seen.insert(real) {
             continue;
         }
-        let missing = if has_claude { IfMissing::Make } else { IfMissing::Skip };
-        found.extend(plan(&file, own, missing));
+        found.extend(plan(&file, own, folders.if_missing(file.client)));
     }
     found
 }
@@ -233,6 +232,8 @@ struct Report {
     refused: usize,
     outside: Vec<String>,
     shared: Vec<String>,
+    /// Codex runs no hook that its user has not looked at.
+    trust: bool,
 }
 
 impl Report {
@@ -279,24 +280,24 @@ impl Report {
         for (event, state) in &plan.hooks {
             self.lines.push(format!("  hook {event}: {}", hook_word(*state, false)));
         }
-        if plan.hooks_off {
-            let why = "disableAllHooks is true in it";
-            self.outside.push(format!("every built-in tool, by {path}: {why}"));
+        if let Some(why) = plan.hooks_off {
+            self.outside.push(format!("every built-in tool, by {path}: {why} in it"));
         }
-        if *shared && changed && plan.place.holds != Holds::Hooks {
+        if *shared && changed {
             self.shared.push(path);
         }
     }
 
     /// Clients with tools of their own that no hook of ours judges.
     fn say_what_has_no_hook(&mut self, plans: &[Planned]) {
-        for client in [Client::Cursor, Client::Vscode, Client::Codex] {
-            if plans.iter().any(|plan| plan.place.client == client) {
-                let name = client.as_str();
-                self.outside
-                    .push(format!("the built-in tools of {name}: there is no hook for them"));
-            }
+        for client in clients::without_hooks(plans) {
+            let name = client.as_str();
+            self.outside.push(format!("the built-in tools of {name}: there is no hook for them"));
         }
+        let is_new = |plan: &&Planned| {
+            plan.place.client == Client::Codex && matches!(plan.outcome, Fate::Changes(_))
+        };
+        self.trust = plans.iter().filter(is_new).any(|plan| !plan.hooks.is_empty());
     }
 
     fn print(&self, at: &Place, mode: Mode, home: &str) -> Outcome {
@@ -336,6 +337,9 @@ impl Report {
                 "\n{} {files} changed; `tipstaff install --undo` takes it back.",
                 self.changed
             );
+        }
+        if self.trust && !self.dry {
+            println!("Codex runs no hook before you trust it: start it and enter /hooks.");
         }
         match mode {
             Mode::Observing => {

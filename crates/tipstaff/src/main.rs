@@ -54,9 +54,10 @@ fn main() -> ExitCode {
         Err(error) => return misused(&error),
     };
     let json = cli.json;
-    if let Command::Hook { grant, wait } = &cli.command {
+    if let Command::Hook { client, grant, wait } = &cli.command {
         let permitted = if *grant { Permitted::Grant } else { Permitted::Defer };
-        let options = Options { permitted, wait: Duration::from_secs(*wait) };
+        let wait = Duration::from_secs(*wait);
+        let options = Options { contract: *client, permitted, wait };
         return hook(cli.home, options);
     }
     match run(cli) {

@@ -291,12 +291,13 @@ fn client(world: &World, script: &str) -> Child {
     command.spawn().unwrap()
 }
 
-/// The text of a file, once there is some.
+/// The text of a file, once its last line is an exit code.
 fn written(world: &World, name: &str) -> String {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         let text = fs::read_to_string(world.at(name)).unwrap_or_default();
-        if text.ends_with('\n') {
+        let last = text.lines().last().unwrap_or_default();
+        if text.ends_with('\n') && last.parse::<i32>().is_ok() {
             return text.trim_end().to_owned();
         }
         assert!(Instant::now() < until, "{name} is not written");

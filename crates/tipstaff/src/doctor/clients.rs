@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::Findings;
 use crate::home::Place;
-use crate::install::clients::{Client, Folders, Holds};
+use crate::install::clients::{Client, Folders, without_hooks};
 use crate::install::hooks::State;
 use crate::install::plan::{Behind, Outcome, Planned};
 use crate::install::{own, plans};
@@ -34,13 +34,17 @@ pub(super) fn look(at: &Place, findings: &mut Findings) {
     for path in [".claude/settings.json", ".claude/settings.local.json"] {
         project_settings(&folders.current.join(path), findings);
     }
-    for client in [Client::Cursor, Client::Vscode, Client::Codex] {
-        if plans.iter().any(|plan| plan.place.client == client) {
-            let name = client.as_str();
-            findings
-                .notes
-                .push(format!("the built-in tools of {name} have no hook and are not judged"));
-        }
+    for client in without_hooks(&plans) {
+        let name = client.as_str();
+        findings
+            .notes
+            .push(format!("the built-in tools of {name} have no hook and are not judged"));
+    }
+    if plans.iter().any(|plan| plan.place.client == Client::Codex && !plan.hooks.is_empty()) {
+        codex(&folders, findings);
+    }
+    if plans.iter().any(|plan| plan.place.holds.hooks().is_some()) {
+        findings.end("hooks");
     }
     findings.end(about);
 }
@@ -102,7 +106,7 @@ fn servers(plan: &Planned, findings: &mut Findings) {
 
 fn hooks(plan: &Planned, findings: &mut Findings) {
     let about = "hooks";
-    if plan.place.holds != Holds::Hooks {
+    if plan.place.holds.hooks().is_none() {
         return;
     }
     let path = plan.place.path.display();
@@ -116,11 +120,34 @@ fn hooks(plan: &Planned, findings: &mut Findings) {
         };
         findings.add(about, format!("hook {event} of {path} {what}"), "run `tipstaff install`");
     }
-    if plan.hooks_off {
-        let what = format!("disableAllHooks is true in {path}: no built-in tool is judged");
-        findings.add(about, what, "set it to false");
+    if let Some(why) = plan.hooks_off {
+        let what = format!("{why} in {path}: no built-in tool is judged");
+        findings.add(about, what, "turn the hooks on there");
     }
-    findings.end(about);
+}
+
+/// Codex runs a hook only after its user has looked at it, and remembers that in `config.toml`.
+fn codex(folders: &Folders, findings: &mut Findings) {
+    let about = "hooks";
+    let path = folders.codex().join("config.toml");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    // What can't be read is said by `servers`.
+    let Ok(config) = text.parse::<toml::Table>() else { return };
+    let switch = config.get("features").and_then(|features| features.get("hooks"));
+    if switch.and_then(toml::Value::as_bool) == Some(false) {
+        let what = format!("features.hooks is false in {}: no hook runs", path.display());
+        findings.add(about, what, "take that line out");
+    }
+    let hooks = folders.codex().join("hooks.json");
+    let real = std::fs::canonicalize(&hooks).unwrap_or_else(|_| hooks.clone());
+    let ours = [hooks, real].map(|path| format!("{}:pre_tool_use:", path.display()));
+    let state = config.get("hooks").and_then(|hooks| hooks.get("state"));
+    let states = state.and_then(toml::Value::as_table).into_iter().flatten();
+    let mut of_ours = states.filter(|(key, _)| ours.iter().any(|ours| key.starts_with(ours)));
+    if !of_ours.any(|(_, state)| state.get("trusted_hash").is_some()) {
+        let what = "Codex was not told to trust the hook, so it doesn't run it";
+        findings.add(about, what, "start Codex, enter /hooks and trust it");
+    }
 }
 
 /// A project's settings come after the user's and can switch the hooks off.

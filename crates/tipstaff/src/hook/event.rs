@@ -7,15 +7,23 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tipstaff_core::limits::{BODY_BYTES_MAX, RESULT_BYTES_MAX};
 use tipstaff_core::receipt::Status;
 use tipstaff_core::{Action, Digest, Json};
 
-/// Name of the server that a client's own tools belong to.
-const BUILT_IN: &str = "claude-code";
+use super::contract::{Contract, Form, Moment, Source};
+
 /// Largest input: a call and its result, escaped.
 pub(crate) const INPUT_BYTES_MAX: usize = 2 * (BODY_BYTES_MAX + RESULT_BYTES_MAX);
+
+/// What happened in the client, and the form of the answer that it waits for.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) event: Event,
+    pub(crate) form: Form,
+}
 
 /// What happened in the client.
 #[derive(Debug)]
@@ -24,6 +32,13 @@ pub(crate) enum Event {
     Before(Box<Before>),
     /// A tool was used.
     After(After),
+    /// A person wrote something to the agent. Nothing is done with it yet.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a session's intent will be opened from it"))]
+    Prompt {
+        /// The client's name of the session.
+        session: String,
+        text: String,
+    },
     /// Nothing that is judged.
     Other,
 }
@@ -32,8 +47,7 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct Before {
     pub(crate) action: Action,
-    /// The tool's name as the client says it.
-    pub(crate) tool: String,
+    pub(crate) of: Of,
     pub(crate) ticket: Digest,
     /// The folder that relative paths of the call are relative to.
     pub(crate) cwd: Option<PathBuf>,
@@ -42,20 +56,35 @@ pub(crate) struct Before {
 /// A tool was used.
 #[derive(Debug)]
 pub(crate) struct After {
-    /// The tool's name as the client says it.
-    pub(crate) tool: String,
+    pub(crate) of: Of,
     pub(crate) ticket: Digest,
     pub(crate) status: Status,
     pub(crate) result: Option<String>,
 }
 
+/// Whose tool it is, as the client says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// The client's own, or a server's that can't be told from one.
+    Client,
+    /// `mcp__server__tool`, without its first part. Where the server's name ends is not said.
+    Joined(String),
+    /// The server of that name.
+    Server(String),
+}
+
 #[derive(Deserialize)]
 struct Envelope<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, alias = "hookEventName")]
     hook_event_name: Cow<'a, str>,
-    #[serde(borrow, default)]
+    /// Cursor's is `conversation_id`; earlier releases of VS Code wrote `sessionId`.
+    #[serde(borrow, default, alias = "sessionId")]
     session_id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    conversation_id: Cow<'a, str>,
     cwd: Option<PathBuf>,
+    #[serde(borrow)]
+    workspace_roots: Option<&'a RawValue>,
     #[serde(borrow)]
     tool_name: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -63,150 +92,221 @@ struct Envelope<'a> {
     #[serde(borrow)]
     tool_use_id: Option<Cow<'a, str>>,
     #[serde(borrow)]
+    command: Option<&'a RawValue>,
+    #[serde(borrow)]
+    file_path: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt: Option<&'a RawValue>,
+    #[serde(borrow)]
+    mcp_context: Option<&'a RawValue>,
+    #[serde(borrow)]
+    mcp_server_name: Option<&'a RawValue>,
+    #[serde(borrow)]
     tool_response: Option<&'a RawValue>,
     #[serde(borrow)]
+    tool_output: Option<&'a RawValue>,
+    #[serde(borrow)]
+    result_json: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output: Option<&'a RawValue>,
+    #[serde(borrow)]
     error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error_message: Option<&'a RawValue>,
+    cursor_version: Option<IgnoredAny>,
+    timestamp: Option<IgnoredAny>,
+    permission_mode: Option<IgnoredAny>,
 }
 
-impl Event {
+/// A server's tool, where the client says both names.
+#[derive(Deserialize)]
+struct McpContext {
+    server_name: String,
+    tool_name: String,
+}
+
+/// A result that says by itself that the tool failed.
+#[derive(Deserialize)]
+struct Failed {
+    error: Option<IgnoredAny>,
+    #[serde(rename = "isError")]
+    is_error: Option<bool>,
+}
+
+/// A call, as the client says it.
+struct Call<'a> {
+    of: Of,
+    server: Cow<'a, str>,
+    tool: Cow<'a, str>,
+    /// Its arguments, as JSON.
+    arguments: Cow<'a, str>,
+}
+
+impl Told {
     /// Reads what a client writes to its hook.
     ///
     /// # Errors
     /// Why it can't be judged.
-    pub(crate) fn read(input: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read(contract: Contract, input: &[u8]) -> Result<Self, String> {
         if input.len() > INPUT_BYTES_MAX {
             return Err("the input is too large".to_owned());
         }
         let envelope: Envelope<'_> =
             serde_json::from_slice(input).map_err(|error| format!("the input: {error}"))?;
-        match envelope.hook_event_name.as_ref() {
-            "PreToolUse" => envelope.before().map(|before| Self::Before(Box::new(before))),
-            "PostToolUse" => {
-                let result = envelope.tool_response.map(|raw| raw.get().to_owned());
-                envelope.after(Status::Ok, result).map(Self::After)
-            }
-            "PostToolUseFailure" => {
-                let result = envelope.error.map(|raw| raw.get().to_owned());
-                envelope.after(Status::Error, result).map(Self::After)
-            }
-            _ => Ok(Self::Other),
-        }
+        let contract = envelope.caller(contract);
+        let (moment, form) = contract.moment(&envelope.hook_event_name);
+        let event = match moment {
+            Moment::Before(source) => envelope.before(contract, source)?,
+            Moment::After(source) => envelope.after(contract, source, Status::Ok)?,
+            Moment::AfterFailure(source) => envelope.after(contract, source, Status::Error)?,
+            Moment::Prompt => envelope.prompt(),
+            Moment::Other => Event::Other,
+        };
+        Ok(Self { event, form })
     }
 }
 
-impl Envelope<'_> {
-    fn before(&self) -> Result<Before, String> {
-        let tool = self.tool()?;
-        let raw = self.tool_input.ok_or("the input names no arguments")?.get();
-        if raw.len() > BODY_BYTES_MAX {
+impl<'a> Envelope<'a> {
+    /// Who calls. Cursor and VS Code also run the hooks of Claude Code's settings, and what they say can be
+    /// told from what Claude Code says.
+    fn caller(&self, said: Contract) -> Contract {
+        match said {
+            Contract::ClaudeCode if self.cursor_version.is_some() => Contract::Cursor,
+            Contract::ClaudeCode if self.timestamp.is_some() && self.permission_mode.is_none() => {
+                Contract::Vscode
+            }
+            _ => said,
+        }
+    }
+
+    fn before(&self, contract: Contract, source: Source) -> Result<Event, String> {
+        let Some(call) = self.call(contract, source)? else { return Ok(Event::Other) };
+        if call.arguments.len() > BODY_BYTES_MAX {
             return Err("the arguments are larger than 4 MiB".to_owned());
         }
-        let arguments = Json::parse(raw.as_bytes()).map_err(|e| format!("the arguments: {e}"))?;
+        let arguments =
+            Json::parse(call.arguments.as_bytes()).map_err(|e| format!("the arguments: {e}"))?;
         if arguments.as_object().is_none() {
             return Err("the arguments are no object".to_owned());
         }
-        let (server, name) = of_server(tool);
-        let action = Action::new(server, name, "tools/call", arguments, None)
+        let action = Action::new(&call.server, &call.tool, "tools/call", arguments, None)
             .map_err(|error| format!("the tool's name: {error}"))?;
-        Ok(Before {
-            action,
-            tool: tool.to_owned(),
-            ticket: self.ticket(tool)?,
-            cwd: self.cwd.clone(),
-        })
+        let ticket = self.ticket(&call)?;
+        Ok(Event::Before(Box::new(Before { action, ticket, of: call.of, cwd: self.folder() })))
     }
 
-    fn after(&self, status: Status, result: Option<String>) -> Result<After, String> {
-        let tool = self.tool()?;
+    fn after(&self, contract: Contract, source: Source, status: Status) -> Result<Event, String> {
+        let Some(call) = self.call(contract, source)? else { return Ok(Event::Other) };
+        let ticket = self.ticket(&call)?;
+        let result = match status {
+            Status::Ok => [self.tool_response, self.tool_output, self.result_json, self.output],
+            _ => [self.error, self.error_message, None, None],
+        };
+        let result = result.into_iter().flatten().next().map(|raw| raw.get().to_owned());
+        let failed = result.as_deref().is_some_and(|result| says_failure(contract, result));
+        let status = if failed { Status::Error } else { status };
         // A larger one is not digested; that it ended is still known.
         let result = result.filter(|result| result.len() <= BODY_BYTES_MAX / 2);
-        Ok(After { tool: tool.to_owned(), ticket: self.ticket(tool)?, status, result })
+        Ok(Event::After(After { of: call.of, ticket, status, result }))
     }
 
-    fn tool(&self) -> Result<&str, String> {
-        self.tool_name.as_deref().ok_or_else(|| "the input names no tool".to_owned())
+    fn prompt(&self) -> Event {
+        let text = self.prompt.and_then(text_of).filter(|text| text.len() <= BODY_BYTES_MAX);
+        match text {
+            Some(text) => Event::Prompt { session: self.session().to_owned(), text },
+            None => Event::Other,
+        }
     }
 
-    /// The name that the call has before and after it was made. Older clients give calls no number.
-    fn ticket(&self, tool: &str) -> Result<Digest, String> {
-        let input = self.tool_input.map(RawValue::get).unwrap_or_default();
-        let call = match &self.tool_use_id {
-            Some(id) if !id.is_empty() => id.to_string(),
-            _ => format!("{tool}\n{input}"),
+    /// The call that is meant; `None` for one that another event is about.
+    fn call(&self, contract: Contract, source: Source) -> Result<Option<Call<'_>>, String> {
+        let own = |tool: &'static str, argument: &str, raw: Option<&RawValue>| {
+            let raw = raw.ok_or_else(|| format!("the input names no {argument}"))?.get();
+            let arguments = Cow::Owned(format!("{{\"{argument}\":{raw}}}"));
+            let (server, tool) = (contract.as_str().into(), tool.into());
+            Ok(Some(Call { of: Of::Client, server, tool, arguments }))
         };
-        if self.session_id.is_empty() {
+        match source {
+            Source::Shell => return own("Shell", "command", self.command),
+            Source::File => return own("Read", "file_path", self.file_path),
+            Source::Tool | Source::Server => {}
+        }
+        let tool = self.tool_name.as_deref().ok_or("the input names no tool")?;
+        let raw = self.tool_input.ok_or("the input names no arguments")?;
+        let (of, server, tool) = match source {
+            Source::Server => {
+                let server = self.mcp_server_name.and_then(text_of);
+                let of = server.clone().map_or(Of::Client, Of::Server);
+                (of, server.map_or(contract.as_str().into(), Cow::Owned), tool.into())
+            }
+            // `beforeMCPExecution` says the server too.
+            _ if contract == Contract::Cursor && tool.starts_with("MCP:") => return Ok(None),
+            _ => self.named(contract, tool)?,
+        };
+        // Cursor says a server's arguments as a text.
+        let arguments = match source {
+            Source::Server => text_of(raw).map_or(raw.get().into(), Cow::Owned),
+            _ => raw.get().into(),
+        };
+        Ok(Some(Call { of, server, tool, arguments }))
+    }
+
+    /// Whose tool it is, and the names of server and tool.
+    fn named<'b>(
+        &self,
+        contract: Contract,
+        tool: &'b str,
+    ) -> Result<(Of, Cow<'b, str>, Cow<'b, str>), String> {
+        if let Some(raw) = self.mcp_context {
+            let context: McpContext =
+                serde_json::from_str(raw.get()).map_err(|e| format!("the tool's server: {e}"))?;
+            let of = Of::Server(context.server_name.clone());
+            return Ok((of, context.server_name.into(), context.tool_name.into()));
+        }
+        let Some(rest) = tool.strip_prefix("mcp__") else {
+            return Ok((Of::Client, contract.as_str().into(), tool.into()));
+        };
+        let parts = rest.split_once("__");
+        let parts = parts.filter(|(server, tool)| !server.is_empty() && !tool.is_empty());
+        let (server, name) = parts.unwrap_or((contract.as_str(), tool));
+        Ok((Of::Joined(rest.to_owned()), server.into(), name.into()))
+    }
+
+    fn session(&self) -> &str {
+        if self.session_id.is_empty() { &self.conversation_id } else { &self.session_id }
+    }
+
+    /// The name that the call has before and after it was made. Some clients give calls no number.
+    fn ticket(&self, call: &Call<'_>) -> Result<Digest, String> {
+        let number = match &self.tool_use_id {
+            Some(id) if !id.is_empty() => id.to_string(),
+            _ => format!("{}\n{}", self.tool_name.as_deref().unwrap_or(&call.tool), call.arguments),
+        };
+        if self.session().is_empty() {
             return Err("the input names no session".to_owned());
         }
-        Ok(Digest::of_parts(&[b"hook\0", self.session_id.as_bytes(), b"\0", call.as_bytes()]))
+        Ok(Digest::of_parts(&[b"hook\0", self.session().as_bytes(), b"\0", number.as_bytes()]))
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        let given = self.cwd.clone().filter(|cwd| !cwd.as_os_str().is_empty());
+        given.or_else(|| {
+            let roots: Vec<PathBuf> = serde_json::from_str(self.workspace_roots?.get()).ok()?;
+            roots.into_iter().next()
+        })
     }
 }
 
-/// Server and tool of a tool's name. The client writes `mcp__server__tool` for a server's.
-fn of_server(tool: &str) -> (&str, &str) {
-    let of_mcp = tool.strip_prefix("mcp__").and_then(|rest| rest.split_once("__"));
-    of_mcp
-        .filter(|(server, tool)| !server.is_empty() && !tool.is_empty())
-        .unwrap_or((BUILT_IN, tool))
+fn text_of(raw: &RawValue) -> Option<String> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// Whether a result says that its tool failed, where the client has no event for that.
+fn says_failure(contract: Contract, result: &str) -> bool {
+    let says = matches!(contract, Contract::Codex | Contract::Gemini);
+    says && serde_json::from_str::<Failed>(result)
+        .is_ok_and(|said| said.error.is_some() || said.is_error == Some(true))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn before(input: &str) -> Before {
-        match Event::read(input.as_bytes()).unwrap() {
-            Event::Before(before) => *before,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_documented_input_becomes_an_action() {
-        let input = r#"{"session_id":"s","transcript_path":"/t","cwd":"/w","permission_mode":"default",
-            "hook_event_name":"PreToolUse","tool_name":"Bash","tool_use_id":"toolu_1",
-            "tool_input":{"command":"ls","timeout":120000}}"#;
-        let read = before(input);
-        assert_eq!(read.action.qualified_tool(), "claude-code/Bash");
-        assert_eq!(read.cwd, Some(PathBuf::from("/w")));
-        let after = r#"{"session_id":"s","hook_event_name":"PostToolUse","tool_name":"Bash",
-            "tool_use_id":"toolu_1","tool_input":{"command":"ls"},"tool_response":{"ms":0.10}}"#;
-        let Event::After(after) = Event::read(after.as_bytes()).unwrap() else { panic!() };
-        assert_eq!((after.ticket, after.status), (read.ticket, Status::Ok));
-        assert_eq!(after.result.as_deref(), Some("{\"ms\":0.10}"), "as it came");
-        let mcp = input.replace("\"Bash\"", "\"mcp__git__git_status\"");
-        assert_eq!(before(&mcp).action.qualified_tool(), "git/git_status");
-        assert_ne!(before(&input.replace("toolu_1", "toolu_2")).ticket, read.ticket);
-        assert_ne!(before(&input.replace("\"s\"", "\"s2\"")).ticket, read.ticket);
-    }
-
-    #[test]
-    fn what_cannot_be_read_whole_is_refused_and_other_events_are_not() {
-        let call = |more: &str| {
-            format!(
-                r#"{{"session_id":"s","hook_event_name":"PreToolUse","tool_name":"Bash"{more}}}"#
-            )
-        };
-        for input in [
-            String::new(),
-            "{".to_owned(),
-            "[]".to_owned(),
-            "{}".to_owned(),
-            call(""),
-            call(r#","tool_input":[]"#),
-            call(r#","tool_input":{"a":1,"a":2}"#),
-            call(r#","tool_input":{"a":"\ud800"}"#),
-            call(r#","tool_input":{},"tool_name":"Read""#),
-            call(r#","tool_input":{}} {"#),
-            r#"{"hook_event_name":"PreToolUse","tool_name":"Bash","tool_input":{}}"#.to_owned(),
-            r#"{"session_id":"s","hook_event_name":"PreToolUse","tool_input":{}}"#.to_owned(),
-            call(&format!(r#","tool_input":{{"a":"{}"}}"#, "x".repeat(BODY_BYTES_MAX))),
-        ] {
-            let short: String = input.chars().take(80).collect();
-            assert!(Event::read(input.as_bytes()).is_err(), "{short}");
-        }
-        for name in ["SessionStart", "Stop", "SomethingNew"] {
-            let input = format!(r#"{{"hook_event_name":"{name}","session_id":"s","x":1.5e400}}"#);
-            assert!(matches!(Event::read(input.as_bytes()), Ok(Event::Other)), "{name}");
-        }
-    }
-}
+mod tests;

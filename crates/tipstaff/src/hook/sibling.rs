@@ -7,15 +7,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::event::Of;
+
 /// Processes that are looked at.
 const PROCESSES_MAX: usize = 4096;
 /// Programs through which a client may start a hook.
 const SHELLS: [&str; 6] = ["sh", "bash", "zsh", "dash", "fish", "ksh"];
 
-/// Whether the tool of that name belongs to a server behind this home's gateway.
-pub(crate) fn is_wrapped(tool: &str, home: &Path) -> bool {
+/// Whether the tool belongs to a server behind this home's gateway.
+pub(crate) fn is_wrapped(of: &Of, home: &Path) -> bool {
+    if *of == Of::Client {
+        return false;
+    }
     let Ok(own) = std::env::current_exe() else { return false };
-    let Some(rest) = tool.strip_prefix("mcp__") else { return false };
     let Some(parent) = parent_of(std::process::id()) else { return false };
     let mut clients = vec![parent];
     if is_shell(parent) {
@@ -23,10 +27,22 @@ pub(crate) fn is_wrapped(tool: &str, home: &Path) -> bool {
     }
     clients.into_iter().flat_map(children).take(PROCESSES_MAX).any(|pid| {
         fs::read_link(proc(pid).join("exe")).is_ok_and(|exe| exe == own)
-            && wrapped_name(pid, home)
-                .and_then(|name| rest.strip_prefix(normal(&name).as_str())?.strip_prefix("__"))
-                .is_some_and(|tool| !tool.is_empty())
+            && wrapped_name(pid, home).is_some_and(|name| of.is_of(&normal(&name)))
     })
+}
+
+impl Of {
+    /// Whether it is a tool of the server of that name.
+    fn is_of(&self, server: &str) -> bool {
+        match self {
+            Self::Client => false,
+            Self::Server(name) => normal(name) == server,
+            Self::Joined(rest) => rest
+                .strip_prefix(server)
+                .and_then(|rest| rest.strip_prefix("__"))
+                .is_some_and(|tool| !tool.is_empty()),
+        }
+    }
 }
 
 fn proc(pid: u32) -> PathBuf {

@@ -7,7 +7,13 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use super::hook_file::HookFile;
+use super::plan::{IfMissing, Planned};
 use super::servers::Format;
+use crate::hook::contract::Contract;
+
+/// The folders of VS Code's editions.
+const EDITIONS: [&str; 3] = ["Code", "Code - Insiders", "VSCodium"];
 
 /// A client whose configuration is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,6 +28,8 @@ pub(crate) enum Client {
     Vscode,
     /// Codex
     Codex,
+    /// Gemini CLI
+    Gemini,
 }
 
 /// What a file holds.
@@ -29,8 +37,28 @@ pub(crate) enum Client {
 pub(crate) enum Holds {
     /// Servers.
     Servers(Format),
-    /// Settings with hooks.
-    Hooks,
+    /// Hooks.
+    Hooks(HookFile),
+    /// Both.
+    Both(Format, HookFile),
+}
+
+impl Holds {
+    /// The form of its hooks, if it may hold some.
+    pub(crate) const fn hooks(self) -> Option<HookFile> {
+        match self {
+            Self::Servers(_) => None,
+            Self::Hooks(file) | Self::Both(_, file) => Some(file),
+        }
+    }
+
+    /// The form of its servers, if it may name some.
+    pub(crate) const fn servers(self) -> Option<Format> {
+        match self {
+            Self::Hooks(_) => None,
+            Self::Servers(format) | Self::Both(format, _) => Some(format),
+        }
+    }
 }
 
 /// A file that a client may read.
@@ -62,6 +90,7 @@ impl Client {
             Self::Cursor => "cursor",
             Self::Vscode => "vscode",
             Self::Codex => "codex",
+            Self::Gemini => "gemini",
         }
     }
 }
@@ -87,6 +116,11 @@ impl Folders {
         self.claude.clone().unwrap_or_else(|| self.home.join(".claude"))
     }
 
+    /// The folder of Codex.
+    pub(crate) fn codex(&self) -> &Path {
+        &self.codex
+    }
+
     /// Every file that may name servers or hooks, there or not.
     pub(crate) fn places(&self) -> Vec<Place> {
         let mut places = Vec::new();
@@ -98,11 +132,20 @@ impl Folders {
         add(Client::ClaudeCode, user, Holds::Servers(Format::ClaudeCode), false);
         let project = here.join(".mcp.json");
         add(Client::ClaudeCode, project, Holds::Servers(Format::McpServers), true);
-        add(Client::ClaudeCode, self.claude().join("settings.json"), Holds::Hooks, false);
+        let hooks = |contract| Holds::Hooks(HookFile(contract));
+        let settings = self.claude().join("settings.json");
+        add(Client::ClaudeCode, settings, hooks(Contract::ClaudeCode), false);
+        add(Client::Cursor, home.join(".cursor/hooks.json"), hooks(Contract::Cursor), false);
+        // VS Code reads every file of this folder.
+        let vscode = home.join(".copilot/hooks/tipstaff.json");
+        add(Client::Vscode, vscode, hooks(Contract::Vscode), false);
+        add(Client::Codex, self.codex.join("hooks.json"), hooks(Contract::Codex), false);
+        let both = Holds::Both(Format::McpServers, HookFile(Contract::Gemini));
+        add(Client::Gemini, home.join(".gemini/settings.json"), both, false);
         for folder in [&self.config, &home.join("Library/Application Support")] {
             let path = folder.join("Claude/claude_desktop_config.json");
             add(Client::ClaudeDesktop, path, Holds::Servers(Format::McpServers), false);
-            for edition in ["Code", "Code - Insiders", "VSCodium"] {
+            for edition in EDITIONS {
                 for path in profiles(&folder.join(edition).join("User")) {
                     add(Client::Vscode, path, Holds::Servers(Format::Servers), false);
                 }
@@ -120,11 +163,36 @@ impl Folders {
         places
     }
 
-    /// Whether Claude Code is used by this user, and its settings may be made.
-    pub(crate) fn has_claude_code(&self) -> bool {
-        let user = self.claude.as_ref().unwrap_or(&self.home).join(".claude.json");
-        self.claude().is_dir() || is_there(&user)
+    /// Whether a client's file with hooks may be made: it is, where this user has the client.
+    pub(crate) fn if_missing(&self, client: Client) -> IfMissing {
+        let has = match client {
+            Client::ClaudeCode => {
+                let user = self.claude.as_ref().unwrap_or(&self.home).join(".claude.json");
+                self.claude().is_dir() || is_there(&user)
+            }
+            Client::ClaudeDesktop => false,
+            Client::Cursor => self.home.join(".cursor").is_dir(),
+            Client::Vscode => {
+                let folders = [self.config.clone(), self.home.join("Library/Application Support")];
+                let editions =
+                    folders.iter().flat_map(|folder| EDITIONS.map(|name| folder.join(name)));
+                editions.into_iter().any(|edition| edition.join("User").is_dir())
+            }
+            Client::Codex => self.codex.is_dir(),
+            Client::Gemini => self.home.join(".gemini").is_dir(),
+        };
+        if has { IfMissing::Make } else { IfMissing::Skip }
     }
+}
+
+/// The clients among these whose built-in tools no hook of ours is for.
+pub(crate) fn without_hooks(plans: &[Planned]) -> impl Iterator<Item = Client> + '_ {
+    let has = |client: Client, hooks: bool| {
+        plans.iter().any(|plan| plan.place.client == client && (!hooks || !plan.hooks.is_empty()))
+    };
+    [Client::ClaudeCode, Client::Cursor, Client::Vscode, Client::Codex, Client::Gemini]
+        .into_iter()
+        .filter(move |client| has(*client, false) && !has(*client, true))
 }
 
 /// Whether something is there, a link that leads nowhere included.

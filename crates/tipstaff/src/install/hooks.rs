@@ -6,13 +6,10 @@
 use serde_json::{Value, json};
 
 use super::edit::{Children, Splice, spliced};
+use super::hook_file::{HookFile, Shape};
 use super::jsonc::{JsoncError, Node};
 use super::servers::{Own, is_tipstaff};
-
-/// The events that Tipstaff judges or settles by.
-pub(crate) const EVENTS: [&str; 3] = ["PreToolUse", "PostToolUse", "PostToolUseFailure"];
-/// Seconds until the client gives up on a hook. `tipstaff hook` answers sooner.
-const TIMEOUT_S: u32 = 600;
+use crate::hook::contract::Contract;
 
 /// A hook of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,16 +40,22 @@ pub(crate) enum State {
     Partial,
 }
 
-/// The hooks of ours in a settings file.
-pub(crate) fn ours(node: &Node, own: &Own) -> Vec<Hook> {
+/// The hooks of ours in a client's file.
+pub(crate) fn ours(file: HookFile, node: &Node, own: &Own) -> Vec<Hook> {
     let mut found = Vec::new();
     let events = node.get("hooks").and_then(Node::as_object);
     for event in events.into_iter().flat_map(|events| &events.members) {
-        let groups = event.value.as_array().into_iter().flat_map(|groups| &groups.items);
-        for (group, item) in groups.enumerate() {
-            let hooks = item.get("hooks").and_then(Node::as_array);
-            for (index, hook) in hooks.into_iter().flat_map(|hooks| &hooks.items).enumerate() {
-                let Some(Node::Text(at, command)) = hook.get("command") else { continue };
+        let items = event.value.as_array().into_iter().flat_map(|items| &items.items);
+        for (at, item) in items.enumerate() {
+            let hooks = match file.shape() {
+                Shape::Flat => std::slice::from_ref(item),
+                Shape::Groups => {
+                    let hooks = item.get("hooks").and_then(Node::as_array);
+                    hooks.map(|hooks| hooks.items.as_slice()).unwrap_or_default()
+                }
+            };
+            for (index, hook) in hooks.iter().enumerate() {
+                let Some(Node::Text(span, command)) = hook.get("command") else { continue };
                 let mut words = words(command);
                 if words.first().is_some_and(|word| word == "exec") {
                     words.remove(0);
@@ -62,8 +65,8 @@ pub(crate) fn ours(node: &Node, own: &Own) -> Vec<Hook> {
                     found.push(Hook {
                         event: event.name.clone(),
                         matcher: item.get("matcher").and_then(Node::as_text).map(str::to_owned),
-                        at: at.clone(),
-                        group,
+                        at: span.clone(),
+                        group: at,
                         index,
                         words,
                     });
@@ -75,30 +78,35 @@ pub(crate) fn ours(node: &Node, own: &Own) -> Vec<Hook> {
 }
 
 /// How it stands with each event.
-pub(crate) fn states(node: &Node, own: &Own) -> [(&'static str, State); 3] {
-    let found = ours(node, own);
-    EVENTS.map(|event| {
-        let of = found.iter().filter(|hook| hook.event == event);
-        let best = of.map(|hook| hook.state(own)).min_by_key(|state| match state {
+pub(crate) fn states(file: HookFile, node: &Node, own: &Own) -> Vec<(&'static str, State)> {
+    let found = ours(file, node, own);
+    let state = |event: &&'static str| {
+        let of = found.iter().filter(|hook| hook.event == *event);
+        let best = of.map(|hook| hook.state(file, own)).min_by_key(|state| match state {
             State::Here => 0,
             State::Partial => 1,
             State::Elsewhere => 2,
             State::Gone => 3,
             State::Missing => 4,
         });
-        (event, best.unwrap_or(State::Missing))
-    })
+        (*event, best.unwrap_or(State::Missing))
+    };
+    file.events().iter().map(state).collect()
 }
 
 impl Hook {
-    fn state(&self, own: &Own) -> State {
+    fn state(&self, file: HookFile, own: &Own) -> State {
         let binary = self.words.first().map(String::as_str).unwrap_or_default();
         if binary != own.exe {
             let is_there = std::path::Path::new(binary).is_file();
             return if is_there { State::Elsewhere } else { State::Gone };
         }
-        let mut words = self.words.iter().skip_while(|word| *word != "--home");
-        if words.nth(1).is_some_and(|home| *home != own.home) {
+        let option = |name: &str| self.words.iter().skip_while(|word| *word != name).nth(1);
+        if option("--home").is_some_and(|home| *home != own.home) {
+            return State::Elsewhere;
+        }
+        let client = option("--client").map_or(Contract::ClaudeCode.as_str(), String::as_str);
+        if client != file.0.as_str() {
             return State::Elsewhere;
         }
         match self.matcher.as_deref() {
@@ -109,18 +117,18 @@ impl Hook {
 }
 
 /// Adds what is missing and mends what names a program that is gone.
-pub(crate) fn put(text: &str, own: &Own) -> Result<String, JsoncError> {
+pub(crate) fn put(file: HookFile, text: &str, own: &Own) -> Result<String, JsoncError> {
     let mut text = text.to_owned();
-    for (event, _) in states(&Node::parse(&text)?, own) {
+    for event in file.events() {
         let node = Node::parse(&text)?;
-        let state = states(&node, own).into_iter().find(|(name, _)| *name == event);
+        let state = states(file, &node, own).into_iter().find(|(name, _)| name == event);
         let splices = match state.map(|(_, state)| state) {
-            Some(State::Gone) => ours(&node, own)
+            Some(State::Gone) => ours(file, &node, own)
                 .into_iter()
-                .filter(|hook| hook.event == event && hook.state(own) == State::Gone)
-                .map(|hook| Splice::new(hook.at, Value::from(command(own)).to_string()))
+                .filter(|hook| hook.event == *event && hook.state(file, own) == State::Gone)
+                .map(|hook| Splice::new(hook.at, Value::from(file.command(own)).to_string()))
                 .collect(),
-            Some(State::Missing | State::Partial) => addition(&node, &text, event, own)?,
+            Some(State::Missing | State::Partial) => addition(file, &node, &text, event, own)?,
             _ => continue,
         };
         text = spliced(&text, splices);
@@ -128,51 +136,48 @@ pub(crate) fn put(text: &str, own: &Own) -> Result<String, JsoncError> {
     Ok(text)
 }
 
-fn addition(node: &Node, text: &str, event: &str, own: &Own) -> Result<Vec<Splice>, JsoncError> {
+fn addition(
+    file: HookFile,
+    node: &Node,
+    text: &str,
+    event: &str,
+    own: &Own,
+) -> Result<Vec<Splice>, JsoncError> {
     let fault = |what: &str| JsoncError { line: 1, what: what.to_owned() };
-    let mut hook = json!({ "type": "command", "command": command(own), "timeout": TIMEOUT_S });
-    if event == "PreToolUse"
-        && let Some(members) = hook.as_object_mut()
-    {
-        // Clients that know it refuse the call when the hook itself fails.
-        members.insert("onFailure".to_owned(), "block".into());
-    }
-    let group = json!({ "matcher": "*", "hooks": [hook] });
+    let entry = file.entry(event, own);
     let root = node.as_object().ok_or_else(|| fault("the settings are no object"))?;
     let Some(hooks) = root.get("hooks") else {
-        return Ok(Children::of_object(root).append(
-            text,
-            Some("hooks"),
-            &json!({ event: [group] }),
-        ));
+        let first = json!({ event: [entry] });
+        return Ok(Children::of_object(root).append(text, Some("hooks"), &first));
     };
     let hooks = hooks.as_object().ok_or_else(|| fault("`hooks` is no object"))?;
-    let Some(groups) = hooks.get(event) else {
-        return Ok(Children::of_object(hooks).append(text, Some(event), &json!([group])));
+    let Some(list) = hooks.get(event) else {
+        return Ok(Children::of_object(hooks).append(text, Some(event), &json!([entry])));
     };
-    let groups = groups.as_array().ok_or_else(|| fault("the hooks of an event are no list"))?;
-    Ok(Children::of_array(groups).append(text, None, &group))
+    let list = list.as_array().ok_or_else(|| fault("the hooks of an event are no list"))?;
+    Ok(Children::of_array(list).append(text, None, &entry))
 }
 
 /// Takes every hook of ours out, and what is empty then.
-pub(crate) fn take_out(text: &str, own: &Own) -> Result<String, JsoncError> {
+pub(crate) fn take_out(file: HookFile, text: &str, own: &Own) -> Result<String, JsoncError> {
     let mut text = text.to_owned();
     loop {
         let node = Node::parse(&text)?;
-        let Some(hook) = ours(&node, own).pop() else { return Ok(text) };
-        let Some(splices) = removal(&node, &text, &hook) else { return Ok(text) };
+        let Some(hook) = ours(file, &node, own).pop() else { return Ok(text) };
+        let Some(splices) = removal(file, &node, &text, &hook) else { return Ok(text) };
         text = spliced(&text, splices);
     }
 }
 
-fn removal(node: &Node, text: &str, hook: &Hook) -> Option<Vec<Splice>> {
+fn removal(file: HookFile, node: &Node, text: &str, hook: &Hook) -> Option<Vec<Splice>> {
     let root = node.as_object()?;
     let events = root.get("hooks")?.as_object()?;
     let groups = events.get(&hook.event)?.as_array()?;
-    let group = groups.items.get(hook.group)?;
-    let hooks = group.get("hooks")?.as_array()?;
-    if hooks.items.len() > 1 {
-        return Some(Children::of_array(hooks).remove(text, hook.index));
+    if file.shape() == Shape::Groups {
+        let hooks = groups.items.get(hook.group)?.get("hooks")?.as_array()?;
+        if hooks.items.len() > 1 {
+            return Some(Children::of_array(hooks).remove(text, hook.index));
+        }
     }
     if groups.items.len() > 1 {
         return Some(Children::of_array(groups).remove(text, hook.group));
@@ -185,21 +190,6 @@ fn removal(node: &Node, text: &str, hook: &Hook) -> Option<Vec<Splice>> {
         return Some(Children::of_object(events).remove(text, at));
     }
     Some(Children::of_object(root).remove(text, place(&root.members, "hooks")?))
-}
-
-/// The command of our hook, as a shell reads it.
-pub(crate) fn command(own: &Own) -> String {
-    // `exec`: the hook's parent is then the client, whose session it joins, and not a shell.
-    format!("exec {} hook --home {}", quoted(&own.exe), quoted(&own.home))
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_./-+@%:=,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }
 
 /// The words of a simple shell command; a reading for looking, not for running.
@@ -227,6 +217,8 @@ fn words(command: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
+    const CLAUDE: HookFile = HookFile(Contract::ClaudeCode);
+
     fn own() -> Own {
         Own { exe: "/opt/it's/tipstaff".to_owned(), home: "/h o".to_owned() }
     }
@@ -240,18 +232,18 @@ mod tests {
             "{\r\n\t\"hooks\": {\r\n\t\t\"Stop\": []\r\n\t}\r\n}",
             "{\"hooks\":{\"PreToolUse\":[{\"matcher\":\"Bash\",\"hooks\":[{\"type\":\"command\",\"command\":\"guard hook\"}]}]}}",
         ] {
-            let put_in = put(text, &own()).unwrap();
+            let put_in = put(CLAUDE, text, &own()).unwrap();
             let node = Node::parse(&put_in).unwrap();
             assert!(
-                states(&node, &own()).iter().all(|(_, state)| *state == State::Here),
+                states(CLAUDE, &node, &own()).iter().all(|(_, state)| *state == State::Here),
                 "{put_in}"
             );
-            assert_eq!(put(&put_in, &own()).unwrap(), put_in, "idempotent");
-            let found = ours(&node, &own());
+            assert_eq!(put(CLAUDE, &put_in, &own()).unwrap(), put_in, "idempotent");
+            let found = ours(CLAUDE, &node, &own());
             assert_eq!(found[0].words, ["/opt/it's/tipstaff", "hook", "--home", "/h o"]);
-            assert!(command(&own()).starts_with("exec '/opt/it'\\''s/tipstaff' hook"));
-            let out = take_out(&put_in, &own()).unwrap();
-            assert!(ours(&Node::parse(&out).unwrap(), &own()).is_empty(), "{out}");
+            assert!(CLAUDE.command(&own()).starts_with("exec '/opt/it'\\''s/tipstaff' hook"));
+            let out = take_out(CLAUDE, &put_in, &own()).unwrap();
+            assert!(ours(CLAUDE, &Node::parse(&out).unwrap(), &own()).is_empty(), "{out}");
             for kept in ["// mine", "// this", "Stop", "guard hook", "\"x\""] {
                 assert_eq!(out.contains(kept), text.contains(kept), "{kept} in {out}");
             }
@@ -266,18 +258,18 @@ mod tests {
             ] } })
             .to_string()
         };
-        let state = |text: &str| states(&Node::parse(text).unwrap(), &own())[0].1;
+        let state = |text: &str| states(CLAUDE, &Node::parse(text).unwrap(), &own())[0].1;
         assert_eq!(state(&settings("/gone/tipstaff hook", "*")), State::Gone);
         assert_eq!(state(&settings("other hook", "*")), State::Missing);
-        assert_eq!(state(&settings(&command(&own()), "Bash")), State::Partial);
-        assert_eq!(state(&settings(&command(&own()), "")), State::Here);
+        assert_eq!(state(&settings(&CLAUDE.command(&own()), "Bash")), State::Partial);
+        assert_eq!(state(&settings(&CLAUDE.command(&own()), "")), State::Here);
         let other = Own { home: "/other".to_owned(), ..own() };
-        assert_eq!(state(&settings(&command(&other), "")), State::Elsewhere);
-        let mended = put(&settings("/gone/tipstaff hook", "*"), &own()).unwrap();
+        assert_eq!(state(&settings(&CLAUDE.command(&other), "")), State::Elsewhere);
+        let mended = put(CLAUDE, &settings("/gone/tipstaff hook", "*"), &own()).unwrap();
         assert_eq!(state(&mended), State::Here);
         assert!(!mended.contains("/gone/"));
         for bad in ["[]", "{\"hooks\":[]}", "{\"hooks\":{\"PreToolUse\":{}}}"] {
-            assert!(put(bad, &own()).is_err(), "{bad}");
+            assert!(put(CLAUDE, bad, &own()).is_err(), "{bad}");
         }
     }
 }

@@ -9,6 +9,7 @@ use super::clients::{Holds, Place};
 use super::codex::of_toml;
 use super::edit::spliced;
 use super::file::Seen;
+use super::hook_file::HookFile;
 use super::hooks::{self, State};
 use super::jsonc::Node;
 use super::servers::{Format, Kind, Own, Server, of_json};
@@ -19,8 +20,8 @@ pub(crate) struct Planned {
     pub(crate) place: Place,
     pub(crate) servers: Vec<Item>,
     pub(crate) hooks: Vec<(&'static str, State)>,
-    /// Hooks are there, and the settings switch all of them off.
-    pub(crate) hooks_off: bool,
+    /// Hooks are there, and this switches all of them off.
+    pub(crate) hooks_off: Option<&'static str>,
     pub(crate) outcome: Outcome,
 }
 
@@ -85,24 +86,21 @@ pub(crate) enum IfMissing {
 pub(crate) fn plan(place: &Place, own: &Own, missing: IfMissing) -> Option<Planned> {
     let seen = match Seen::read(&place.path) {
         Ok(Some(seen)) => Some(seen),
-        Ok(None) if missing == IfMissing::Make && place.holds == Holds::Hooks => None,
+        Ok(None) if missing == IfMissing::Make && place.holds.hooks().is_some() => None,
         Ok(None) => return None,
         Err(why) => return Some(Planned::refused(place, why)),
     };
-    let text = match seen.as_ref().map_or(Ok("{}\n"), Seen::text) {
+    let empty = place.holds.hooks().map_or("", HookFile::empty);
+    let text = match seen.as_ref().map_or(Ok(empty), Seen::text) {
         Ok(text) => text,
         Err(why) => return Some(Planned::refused(place, why)),
     };
     // An empty file is one that its client has not filled yet.
     let blank = text.trim_start_matches('\u{feff}').trim().is_empty();
-    let planned = match place.holds {
-        Holds::Servers(_) if blank => return None,
-        Holds::Servers(format) => {
-            plan_servers(format, text, own).map(|(servers, after)| (servers, None, after))
-        }
-        Holds::Hooks => plan_hooks(if blank { "{}\n" } else { text }, own)
-            .map(|(hooks, after)| (Vec::new(), Some(hooks), after)),
-    };
+    if blank && place.holds.hooks().is_none() {
+        return None;
+    }
+    let planned = plan_both(place.holds, if blank { empty } else { text }, own);
     let (servers, hooks, after) = match planned {
         Ok(planned) => planned,
         Err(why) => return Some(Planned::refused(place, why)),
@@ -114,7 +112,7 @@ pub(crate) fn plan(place: &Place, own: &Own, missing: IfMissing) -> Option<Plann
     } else {
         Outcome::Changes(Box::new(Rewrite { seen: seen.clone(), after }))
     };
-    let (hooks, hooks_off) = hooks.unwrap_or_default();
+    let (hooks, hooks_off) = hooks;
     Some(Planned { place: place.clone(), servers, hooks, hooks_off, outcome })
 }
 
@@ -124,7 +122,7 @@ impl Planned {
             place: place.clone(),
             servers: Vec::new(),
             hooks: Vec::new(),
-            hooks_off: false,
+            hooks_off: None,
             outcome: Outcome::Refused(why),
         }
     }
@@ -220,13 +218,29 @@ fn same_words(now: &Server, before: &Server) -> bool {
     now.name == before.name && texts(now) == texts(before)
 }
 
-type HookStates = (Vec<(&'static str, State)>, bool);
+fn plan_both(
+    holds: Holds,
+    text: &str,
+    own: &Own,
+) -> Result<(Vec<Item>, HookStates, String), String> {
+    let (servers, text) = match holds.servers() {
+        Some(format) => plan_servers(format, text, own)?,
+        None => (Vec::new(), text.to_owned()),
+    };
+    let (hooks, text) = match holds.hooks() {
+        Some(file) => plan_hooks(file, &text, own)?,
+        None => (HookStates::default(), text),
+    };
+    Ok((servers, hooks, text))
+}
 
-fn plan_hooks(text: &str, own: &Own) -> Result<(HookStates, String), String> {
+type HookStates = (Vec<(&'static str, State)>, Option<&'static str>);
+
+fn plan_hooks(file: HookFile, text: &str, own: &Own) -> Result<(HookStates, String), String> {
     let node = Node::parse(text).map_err(|error| error.to_string())?;
-    let states = hooks::states(&node, own).to_vec();
-    let off = node.get("disableAllHooks").is_some_and(|node| text.get(node.span()) == Some("true"));
-    let after = hooks::put(text, own).map_err(|error| error.to_string())?;
+    let states = hooks::states(file, &node, own);
+    let off = file.off(&node, text);
+    let after = hooks::put(file, text, own).map_err(|error| error.to_string())?;
     Node::parse(&after).map_err(|error| error.to_string())?;
     Ok(((states, off), after))
 }
@@ -236,15 +250,15 @@ fn plan_hooks(text: &str, own: &Own) -> Result<(HookStates, String), String> {
 /// # Errors
 /// Why it can't be read.
 pub(crate) fn taken_back(holds: Holds, text: &str, own: &Own) -> Result<String, String> {
-    match holds {
-        Holds::Hooks => hooks::take_out(text, own).map_err(|error| error.to_string()),
-        Holds::Servers(format) => {
-            let servers = servers_of(format, text)?;
-            let splices = servers.iter().flat_map(|server| match &server.kind {
-                Kind::Stdio(stdio) => stdio.unwrap(own),
-                Kind::Remote | Kind::Odd(_) => Vec::new(),
-            });
-            Ok(spliced(text, splices.collect()))
-        }
-    }
+    let text = match holds.hooks() {
+        Some(file) => hooks::take_out(file, text, own).map_err(|error| error.to_string())?,
+        None => text.to_owned(),
+    };
+    let Some(format) = holds.servers() else { return Ok(text) };
+    let servers = servers_of(format, &text)?;
+    let splices = servers.iter().flat_map(|server| match &server.kind {
+        Kind::Stdio(stdio) => stdio.unwrap(own),
+        Kind::Remote | Kind::Odd(_) => Vec::new(),
+    });
+    Ok(spliced(&text, splices.collect()))
 }

@@ -10,10 +10,12 @@ use tipstaff_core::Digest;
 
 use super::clients::{Client, Folders, Holds};
 use super::file::{Seen, replace, sweep, sync_folder};
+use super::hook_file::HookFile;
 use super::plan::taken_back;
 use super::record::{Entry, Held, Record, Stands};
 use super::servers::{Format, Own};
 use crate::home::Place;
+use crate::hook::contract::Contract;
 use crate::outcome::{Failure, Outcome};
 
 /// What became of one file.
@@ -144,14 +146,27 @@ fn take_back(at: &Place, entry: &Entry, folders: &Folders, own: &Own) -> Result<
 
 /// What an entry's file holds, by its client and name.
 fn holds(entry: &Entry, folders: &Folders) -> Holds {
+    let is_entry = |path: &Path| {
+        path == entry.path || std::fs::canonicalize(path).is_ok_and(|real| real == entry.path)
+    };
+    let known = folders
+        .places()
+        .into_iter()
+        .find(|place| place.client.as_str() == entry.client && is_entry(&place.path));
+    if let Some(place) = known {
+        return place.holds;
+    }
     let name = entry.path.file_name().unwrap_or_default();
-    let settings = folders.claude().join("settings.json");
-    let is_settings = std::fs::canonicalize(settings).is_ok_and(|real| real == entry.path);
+    let hooks = |contract| Holds::Hooks(HookFile(contract));
     match entry.client.as_str() {
-        "claude-code" if is_settings || name == "settings.json" => Holds::Hooks,
+        "claude-code" if name == "settings.json" => hooks(Contract::ClaudeCode),
         "claude-code" => Holds::Servers(Format::ClaudeCode),
+        "vscode" if name == "tipstaff.json" => hooks(Contract::Vscode),
         "vscode" => Holds::Servers(Format::Servers),
+        "codex" if name == "hooks.json" => hooks(Contract::Codex),
         "codex" => Holds::Servers(Format::Codex),
+        "cursor" if name == "hooks.json" => hooks(Contract::Cursor),
+        "gemini" => Holds::Both(Format::McpServers, HookFile(Contract::Gemini)),
         _ => Holds::Servers(Format::McpServers),
     }
 }
