@@ -8,6 +8,7 @@ mod body;
 mod guard;
 mod listen;
 mod mcp;
+mod near;
 mod pages;
 mod peer;
 mod remote;
@@ -20,6 +21,7 @@ mod upstream;
 
 pub use guard::Credential;
 pub use listen::{HttpDoor, HttpOptions};
+pub(crate) use near::wrap_url;
 pub use pages::Pages;
 pub use remote::notify;
 pub use token::Token;

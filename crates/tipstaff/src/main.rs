@@ -95,7 +95,10 @@ fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Init => home::init(&at),
         Command::Demo { keep } => demo::run(&at, keep),
-        Command::Wrap { name, env, command } => wrap::wrap(&at, name, env, command),
+        Command::Wrap { name, env, url: None, command, .. } => wrap::wrap(&at, name, env, command),
+        Command::Wrap { name, url: Some(url), header_env, header_from, .. } => {
+            wrap::wrap_url(&at, name, url, &header_env, &header_from)
+        }
         Command::Install { client, enforce, dry_run, undo } => {
             let strictness = if enforce { Strictness::Enforce } else { Strictness::AsItIs };
             let step = match (dry_run, undo) {

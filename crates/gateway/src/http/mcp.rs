@@ -24,7 +24,7 @@ use super::session::{PRIMED_SINCE, REVISIONS, Reply, Session, result_line};
 use super::several;
 use super::stream::{Kind, Next, Reader};
 use super::token::random_hex;
-use super::upstream::Plan;
+use super::upstream::{Joins, Plan};
 use crate::answer::{self, FAILED};
 use crate::message::{INVALID_REQUEST, Id, Malformed, Message};
 
@@ -147,8 +147,10 @@ impl Mcp {
             name,
             server,
             // The session's id opens the session: what names it elsewhere is another number.
-            instance: format!("{credential}:{handle}"),
-            service: service.clone(),
+            joins: Joins::Anew {
+                instance: format!("{credential}:{handle}"),
+                service: service.clone(),
+            },
             runtime: tokio::runtime::Handle::current(),
         };
         let plans: Vec<Plan> = servers.into_iter().map(plan).collect();

@@ -226,8 +226,14 @@ impl Far {
         match answer.status() {
             StatusCode::NOT_FOUND if !first && self.has_session() => {
                 // The far session is over: the next use opens another one.
+                let text = "The server has closed its session, and this request was not carried out. Repeat it: another session is opened.";
+                self.refuse(sent.id.as_ref(), text);
                 lock(&self.heard).take();
                 return;
+            }
+            StatusCode::UNAUTHORIZED => {
+                let text = "The server answered HTTP 401: it wants credentials, or a login that only the client itself can make.";
+                return self.refuse(sent.id.as_ref(), text);
             }
             status if !status.is_success() => {
                 let text = format!("The server answered HTTP {}.", status.as_u16());

@@ -3,6 +3,8 @@
 //! The adversary reads logs, errors and memory dumps of types: a resolved value is wiped after use, has
 //! no `Debug` that shows it, and a fault names the setting and where it should be, never what is there.
 
+mod keyring;
+
 use std::path::Path;
 
 use tipstaff_monitor::Setting;
@@ -35,6 +37,10 @@ pub(super) fn resolve(home: &Path, name: &str, setting: &Setting) -> Result<Secr
             Err(_) => Err(format!("`{name}` needs the variable {variable}, which is not set")),
         },
         Setting::File(file) => match read_private(&home.join("secrets").join(file)) {
+            Ok(value) => Ok(Secret(value)),
+            Err(error) => Err(format!("`{name}`: {error}")),
+        },
+        Setting::Keyring { service, account } => match keyring::look_up(service, account) {
             Ok(value) => Ok(Secret(value)),
             Err(error) => Err(format!("`{name}`: {error}")),
         },

@@ -1,4 +1,4 @@
-//! One server behind one session: started when it is needed, ended with the session, started again.
+//! One server behind one client: started when it is needed, ended with its client, started again.
 //!
 //! The adversary is a server that doesn't start, hangs, dies or stops reading. Everything that may block
 //! on it happens on threads of its own, behind a bounded queue, so that it keeps nobody else waiting; one
@@ -19,11 +19,11 @@ use tipstaff_monitor::{Caller, Client, Join, ServerConfig};
 
 use super::remote::Remote;
 use super::secrets::resolve;
-use super::session::Session;
+use super::session::HelloAgain;
 use crate::answer::{self, Failure};
 use crate::child::{self, Log, Server};
 use crate::frame::FrameReader;
-use crate::message::Message;
+use crate::message::{Id, Message};
 use crate::pipe::{Patient, Pipe};
 use crate::request::{Form, TOOLS_CALL};
 use crate::shim::{Batch, End, Shim, Terms};
@@ -50,11 +50,37 @@ pub(super) struct Plan {
     pub(super) home: PathBuf,
     pub(super) name: String,
     pub(super) server: ServerConfig,
-    /// The client's instance and program, as the monitor hears them.
-    pub(super) instance: String,
-    pub(super) service: String,
+    pub(super) joins: Joins,
     pub(super) runtime: tokio::runtime::Handle,
 }
+
+/// How the monitor is joined.
+#[derive(Debug, Clone)]
+pub(super) enum Joins {
+    /// Each time that the server is started, for a client of the network: its instance and its program,
+    /// as the monitor hears them.
+    Anew { instance: String, service: String },
+    /// It was joined already, for as long as the client is there.
+    Already(Client),
+}
+
+/// The client's side: who hears what a server says, and knows what its client said first.
+pub(super) trait Seat: Send + Sync {
+    /// Takes a line of the server at `from`, which its shim has checked.
+    fn heard(&self, from: usize, line: &str);
+
+    /// Waits for a client that doesn't read, but not for ever.
+    fn pace(&self);
+
+    /// What a server hears that is started again; `None` before its first handshake.
+    fn hello_again(&self, index: usize) -> Option<HelloAgain>;
+
+    /// An id for a request of our own, whose answer goes to `then`.
+    fn own_id(&self, then: Waiter) -> Id;
+}
+
+/// Called with the line of an answer.
+pub(super) type Waiter = Box<dyn FnOnce(String) + Send>;
 
 /// A server behind a session.
 #[derive(Debug)]
@@ -126,12 +152,12 @@ impl Upstream {
         &self.name
     }
 
-    /// Begins to take messages for the server at `index` of the session.
-    pub(super) fn begin(&self, session: &Arc<Session>, index: usize) -> io::Result<()> {
+    /// Begins to take messages for the server at `index` of the client's.
+    pub(super) fn begin(&self, seat: Weak<dyn Seat>, index: usize) -> io::Result<()> {
         let Some((plan, queue)) = lock(&self.waiting).take() else { return Ok(()) };
         let driver = Driver {
             plan,
-            session: Arc::downgrade(session),
+            seat,
             index,
             jobs: self.jobs.clone(),
             running: None,
@@ -148,6 +174,11 @@ impl Upstream {
     /// Hands over a message.
     pub(super) fn send(&self, message: Message) -> Result<(), Busy> {
         self.jobs.try_send(Job::Message(message)).map_err(|_| Busy)
+    }
+
+    /// Hands over a message of a client that can wait.
+    pub(super) fn send_patiently(&self, message: Message) -> Result<(), Busy> {
+        self.jobs.send(Job::Message(message)).map_err(|_| Busy)
     }
 
     /// Ends the server and waits for that. May take seconds.
@@ -175,7 +206,7 @@ impl Upstream {
 /// The thread that everything for the server goes through.
 struct Driver {
     plan: Plan,
-    session: Weak<Session>,
+    seat: Weak<dyn Seat>,
     index: usize,
     jobs: SyncSender<Job>,
     running: Option<Running>,
@@ -245,8 +276,8 @@ impl Driver {
         let text =
             format!("The server `{}` is not running: {why}. Nothing was done.", self.plan.name);
         let line = answer::failure(id, form, Failure { text: &text, receipt: None });
-        if let Some(session) = self.session.upgrade() {
-            session.heard(self.index, &line);
+        if let Some(seat) = self.seat.upgrade() {
+            seat.heard(self.index, &line);
         }
     }
 
@@ -271,22 +302,31 @@ impl Driver {
         started
     }
 
-    fn launch(&self) -> Result<Running, String> {
-        let Plan { home, name, server, instance, service, runtime } = &self.plan;
-        let caller = Caller::Network { instance: instance.clone(), service: service.clone() };
+    fn join(&self) -> Result<Client, String> {
+        let Plan { home, name, server, joins, .. } = &self.plan;
+        let (instance, service) = match joins {
+            Joins::Already(monitor) => return Ok(monitor.clone()),
+            Joins::Anew { instance, service } => (instance.clone(), service.clone()),
+        };
         let command = match &server.url {
             Some(url) => vec![url.clone()],
             None => server.command.clone(),
         };
+        let caller = Caller::Network { instance, service };
         let join = Join { server: name.clone(), door: Door::McpHttp, command, caller };
-        let monitor = Client::join(home, join).map_err(|error| error.to_string())?;
+        Client::join(home, join).map_err(|error| error.to_string())
+    }
+
+    fn launch(&self) -> Result<Running, String> {
+        let Plan { home, name, server, runtime, .. } = &self.plan;
+        let monitor = self.join()?;
         let settings = monitor.settings().clone();
         let terms = Terms {
             server: name.clone(),
             receipt_in_meta: settings.receipt_in_meta,
             call_timeout: settings.call_timeout,
         };
-        let client = Pipe::new(Sink { session: self.session.clone(), index: self.index });
+        let client = Pipe::new(Sink { seat: self.seat.clone(), index: self.index });
         let (run, jobs) = (self.run, self.jobs.clone());
         let ends = Box::new(move |_: End| {
             // Full: a server that neither reads nor lives is noticed by its deadlines.
@@ -350,7 +390,7 @@ impl Driver {
     ) -> Result<(), crate::error::GatewayError> {
         let kept = Arc::downgrade(shim);
         spawn("clock", move || keep_time(&kept))?;
-        let (reader, session) = (Arc::clone(shim), self.session.clone());
+        let (reader, seat) = (Arc::clone(shim), self.seat.clone());
         spawn("server", move || {
             let mut frames = FrameReader::new(output, RESULT_BYTES_MAX);
             let mut batch = Batch::new();
@@ -358,8 +398,8 @@ impl Driver {
                 reader.server_frame(frame, &mut batch);
                 if batch.is_full() || !frames.has_line() {
                     reader.flush(&mut batch);
-                    if let Some(session) = session.upgrade() {
-                        session.pace();
+                    if let Some(seat) = seat.upgrade() {
+                        seat.pace();
                     }
                 }
             }
@@ -370,12 +410,12 @@ impl Driver {
 
     /// The handshake of a server that is started again, as the session's client made it.
     fn replay(&self) -> Result<(), String> {
-        let (Some(session), Some(running)) = (self.session.upgrade(), &self.running) else {
+        let (Some(seat), Some(running)) = (self.seat.upgrade(), &self.running) else {
             return Err("the session has ended".to_owned());
         };
-        let Some(hello) = session.hello_again(self.index) else { return Ok(()) };
+        let Some(hello) = seat.hello_again(self.index) else { return Ok(()) };
         let (tell, told) = channel();
-        let id = session.own_id(Box::new(move |line| {
+        let id = seat.own_id(Box::new(move |line| {
             let _ = tell.send(line);
         }));
         let initialize = Message::Request(id, "initialize".to_owned(), Some(hello.params));
@@ -430,22 +470,24 @@ impl Driver {
             }
             Process::Remote(remote) => remote.end(),
         }
-        running.monitor.leave();
+        if matches!(self.plan.joins, Joins::Anew { .. }) {
+            running.monitor.leave();
+        }
     }
 }
 
 /// The client's side of the shim.
 struct Sink {
-    session: Weak<Session>,
+    seat: Weak<dyn Seat>,
     index: usize,
 }
 
 impl Write for Sink {
     fn write(&mut self, frames: &[u8]) -> io::Result<usize> {
-        let session = self.session.upgrade().ok_or(io::ErrorKind::BrokenPipe)?;
+        let seat = self.seat.upgrade().ok_or(io::ErrorKind::BrokenPipe)?;
         for line in frames.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             if let Ok(line) = std::str::from_utf8(line) {
-                session.heard(self.index, line);
+                seat.heard(self.index, line);
             }
         }
         Ok(frames.len())

@@ -14,7 +14,7 @@ const ASKS_MAX: usize = 4096;
 
 impl Session {
     /// Takes a line of a server, which its shim has checked.
-    pub(in crate::http) fn heard(&self, from: usize, line: &str) {
+    pub(super) fn take_line(&self, from: usize, line: &str) {
         let Some(members) = Members::read(line) else { return };
         let id = members.one("id").and_then(|raw| Some((raw, Id::of_raw(raw)?)));
         match (members.one("method").and_then(raw::text), id) {
