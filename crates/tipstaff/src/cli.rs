@@ -61,6 +61,9 @@ pub(crate) enum Command {
         /// A header for the address, with the variable that holds its value (repeatable)
         #[arg(long, value_name = "NAME=VARIABLE", requires = "url")]
         header_env: Vec<String>,
+        /// A variable that holds a token: it goes as `Authorization: Bearer TOKEN`
+        #[arg(long, value_name = "VARIABLE", requires = "url")]
+        bearer_env: Option<String>,
         /// A header for the address, with where its value is kept: `file:NAME` in the home's secrets
         /// folder, or `keyring:SERVICE/ACCOUNT` (repeatable)
         #[arg(long, value_name = "NAME=PLACE", requires = "url")]
@@ -77,6 +80,10 @@ pub(crate) enum Command {
         /// Only this client (repeatable) [default: every client found]
         #[arg(long, value_name = "NAME", value_enum)]
         client: Vec<Client>,
+        /// Put this server behind the gateway too, which is elsewhere and has no headers: one that needs
+        /// no login (repeatable)
+        #[arg(long, value_name = "SERVER", conflicts_with = "undo")]
+        include: Vec<String>,
         /// Enforce verdicts instead of only observing
         #[arg(long, conflicts_with = "undo")]
         enforce: bool,

@@ -96,17 +96,18 @@ fn run(cli: Cli) -> Outcome {
         Command::Init => home::init(&at),
         Command::Demo { keep } => demo::run(&at, keep),
         Command::Wrap { name, env, url: None, command, .. } => wrap::wrap(&at, name, env, command),
-        Command::Wrap { name, url: Some(url), header_env, header_from, .. } => {
-            wrap::wrap_url(&at, name, url, &header_env, &header_from)
+        Command::Wrap { name, url: Some(url), header_env, bearer_env, header_from, .. } => {
+            let given = wrap::Given { from_env: header_env, bearer: bearer_env, from: header_from };
+            wrap::wrap_url(&at, name, url, given)
         }
-        Command::Install { client, enforce, dry_run, undo } => {
+        Command::Install { client, include, enforce, dry_run, undo } => {
             let strictness = if enforce { Strictness::Enforce } else { Strictness::AsItIs };
             let step = match (dry_run, undo) {
                 (_, true) => Step::Undo,
                 (true, false) => Step::DryRun(strictness),
                 (false, false) => Step::Install(strictness),
             };
-            install::run(&at, &Wanted { clients: client, step })
+            install::run(&at, &Wanted { clients: client, include, step })
         }
         Command::Serve { listen } => serve::serve(&at, listen),
         Command::Tail => tail::run(&at),

@@ -28,24 +28,32 @@ pub(crate) fn wrap(
     run(options)
 }
 
-pub(crate) fn wrap_url(
-    at: &Place,
-    name: Option<String>,
-    url: String,
-    from_env: &[String],
-    from_elsewhere: &[String],
-) -> Outcome {
+/// Headers of a far server, as they were given.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) from_env: Vec<String>,
+    pub(crate) bearer: Option<String>,
+    pub(crate) from: Vec<String>,
+}
+
+pub(crate) fn wrap_url(at: &Place, name: Option<String>, url: String, given: Given) -> Outcome {
     // What was typed is not repeated: it may be the secret itself.
     let wrong = |option: &str, what: &str| Failure::Usage(format!("{option} wants {what}"));
     let mut headers = BTreeMap::new();
-    for word in from_env {
+    if let Some(variable) = given.bearer {
+        if !is_variable(&variable) {
+            return Err(wrong("--bearer-env", "the name of a variable that holds the token"));
+        }
+        headers.insert("Authorization".to_owned(), Setting::Bearer(variable));
+    }
+    for word in &given.from_env {
         let header = word.split_once('=').filter(|(_, name)| is_variable(name));
         let (name, variable) = header.ok_or_else(|| {
             wrong("--header-env", "NAME=VARIABLE, with the name of a variable that holds the value")
         })?;
         headers.insert(name.to_owned(), Setting::Variable(variable.to_owned()));
     }
-    for word in from_elsewhere {
+    for word in &given.from {
         let header = word.split_once('=').map(|(name, place)| (name, place.to_owned().into()));
         let header = header.filter(|(_, place)| !matches!(place, Setting::Plain(_)));
         let (name, place) = header.ok_or_else(|| {

@@ -32,10 +32,11 @@ impl std::fmt::Debug for Secret {
 pub(super) fn resolve(home: &Path, name: &str, setting: &Setting) -> Result<Secret, String> {
     match setting {
         Setting::Plain(value) => Ok(Secret(Zeroizing::new(value.clone()))),
-        Setting::Variable(variable) => match std::env::var(variable) {
-            Ok(value) => Ok(Secret(Zeroizing::new(value))),
-            Err(_) => Err(format!("`{name}` needs the variable {variable}, which is not set")),
-        },
+        Setting::Variable(variable) => of_variable(name, variable).map(Secret),
+        Setting::Bearer(variable) => {
+            let token = of_variable(name, variable)?;
+            Ok(Secret(Zeroizing::new(format!("Bearer {}", *token))))
+        }
         Setting::File(file) => match read_private(&home.join("secrets").join(file)) {
             Ok(value) => Ok(Secret(value)),
             Err(error) => Err(format!("`{name}`: {error}")),
@@ -45,6 +46,11 @@ pub(super) fn resolve(home: &Path, name: &str, setting: &Setting) -> Result<Secr
             Err(error) => Err(format!("`{name}`: {error}")),
         },
     }
+}
+
+fn of_variable(name: &str, variable: &str) -> Result<Zeroizing<String>, String> {
+    let value = std::env::var(variable).map(Zeroizing::new);
+    value.map_err(|_| format!("`{name}` needs the variable {variable}, which is not set"))
 }
 
 #[cfg(test)]

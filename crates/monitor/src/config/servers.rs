@@ -47,6 +47,8 @@ pub enum Setting {
     Plain(String),
     /// `env:NAME`: a variable of the process that serves.
     Variable(String),
+    /// `bearer:NAME`: a variable that holds a token, which goes with the word `Bearer` before it.
+    Bearer(String),
     /// `file:NAME`: a file in the home's `secrets` folder.
     File(String),
     /// `keyring:SERVICE/ACCOUNT`: an entry of the system's keyring.
@@ -62,6 +64,8 @@ impl From<String> for Setting {
     fn from(text: String) -> Self {
         if let Some(name) = text.strip_prefix("env:") {
             Self::Variable(name.to_owned())
+        } else if let Some(name) = text.strip_prefix("bearer:") {
+            Self::Bearer(name.to_owned())
         } else if let Some(name) = text.strip_prefix("file:") {
             Self::File(name.to_owned())
         } else if let Some(entry) = text.strip_prefix("keyring:") {
@@ -78,6 +82,7 @@ impl std::fmt::Debug for Setting {
         match self {
             Self::Plain(_) => f.write_str("Plain"),
             Self::Variable(name) => write!(f, "env:{name}"),
+            Self::Bearer(name) => write!(f, "bearer:{name}"),
             Self::File(name) => write!(f, "file:{name}"),
             Self::Keyring { service, account } => write!(f, "keyring:{service}/{account}"),
         }
@@ -167,8 +172,8 @@ pub(super) fn setting_fault(name: &str, setting: &Setting) -> Option<String> {
                  600 in the home's secrets folder) or \"keyring:SERVICE/ACCOUNT\" instead of its value"
             ))
         }
-        Setting::Variable(variable) if variable.is_empty() => {
-            Some(format!("`{name}` names no variable after `env:`"))
+        Setting::Variable(variable) | Setting::Bearer(variable) if variable.is_empty() => {
+            Some(format!("`{name}` names no variable"))
         }
         Setting::File(file)
             if file.is_empty() || file.starts_with('.') || file.contains(['/', '\\', '\0']) =>
