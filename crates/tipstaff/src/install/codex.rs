@@ -96,7 +96,7 @@ fn kind_of(table: &DeTable<'_>, text: &str) -> Kind {
         table: member(table, "env").and_then(|(key, value)| texts(key, value, text)),
         passed,
     };
-    Kind::Stdio(Stdio { command, args, env, obstacle, style: style_of(key, text), parts })
+    Kind::Stdio(Box::new(Stdio { command, args, env, obstacle, style: style_of(key, text), parts }))
 }
 
 type Key<'i> = Spanned<std::borrow::Cow<'i, str>>;

@@ -47,7 +47,7 @@ pub(crate) struct Server {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A process that the client starts.
-    Stdio(Stdio),
+    Stdio(Box<Stdio>),
     /// An address.
     Remote(Box<Address>),
     /// It can't be told, and why.
@@ -222,14 +222,14 @@ fn kind_of(object: &Object, text: &str) -> Kind {
         table: object.member("env").and_then(Table::of_json),
         passed: None,
     };
-    Kind::Stdio(Stdio {
+    Kind::Stdio(Box::new(Stdio {
         command: Word { at: at.clone(), text: command.clone() },
         args,
         env: env.map(|member| member.name.clone()).collect(),
         obstacle,
         style: Style::of_json(object, member, text),
         parts,
-    })
+    }))
 }
 
 impl Stdio {
