@@ -60,7 +60,7 @@ fn a_far_server_is_judged_and_receipted_like_one_here() {
     let world = world();
     let remote = Remote::start(&world, SECRET);
     let mut session = with_secret(&world, &remote);
-    assert_eq!(session.list().as_array().unwrap().len(), 10, "the forbidden one is hidden");
+    assert_eq!(session.list().as_array().unwrap().len(), 12, "the forbidden one is hidden");
     let said = session.call("echo", json!({"text": "x"}));
     assert_eq!(text(&said), "remote says x");
     let receipt = said["_meta"]["tipstaff/receipt"].as_str().unwrap().to_owned();
@@ -134,11 +134,22 @@ fn everything_passes_in_both_directions() {
     let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
         "params": {"requestId": id}});
     session.send(&cancel.to_string());
-    let seen = text(&session.call("seen", json!({})));
-    assert!(seen.contains("notifications/cancelled"), "{seen}");
+    // Messages are requests of their own, so that one can overtake another.
+    let heard = (0..50).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        text(&session.call("seen", json!({}))).contains("notifications/cancelled")
+    });
+    assert!(heard);
     // A redirect is not followed.
     let moved = session.request("tools/call", json!({"name": "moved", "arguments": {}}));
     assert!(moved.to_string().contains("HTTP 307"), "{moved}");
+    // One on the same server is, but not for ever.
+    for (path, wanted) in [("/old", "\"remote\""), ("/round", "again and again")] {
+        let mut session = world.far(&remote.url().replace("/mcp", path), &[], &[]);
+        let opened = session.handshake().to_string();
+        assert!(opened.contains(wanted), "{opened}");
+        session.end();
+    }
     assert_eq!(session.end(), 0);
     world.settle();
     world.assert_whole();
@@ -186,6 +197,33 @@ fn a_session_that_the_far_side_ends_is_opened_again() {
     let ambiguous = |r: &&Value| r["receipt"]["outcome"]["status"] == json!("ambiguous");
     assert_eq!(world.receipts().iter().filter(ambiguous).count(), 1);
     world.assert_whole();
+}
+
+#[test]
+fn an_answer_to_an_earlier_run_of_the_server_does_not_reach_the_next() {
+    let world = world();
+    let remote = Remote::start(&world, "");
+    let mut session = world.far(&remote.url(), &[], &[]);
+    session.handshake();
+    session.post("tools/call", json!({"name": "leave", "arguments": {}}));
+    // The question is judged on its way, so that the answer may come first.
+    let both = [session.receive(), session.receive()];
+    let first = both.iter().find(|message| message["method"].is_string()).unwrap();
+    assert!(both.iter().any(|message| text(&message["result"]) == "left"), "{both:?}");
+    let told = session.request("tools/call", json!({"name": "echo", "arguments": {}}));
+    assert!(told.to_string().contains("not carried out"), "{told}");
+    let id = session.post("tools/call", json!({"name": "again", "arguments": {}}));
+    let second = session.receive();
+    assert_eq!(second["params"]["maxTokens"], json!(2), "{second}");
+    assert_ne!(first["id"], second["id"]);
+    let answer = |id: &Value, text: &str| {
+        json!({"jsonrpc": "2.0", "id": id, "result": {"model": text}}).to_string()
+    };
+    session.send(&answer(&first["id"], "for the first"));
+    session.send(&answer(&second["id"], "for the second"));
+    let told = text(&session.answer(id)["result"]);
+    assert!(told.contains("for the second"), "{told}");
+    assert_eq!(session.end(), 0);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -29,13 +30,15 @@ use crate::error::GatewayError;
 use crate::frame::{Frame, FrameReader};
 use crate::message::{INVALID_REQUEST, Id, Malformed, Message};
 use crate::pipe::{Pipe, PipeError};
-use crate::raw::Members;
+use crate::raw::{self, Members};
 use crate::wrap::{WrapEnd, end_signals, spawn};
 
 /// Time for answers after the client has closed its side.
 const DRAIN: Duration = Duration::from_secs(2);
 /// Time to tell everyone that it is over, and the far server farewell.
 const END_WAIT: Duration = Duration::from_secs(6);
+/// Most requests of the server that wait for the client.
+const ASKS_MAX: usize = 4096;
 /// Threads that wait for the client to read.
 const BLOCKING_MAX: usize = 80;
 
@@ -137,7 +140,8 @@ fn read_client(near: &Near, upstream: &Upstream, input: impl Read) {
             Frame::Line(line) => Message::parse(line).and_then(|message| near.note(message)),
         };
         match taken {
-            Ok(message) => {
+            Ok(None) => {}
+            Ok(Some(message)) => {
                 if upstream.send_patiently(message).is_err() {
                     return;
                 }
@@ -168,6 +172,9 @@ struct State {
     open: HashSet<Id>,
     waiting: HashMap<String, Waiter>,
     next_own: u64,
+    /// Requests of the server, by the ids that the client knows them by.
+    asks: BTreeMap<i64, Id>,
+    next_ask: i64,
 }
 
 impl Near {
@@ -183,10 +190,15 @@ impl Near {
         self.state().open.is_empty()
     }
 
-    /// Remembers what a server has to hear again.
-    fn note(&self, message: Message) -> Result<Message, Malformed> {
+    /// Remembers what a server has to hear again. `None` for an answer to what no running server asked.
+    fn note(&self, message: Message) -> Result<Option<Message>, Malformed> {
         let mut state = self.state();
         match &message {
+            Message::Answer(Id::Integer(number), reply) => {
+                let ask = state.asks.remove(number);
+                return Ok(ask.map(|id| Message::Answer(id, reply.clone())));
+            }
+            Message::Answer(Id::Text(_), _) => return Ok(None),
             Message::Request(id, ..) if self.is_own(id) => {
                 let text = "Ids of this kind are the gateway's own.".to_owned();
                 return Err(Malformed { code: INVALID_REQUEST, id: Some(id.clone()), text });
@@ -210,10 +222,10 @@ impl Near {
                 // It gets no answer any more.
                 id.map(|id| state.open.remove(&id));
             }
-            Message::Notification(..) | Message::Answer(..) => {}
+            Message::Notification(..) => {}
         }
         drop(state);
-        Ok(message)
+        Ok(Some(message))
     }
 
     fn is_own(&self, id: &Id) -> bool {
@@ -224,6 +236,32 @@ impl Near {
         if let Err(PipeError::Broken) = self.client.send(frames.as_bytes()) {
             let _ = self.ends.try_send(End::ClientGone);
         }
+    }
+
+    /// The id of a server's request, and another one that no earlier run of it has used.
+    fn renamed(&self, line: &str, members: &Members<'_>) -> Option<(Range<usize>, i64)> {
+        let method = raw::text(members.one("method")?)?;
+        if let Some(raw_id) = members.one("id") {
+            let (id, place) = (Id::of_raw(raw_id)?, raw::place(line, raw_id)?);
+            let mut state = self.state();
+            let number = state.next_ask;
+            state.next_ask += 1;
+            state.asks.insert(number, id);
+            // The shim bounds how many there are; those that it gave up are over.
+            while state.asks.len() > ASKS_MAX {
+                state.asks.pop_first();
+            }
+            return Some((place, number));
+        }
+        if method != "notifications/cancelled" {
+            return None;
+        }
+        let raw_id = Members::read(members.one("params")?)?.one("requestId")?;
+        let (id, place) = (Id::of_raw(raw_id)?, raw::place(line, raw_id)?);
+        let mut state = self.state();
+        let number = state.asks.iter().find(|(_, ask)| **ask == id).map(|(number, _)| *number)?;
+        state.asks.remove(&number);
+        Some((place, number))
     }
 
     /// Takes an answer; the waiter for it, if it is one to a request of our own.
@@ -251,8 +289,12 @@ impl Seat for Near {
             waiter(line.to_owned());
             return;
         }
-        let mut frame = String::with_capacity(line.len() + 1);
-        frame.push_str(line.trim_end_matches('\n'));
+        let line = line.trim_end_matches('\n');
+        let mut frame = String::with_capacity(line.len() + 16);
+        match self.renamed(line, &members) {
+            Some((place, number)) => raw::replace(&mut frame, line, place, &number.to_string()),
+            None => frame.push_str(line),
+        }
         frame.push('\n');
         self.tell(&frame);
     }
@@ -261,7 +303,9 @@ impl Seat for Near {
     fn pace(&self) {}
 
     fn hello_again(&self, _index: usize) -> Option<HelloAgain> {
-        let state = self.state();
+        let mut state = self.state();
+        // What the earlier run asked is over: an answer to that must not go to the next one.
+        state.asks.clear();
         let (_, params) = state.hello.as_ref().filter(|_| state.greeted)?;
         let params = params.clone();
         let mut then = Vec::new();

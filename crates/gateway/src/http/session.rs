@@ -367,7 +367,9 @@ impl Seat for Session {
     }
 
     fn hello_again(&self, index: usize) -> Option<HelloAgain> {
-        let state = self.state();
+        let mut state = self.state();
+        // What its earlier run asked is over: an answer to that must not go to the next one.
+        state.asks.retain(|_, ask| ask.upstream != index);
         state.hellos.get(index)?.as_ref()?;
         let mut then = Vec::new();
         if state.initialized {

@@ -258,6 +258,10 @@ impl Driver {
     }
 
     fn deliver(&mut self, message: Message) {
+        let is_over = |running: &Running| matches!(&running.process, Process::Remote(remote) if remote.is_over());
+        if self.running.as_ref().is_some_and(is_over) {
+            self.gone();
+        }
         if self.running.is_none()
             && let Err(why) = self.start(&message)
         {

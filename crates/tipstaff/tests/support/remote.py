@@ -9,7 +9,8 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 WANTED = sys.argv[1] if len(sys.argv) > 1 else ""
-NAMES = ["echo", "headers", "progress", "ask", "cut", "forget", "slow", "seen", "change", "moved", "write_file"]
+NAMES = ["echo", "headers", "progress", "ask", "cut", "forget", "slow", "seen", "change", "moved", "leave",
+         "again", "write_file"]
 sessions, asked, said, parked = set(), {}, [], {}
 listeners = []
 lock = threading.Lock()
@@ -83,6 +84,10 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not self.is_known():
             return
+        if self.path == "/old":
+            return self.whole(307, Location="/mcp")
+        if self.path == "/round":
+            return self.whole(307, Location="/round")
         frame = json.loads(body)
         method, identity = frame.get("method"), frame.get("id")
         if method == "initialize":
@@ -140,6 +145,21 @@ class Handler(BaseHTTPRequestHandler):
             while question not in asked and time.time() < until:
                 time.sleep(0.02)
             return self.event(message(id=identity, result=text(json.dumps(asked.get(question)))))
+        if name == "leave":
+            # Asks, and ends the session before it is answered.
+            self.stream()
+            self.event(message(id=1, method="sampling/createMessage", params={"messages": [], "maxTokens": 1}))
+            sessions.discard(self.headers.get("Mcp-Session-Id"))
+            return self.event(message(id=identity, result=text("left")))
+        if name == "again":
+            # Another run asks with the same id.
+            asked.pop(1, None)
+            self.stream()
+            self.event(message(id=1, method="sampling/createMessage", params={"messages": [], "maxTokens": 2}))
+            until = time.time() + 20
+            while 1 not in asked and time.time() < until:
+                time.sleep(0.02)
+            return self.event(message(id=identity, result=text(json.dumps(asked.get(1)))))
         if name == "cut":
             # The stream ends before the answer, which is fetched with the last event's id.
             mark = uuid.uuid4().hex
