@@ -12,6 +12,7 @@ mod near;
 mod pages;
 mod peer;
 mod remote;
+mod seat;
 mod secrets;
 mod session;
 mod several;

@@ -20,11 +20,11 @@ use tipstaff_monitor::Monitor;
 
 use super::body::{Body, Reading};
 use super::guard::{Credential, one};
+use super::seat::{Joins, Plan};
 use super::session::{PRIMED_SINCE, REVISIONS, Reply, Session, result_line};
 use super::several;
 use super::stream::{Kind, Next, Reader};
 use super::token::random_hex;
-use super::upstream::{Joins, Plan};
 use crate::answer::{self, FAILED};
 use crate::message::{INVALID_REQUEST, Id, Malformed, Message};
 

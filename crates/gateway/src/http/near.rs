@@ -21,10 +21,11 @@ use tipstaff_core::receipt::Door;
 use tipstaff_monitor::{Caller, Client, Join, ServerConfig, Setting};
 use tokio::runtime::Builder;
 
+use super::seat::{Joins, Plan, Seat, Waiter};
 use super::secrets::resolve;
 use super::session::HelloAgain;
 use super::token::random_hex;
-use super::upstream::{Joins, Plan, Seat, Upstream, Waiter};
+use super::upstream::Upstream;
 use crate::answer;
 use crate::error::GatewayError;
 use crate::frame::{Frame, FrameReader};

@@ -15,9 +15,10 @@ use tipstaff_core::json::{Json, Object};
 use tokio::sync::oneshot;
 
 use super::guard::Credential;
+use super::seat::{Plan, Seat, Waiter};
 use super::several;
 use super::stream::{Kind, Reader, Streams};
-use super::upstream::{Plan, Seat, Upstream, Waiter};
+use super::upstream::Upstream;
 use crate::answer::{self, FAILED, Failure};
 use crate::message::{Answer, INVALID_REQUEST, Id, Malformed, Message};
 use crate::request::{Form, TOOLS_CALL};

@@ -5,7 +5,6 @@
 //! that keeps dying is started less and less often.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,15 +14,15 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tipstaff_core::limits::RESULT_BYTES_MAX;
 use tipstaff_core::receipt::Door;
-use tipstaff_monitor::{Caller, Client, Join, ServerConfig};
+use tipstaff_monitor::{Caller, Client, Join};
 
 use super::remote::Remote;
+use super::seat::{Joins, Plan, Seat};
 use super::secrets::resolve;
-use super::session::HelloAgain;
 use crate::answer::{self, Failure};
 use crate::child::{self, Log, Server};
 use crate::frame::FrameReader;
-use crate::message::{Id, Message};
+use crate::message::Message;
 use crate::pipe::{Patient, Pipe};
 use crate::request::{Form, TOOLS_CALL};
 use crate::shim::{Batch, End, Shim, Terms};
@@ -43,44 +42,6 @@ const STUCK_WAIT: Duration = Duration::from_secs(2);
 const CLOSE_WAIT: Duration = Duration::from_millis(100);
 
 const LOST: &str = "The connection to the server broke before it answered. It is not known whether the action had its effect.";
-
-/// What is needed to start it.
-#[derive(Debug, Clone)]
-pub(super) struct Plan {
-    pub(super) home: PathBuf,
-    pub(super) name: String,
-    pub(super) server: ServerConfig,
-    pub(super) joins: Joins,
-    pub(super) runtime: tokio::runtime::Handle,
-}
-
-/// How the monitor is joined.
-#[derive(Debug, Clone)]
-pub(super) enum Joins {
-    /// Each time that the server is started, for a client of the network: its instance and its program,
-    /// as the monitor hears them.
-    Anew { instance: String, service: String },
-    /// It was joined already, for as long as the client is there.
-    Already(Client),
-}
-
-/// The client's side: who hears what a server says, and knows what its client said first.
-pub(super) trait Seat: Send + Sync {
-    /// Takes a line of the server at `from`, which its shim has checked.
-    fn heard(&self, from: usize, line: &str);
-
-    /// Waits for a client that doesn't read, but not for ever.
-    fn pace(&self);
-
-    /// What a server hears that is started again; `None` before its first handshake.
-    fn hello_again(&self, index: usize) -> Option<HelloAgain>;
-
-    /// An id for a request of our own, whose answer goes to `then`.
-    fn own_id(&self, then: Waiter) -> Id;
-}
-
-/// Called with the line of an answer.
-pub(super) type Waiter = Box<dyn FnOnce(String) + Send>;
 
 /// A server behind a session.
 #[derive(Debug)]
