@@ -48,7 +48,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  tipstaff wrap -- npx -y @modelcontextprotocol/server-filesystem@2026.8.31 ./notes\n  tipstaff wrap --name tickets --url https://tickets.example/mcp --header-env Authorization=TICKETS_AUTHORIZATION\n\nName a fixed version: a runner that pulls a new one changes the tools, which are then refused until you accept them."
     )]
     Wrap {
-        /// The server's name in policies and receipts [default: from the command]
+        /// The server's name in policies and receipts [default: from the command or address]
         #[arg(long)]
         name: Option<String>,
         /// Pass this environment variable to the server too (repeatable)
@@ -59,14 +59,14 @@ pub(crate) enum Command {
         #[arg(long, value_name = "URL", conflicts_with = "command")]
         url: Option<String>,
         /// A header for the address, with the variable that holds its value (repeatable)
-        #[arg(long, value_name = "NAME=VARIABLE", requires = "url")]
+        #[arg(long, value_name = "NAME=VARIABLE", requires = "url", conflicts_with = "command")]
         header_env: Vec<String>,
         /// A variable that holds a token: it goes as `Authorization: Bearer TOKEN`
-        #[arg(long, value_name = "VARIABLE", requires = "url")]
+        #[arg(long, value_name = "VARIABLE", requires = "url", conflicts_with = "command")]
         bearer_env: Option<String>,
         /// A header for the address, with where its value is kept: `file:NAME` in the home's secrets
         /// folder, or `keyring:SERVICE/ACCOUNT` (repeatable)
-        #[arg(long, value_name = "NAME=PLACE", requires = "url")]
+        #[arg(long, value_name = "NAME=PLACE", requires = "url", conflicts_with = "command")]
         header_from: Vec<String>,
         /// The server's command
         #[arg(last = true, required_unless_present = "url")]

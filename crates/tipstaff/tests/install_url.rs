@@ -86,6 +86,8 @@ fn a_server_at_an_address_works_behind_the_gateway_and_comes_back() {
         let sent = text(&session.call("headers", json!({})));
         assert!(sent.contains(SECRET), "{name}: {sent}");
         assert_eq!(sent.contains("me"), name == "key", "{name}: {sent}");
+        let environ = fs::read(format!("/proc/{}/environ", machine.0.monitor().unwrap())).unwrap();
+        assert!(!environ.windows(6).any(|part| part == b"s3cret"), "the monitor has a credential");
         assert_eq!(session.end(), 0);
     }
     let codex: toml::Table = toml::from_str(&machine.read(CODEX)).unwrap();

@@ -13,6 +13,7 @@ NAMES = ["echo", "headers", "progress", "ask", "cut", "forget", "slow", "seen", 
          "again", "write_file"]
 sessions, asked, said, parked = set(), {}, [], {}
 listeners = []
+words = ["Says it again."]
 lock = threading.Lock()
 
 
@@ -108,6 +109,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.whole(202)
         if method == "tools/list":
             listed = [{"name": name, "inputSchema": {"type": "object"}} for name in NAMES]
+            listed[0]["description"] = words[0]
             return self.answer(message(id=identity, result={"tools": listed}))
         if method == "tools/call":
             return self.call(identity, frame["params"])
@@ -171,6 +173,7 @@ class Handler(BaseHTTPRequestHandler):
         if name == "slow":
             time.sleep(arguments.get("s", 1))
         if name == "change":
+            words[0] = arguments.get("words", words[0])
             with lock:
                 for event, queue in listeners:
                     queue.append(message(method="notifications/tools/list_changed"))
