@@ -80,8 +80,8 @@ pub(crate) enum Command {
         /// Only this client (repeatable) [default: every client found]
         #[arg(long, value_name = "NAME", value_enum)]
         client: Vec<Client>,
-        /// Put this server behind the gateway too, which is elsewhere and has no headers: one that needs
-        /// no login (repeatable)
+        /// Put this server behind the gateway too, which is elsewhere and has no header with a credential:
+        /// one that needs no login (repeatable)
         #[arg(long, value_name = "SERVER", conflicts_with = "undo")]
         include: Vec<String>,
         /// Enforce verdicts instead of only observing

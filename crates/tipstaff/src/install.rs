@@ -38,7 +38,7 @@ use crate::outcome::{Failure, Outcome};
 pub(crate) struct Wanted {
     /// Only these clients; all if empty.
     pub(crate) clients: Vec<Client>,
-    /// Servers at an address without headers that go behind the gateway all the same.
+    /// Servers at an address without a credential that go behind the gateway all the same.
     pub(crate) include: Vec<String>,
     pub(crate) step: Step,
 }

@@ -294,10 +294,10 @@ fn generated(seed: u64) -> String {
         let transport = pick(&["", "\"type\":\"http\",", "\"type\" : \"streamable-http\" ,"]);
         let url = pick(&["https://x.example/mcp", "https:\\/\\/x.example/?key=s", "${URL}/mcp"]);
         let inner = pick(&[
-            "\"A\":\"1\"",
-            "\"A\" : \"1\" , \"B-\\u0041\":\"${input:b}\",",
-            "\n \"x-a\": \"é\", // mine\n \"X-A\": \"\\u0041\"\n",
-            "/* { */ \"A\":\"1\" /* } */",
+            "\"A-Key\":\"1\"",
+            "\"Authorization\" : \"1\" , \"B-\\u0041\":\"${input:b}\",",
+            "\n \"x-key\": \"é\", // mine\n \"X-Key\": \"\\u0041\"\n",
+            "/* { */ \"Token\":\"1\" /* } */",
         ]);
         let headers = format!("\"headers\"{}:{}{{{inner}}}", pick(&blank), pick(&blank));
         let url = format!("\"url\"{}:{}\"{url}\"", pick(&blank), pick(&blank));

@@ -21,12 +21,14 @@ const URL_VARIABLE: &str = "TIPSTAFF_URL";
 const HEADER_VARIABLE: &str = "TIPSTAFF_HEADER_";
 /// A part of a path that is so long may be a secret.
 const PLAIN_MAX: usize = 20;
+/// Words in names of headers that hold credentials.
+const CREDENTIALS: [&str; 7] = ["auth", "token", "key", "secret", "cookie", "pass", "credential"];
 
 const SSE: &str = "it speaks the old SSE transport, which the gateway does not: use its streamable HTTP address if it has one";
 const SOCKET: &str = "it speaks over a WebSocket, which the gateway does not";
 const LOGS_IN: &str =
     "the client logs in to it by itself, and the gateway can't: nobody judges its calls";
-const MAY_LOG_IN: &str = "it has no headers, so the client may have to log in to it, which it can't through the gateway; if it needs no login, run `tipstaff install --include NAME`";
+const MAY_LOG_IN: &str = "no header of it holds a credential, so the client may have to log in to it, which it can't through the gateway; if it needs no login, run `tipstaff install --include NAME`";
 
 /// A server at an address, by where its words stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +123,9 @@ impl Address {
         if path.trim_end_matches('/').ends_with("/sse") {
             return Some(SSE.to_owned());
         }
-        let known = !headers.is_empty() || self.parts.passed.is_some() || is_local(url);
+        let known = headers.iter().any(|entry| is_credential(&entry.name.text))
+            || self.parts.passed.is_some()
+            || is_local(url);
         let wanted = include.iter().any(|wanted| wanted == name);
         (!known && !wanted).then(|| MAY_LOG_IN.replace("NAME", name))
     }
@@ -363,6 +367,12 @@ fn variables(headers: &[Entry]) -> Vec<String> {
         taken.push(variable);
     }
     taken
+}
+
+/// Whether a header holds a credential, by its name: then no login is needed beside it.
+fn is_credential(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    CREDENTIALS.iter().any(|word| name.contains(word))
 }
 
 /// Whether a name can be that of a header.

@@ -21,7 +21,8 @@ fn wrapped(text: &str) -> String {
     for server in servers(text) {
         match server.kind {
             Kind::Remote(address) => {
-                assert_eq!(address.left(&server.name, &["open".to_owned()]), None, "{text}");
+                let include = ["open".to_owned(), "a".to_owned()];
+                assert_eq!(address.left(&server.name, &include), None, "{text}");
                 splices.extend(address.wrap(&server.name, &own(), text));
             }
             other => panic!("{other:?}"),
@@ -113,6 +114,7 @@ fn what_would_stop_working_is_left_and_says_why() {
         (json(r#"{"url":"https://x.example/mcp"}"#), "--include a"),
         (json(r#"{"url":"https://localhost.example/mcp"}"#), "--include a"),
         (json(r#"{"url":"https://x","headers":{}}"#), "--include a"),
+        (json(r#"{"url":"https://x","headers":{"X-Region":"eu"}}"#), "--include a"),
         (json(r#"{"url":"https://x","headers":{"A":"1"},"oauth":{}}"#), "logs in"),
         (json(r#"{"url":"https://x","headers":{"A":"1"},"headersHelper":"x"}"#), "logs in"),
         (json(r#"{"url":"https://x","headers":{"A":1}}"#), "not all texts"),
@@ -134,5 +136,21 @@ fn what_would_stop_working_is_left_and_says_why() {
         };
         assert!(why.contains(wanted), "{text}: {why}");
         assert!(!why.contains("me:s"), "{why}");
+    }
+}
+
+#[test]
+fn one_with_a_credential_or_on_this_machine_goes_behind() {
+    for entry in [
+        r#"{"url":"https://x.example/mcp","headers":{"authorization":"x"}}"#,
+        r#"{"url":"https://x.example/mcp","headers":{"X-Region":"eu","CONTEXT7_API_KEY":"x"}}"#,
+        r#"{"url":"https://x.example/mcp","headers":{"Private-Token":"${T}"}}"#,
+        r#"{"type":"http","url":"http://127.0.0.1:3000/mcp"}"#,
+        r#"{"url":"http://[::1]:3000/mcp"}"#,
+    ] {
+        let text = format!("{{\"mcpServers\":{{\"a\":{entry}}}}}");
+        let servers = servers(&text);
+        let Kind::Remote(address) = &servers.first().unwrap().kind else { panic!("{text}") };
+        assert_eq!(address.left("a", &[]), None, "{text}");
     }
 }
