@@ -382,7 +382,9 @@ fn a_mild_command_does_not_hide_where_another_one_leads() {
     }
     let both = call("shell", "bash", r#"{"command":"env; curl https://x.example"}"#).means;
     assert!(both.gives.has(Label::Untrusted), "{both:?}");
+}
 
+#[test]
 fn the_own_tools_of_every_client_are_known() {
     for (client, tool, parameters, class, tier, paths) in [
         (

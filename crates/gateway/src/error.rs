@@ -23,6 +23,9 @@ pub enum GatewayError {
     /// There is no command to wrap.
     #[error("there is no server to start; give its command after `--`")]
     NoCommand,
+    /// The far server's address or what it is sent can't be used as it is.
+    #[error("the server's address can't be used: {0}")]
+    Remote(String),
     /// The monitor can't be reached.
     #[error(transparent)]
     Monitor(#[from] ClientError),

@@ -3,6 +3,7 @@
 //! The adversary is the server that dies, hangs or lingers, and the client that just goes away. However
 //! the session ends, whoever waits is told, what ran is settled, and the server is ended and reaped.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -16,11 +17,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tipstaff_core::limits::{BODY_BYTES_MAX, RESULT_BYTES_MAX};
 use tipstaff_core::receipt::Door;
-use tipstaff_monitor::{Caller, Client, Join};
+use tipstaff_monitor::{Caller, Client, Join, Setting};
 
 use crate::child::{self, Log, Server};
 use crate::error::GatewayError;
 use crate::frame::FrameReader;
+use crate::http::wrap_url;
 use crate::judge::Judge;
 use crate::name::server_name;
 use crate::pipe::{Patient, Pipe};
@@ -38,14 +40,31 @@ const TELL: Duration = Duration::from_secs(1);
 pub struct WrapOptions {
     /// The home folder.
     pub home: PathBuf,
-    /// The server's name in policies and receipts; derived from the command if `None`.
+    /// The server's name in policies and receipts; derived from how it is reached if `None`.
     pub server_name: Option<String>,
-    /// The command that starts the server.
-    pub command: String,
-    /// Its arguments.
-    pub args: Vec<String>,
-    /// Names of more environment variables that the server gets.
-    pub env: Vec<String>,
+    /// How the server is reached.
+    pub reached: Reached,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone)]
+pub enum Reached {
+    /// It is started, and speaks over its standard streams.
+    Command {
+        /// The command that starts it.
+        command: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Names of more environment variables that it gets.
+        env: Vec<String>,
+    },
+    /// It is elsewhere, and speaks streamable HTTP.
+    Url {
+        /// Its address, or where that is kept: some hold a secret.
+        url: Setting,
+        /// Headers that go with each request.
+        headers: BTreeMap<String, Setting>,
+    },
 }
 
 /// How a wrapped session ended.
@@ -74,7 +93,11 @@ impl WrapEnd {
 /// # Errors
 /// [`GatewayError`] if the monitor can't be reached or the server can't be started.
 pub fn wrap(options: WrapOptions) -> Result<WrapEnd, GatewayError> {
-    let WrapOptions { home, server_name: name, command, args, env } = options;
+    let WrapOptions { home, server_name: name, reached } = options;
+    let (command, args, env) = match reached {
+        Reached::Command { command, args, env } => (command, args, env),
+        Reached::Url { url, headers } => return wrap_url(&home, name, &url, headers),
+    };
     if command.is_empty() {
         return Err(GatewayError::NoCommand);
     }

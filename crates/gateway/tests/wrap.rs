@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use tipstaff_core::Json;
-use tipstaff_gateway::{WrapOptions, serve_notes, wrap};
+use tipstaff_gateway::{Reached, WrapOptions, serve_notes, wrap};
 use tipstaff_monitor::{Home, serve};
 
 fn main() -> ExitCode {
@@ -31,9 +31,11 @@ fn main() -> ExitCode {
             let options = WrapOptions {
                 home: home.into(),
                 server_name: Some("notes".into()),
-                command: std::env::current_exe().unwrap().to_str().unwrap().to_owned(),
-                args: vec!["notes".into(), (*notes).to_owned()],
-                env: Vec::new(),
+                reached: Reached::Command {
+                    command: std::env::current_exe().unwrap().to_str().unwrap().to_owned(),
+                    args: vec!["notes".into(), (*notes).to_owned()],
+                    env: Vec::new(),
+                },
             };
             ExitCode::from(wrap(options).unwrap().exit_code())
         }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::error::MonitorError;
 pub use context::{ContextConfig, MeaningConfig};
+use servers::setting_fault;
 pub use servers::{SEPARATOR, ServerConfig, Servers, Setting};
 
 /// The text of a new home's `config.toml`.
@@ -39,7 +40,8 @@ idle_exit_s = 60
 approval_wait_s = 900
 
 # Where to post a notice of each held call, such as \"http://127.0.0.1:9000/held\". An address that is a
-# secret goes by reference: \"file:NAME\" in the home's secrets folder, or \"env:VARIABLE\".
+# secret goes by reference: \"file:NAME\" in the home's secrets folder, \"env:VARIABLE\", or
+# \"keyring:SERVICE/ACCOUNT\".
 # approval_webhook = \"file:webhook\"
 
 # Observe: nothing is stopped, and each receipt says what would have been. For getting to know a new
@@ -194,8 +196,10 @@ impl Config {
                 return Err(MonitorError::Config(what));
             }
         }
-        let fault = context::fault(&config).or_else(|| servers::fault(&config.servers));
-        match fault {
+        let webhook = config.approval_webhook.as_ref();
+        let webhook = webhook.and_then(|setting| setting_fault("approval_webhook", setting));
+        let fault = webhook.or_else(|| context::fault(&config));
+        match fault.or_else(|| servers::fault(&config.servers)) {
             Some(fault) => Err(MonitorError::Config(fault)),
             None => Ok(config),
         }

@@ -44,19 +44,33 @@ pub(crate) enum Command {
         #[arg(long)]
         keep: bool,
     },
-    /// Put an MCP server (stdio) behind the monitor: paste this into your client's configuration
+    /// Put an MCP server behind the monitor: paste this into your client's configuration
     #[command(
-        after_help = "Example:\n  tipstaff wrap -- npx -y @modelcontextprotocol/server-filesystem@2026.8.31 ./notes\n\nName a fixed version: a runner that pulls a new one changes the tools, which are then refused until you accept them."
+        after_help = "Examples:\n  tipstaff wrap -- npx -y @modelcontextprotocol/server-filesystem@2026.8.31 ./notes\n  tipstaff wrap --name tickets --url https://tickets.example/mcp --header-env Authorization=TICKETS_AUTHORIZATION\n\nName a fixed version: a runner that pulls a new one changes the tools, which are then refused until you accept them."
     )]
     Wrap {
-        /// The server's name in policies and receipts [default: from the command]
+        /// The server's name in policies and receipts [default: from the command or address]
         #[arg(long)]
         name: Option<String>,
         /// Pass this environment variable to the server too (repeatable)
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", conflicts_with = "url")]
         env: Vec<String>,
+        /// The server's address (streamable HTTP); `env:VARIABLE`, `file:NAME` or
+        /// `keyring:SERVICE/ACCOUNT` where it holds a secret
+        #[arg(long, value_name = "URL", conflicts_with = "command")]
+        url: Option<String>,
+        /// A header for the address, with the variable that holds its value (repeatable)
+        #[arg(long, value_name = "NAME=VARIABLE", requires = "url", conflicts_with = "command")]
+        header_env: Vec<String>,
+        /// A variable that holds a token: it goes as `Authorization: Bearer TOKEN`
+        #[arg(long, value_name = "VARIABLE", requires = "url", conflicts_with = "command")]
+        bearer_env: Option<String>,
+        /// A header for the address, with where its value is kept: `file:NAME` in the home's secrets
+        /// folder, or `keyring:SERVICE/ACCOUNT` (repeatable)
+        #[arg(long, value_name = "NAME=PLACE", requires = "url", conflicts_with = "command")]
+        header_from: Vec<String>,
         /// The server's command
-        #[arg(last = true, required = true)]
+        #[arg(last = true, required_unless_present = "url")]
         command: Vec<String>,
     },
     /// Put the servers and tool hooks of the clients on this machine behind the gateway
@@ -67,6 +81,10 @@ pub(crate) enum Command {
         /// Only this client (repeatable) [default: every client found]
         #[arg(long, value_name = "NAME", value_enum)]
         client: Vec<Client>,
+        /// Put this server behind the gateway too, which is elsewhere and has no header with a credential:
+        /// one that needs no login (repeatable)
+        #[arg(long, value_name = "SERVER", conflicts_with = "undo")]
+        include: Vec<String>,
         /// Enforce verdicts instead of only observing
         #[arg(long, conflicts_with = "undo")]
         enforce: bool,

@@ -4,6 +4,7 @@
 //! The adversary is a half-done job: a client whose configuration is broken by the one program that was
 //! meant to protect it, or a server that stays outside and nobody says so.
 
+mod address;
 pub(crate) mod clients;
 mod codex;
 mod diff;
@@ -38,6 +39,8 @@ use crate::outcome::{Failure, Outcome};
 pub(crate) struct Wanted {
     /// Only these clients; all if empty.
     pub(crate) clients: Vec<Client>,
+    /// Servers at an address without a credential that go behind the gateway all the same.
+    pub(crate) include: Vec<String>,
     pub(crate) step: Step,
 }
 
@@ -86,7 +89,12 @@ pub(crate) fn own(at: &Place) -> Result<Own, Failure> {
 }
 
 /// The plans for every file of the clients that were named.
-pub(crate) fn plans(clients: &[Client], folders: &Folders, own: &Own) -> Vec<Planned> {
+pub(crate) fn plans(
+    clients: &[Client],
+    include: &[String],
+    folders: &Folders,
+    own: &Own,
+) -> Vec<Planned> {
     let wanted = |client: Client| clients.is_empty() || clients.contains(&client);
     let mut seen = HashSet::new();
     let mut found = Vec::new();
@@ -96,7 +104,7 @@ pub(crate) fn plans(clients: &[Client], folders: &Folders, own: &Own) -> Vec<Pla
         if !seen.insert(real) {
             continue;
         }
-        found.extend(plan(&file, own, folders.if_missing(file.client)));
+        found.extend(plan(&file, own, include, folders.if_missing(file.client)));
     }
     found
 }
@@ -108,7 +116,7 @@ fn install(
     own: &Own,
     strictness: Strictness,
 ) -> Outcome {
-    if plans(&wanted.clients, folders, own).is_empty() {
+    if plans(&wanted.clients, &wanted.include, folders, own).is_empty() {
         return nothing_found(at, &wanted.clients);
     }
     let failed = |why: String| {
@@ -117,7 +125,7 @@ fn install(
     let _held = Held::take(&at.home).map_err(failed)?;
     let mode = mode::settle(&at.home, strictness).map_err(failed)?;
     // As it stands now that nobody else changes it.
-    let plans = plans(&wanted.clients, folders, own);
+    let plans = plans(&wanted.clients, &wanted.include, folders, own);
     let mut record = Record::read(&at.home)
         .map_err(|why| failed(format!("install/record.json of the home: {why}")))?;
     for entry in &record.files {
@@ -145,7 +153,7 @@ fn dry_run(
     own: &Own,
     strictness: Strictness,
 ) -> Outcome {
-    let plans = plans(&wanted.clients, folders, own);
+    let plans = plans(&wanted.clients, &wanted.include, folders, own);
     if plans.is_empty() {
         return nothing_found(at, &wanted.clients);
     }
@@ -160,7 +168,9 @@ fn dry_run(
                 if !at.json {
                     println!("{}", plan.place.path.display());
                     let before = rewrite.seen.as_ref().and_then(|seen| seen.text().ok());
-                    for line in diff::diff(before.unwrap_or_default(), &rewrite.after) {
+                    let mask = |text| plan::masked(plan.place.holds, text);
+                    let (before, after) = (mask(before.unwrap_or_default()), mask(&rewrite.after));
+                    for line in diff::diff(&before, &after) {
                         println!("  {line}");
                     }
                 }

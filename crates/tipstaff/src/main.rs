@@ -96,15 +96,19 @@ fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Init => home::init(&at),
         Command::Demo { keep } => demo::run(&at, keep),
-        Command::Wrap { name, env, command } => wrap::wrap(&at, name, env, command),
-        Command::Install { client, enforce, dry_run, undo } => {
+        Command::Wrap { name, env, url: None, command, .. } => wrap::wrap(&at, name, env, command),
+        Command::Wrap { name, url: Some(url), header_env, bearer_env, header_from, .. } => {
+            let given = wrap::Given { from_env: header_env, bearer: bearer_env, from: header_from };
+            wrap::wrap_url(&at, name, url, given)
+        }
+        Command::Install { client, include, enforce, dry_run, undo } => {
             let strictness = if enforce { Strictness::Enforce } else { Strictness::AsItIs };
             let step = match (dry_run, undo) {
                 (_, true) => Step::Undo,
                 (true, false) => Step::DryRun(strictness),
                 (false, false) => Step::Install(strictness),
             };
-            install::run(&at, &Wanted { clients: client, step })
+            install::run(&at, &Wanted { clients: client, include, step })
         }
         Command::Serve { listen } => serve::serve(&at, listen),
         Command::Tail => tail::run(&at),

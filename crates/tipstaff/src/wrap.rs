@@ -1,9 +1,10 @@
 //! The doors and processes that the command line starts.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use tipstaff_gateway::{WrapEnd, WrapOptions, notify, serve_notes, wrap as run_wrap};
-use tipstaff_monitor::{MonitorError, Role, Service};
+use tipstaff_gateway::{Reached, WrapEnd, WrapOptions, notify, serve_notes, wrap as run_wrap};
+use tipstaff_monitor::{MonitorError, Role, Service, Setting};
 
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome};
@@ -18,10 +19,59 @@ pub(crate) fn wrap(
     let options = WrapOptions {
         home: at.home.root().to_owned(),
         server_name: name,
-        command: words.next().unwrap_or_default(),
-        args: words.collect(),
-        env,
+        reached: Reached::Command {
+            command: words.next().unwrap_or_default(),
+            args: words.collect(),
+            env,
+        },
     };
+    run(options)
+}
+
+/// Headers of a far server, as they were given.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) from_env: Vec<String>,
+    pub(crate) bearer: Option<String>,
+    pub(crate) from: Vec<String>,
+}
+
+pub(crate) fn wrap_url(at: &Place, name: Option<String>, url: String, given: Given) -> Outcome {
+    // What was typed is not repeated: it may be the secret itself.
+    let wrong = |option: &str, what: &str| Failure::Usage(format!("{option} wants {what}"));
+    let mut headers = BTreeMap::new();
+    if let Some(variable) = given.bearer {
+        if !is_variable(&variable) {
+            return Err(wrong("--bearer-env", "the name of a variable that holds the token"));
+        }
+        headers.insert("Authorization".to_owned(), Setting::Bearer(variable));
+    }
+    for word in &given.from_env {
+        let header = word.split_once('=').filter(|(_, name)| is_variable(name));
+        let (name, variable) = header.ok_or_else(|| {
+            wrong("--header-env", "NAME=VARIABLE, with the name of a variable that holds the value")
+        })?;
+        headers.insert(name.to_owned(), Setting::Variable(variable.to_owned()));
+    }
+    for word in &given.from {
+        let header = word.split_once('=').map(|(name, place)| (name, place.to_owned().into()));
+        let header = header.filter(|(_, place)| !matches!(place, Setting::Plain(_)));
+        let (name, place) = header.ok_or_else(|| {
+            wrong("--header-from", "NAME=file:FILE or NAME=keyring:SERVICE/ACCOUNT, never a value")
+        })?;
+        headers.insert(name.to_owned(), place);
+    }
+    let reached = Reached::Url { url: url.into(), headers };
+    run(WrapOptions { home: at.home.root().to_owned(), server_name: name, reached })
+}
+
+/// Whether a word can be the name of a variable.
+fn is_variable(word: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !word.is_empty() && word.chars().all(plain) && !word.starts_with(|c: char| c.is_ascii_digit())
+}
+
+fn run(options: WrapOptions) -> Outcome {
     match run_wrap(options) {
         Ok(WrapEnd::Orderly) => Ok(()),
         Ok(WrapEnd::ServerDied) => Err(Failure::undone(

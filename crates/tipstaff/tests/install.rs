@@ -277,12 +277,33 @@ fn generated(seed: u64) -> String {
             ",\"args\":[ /* none */ ]",
         ]);
         let command = pick(&["npx", "/a b/c", "x\\\\y", "\\u0041"]);
-        let end = if number == 3 { pick(&["", ","]) } else { ",".to_owned() };
+        let end = if number == 3 { "" } else { "," };
         text += &format!(
             "{}\"s{number}\"{}:{{{}{env}{}\"command\"{}:{}\"{command}\"{}{args}{}}}{end}",
             pick(&blank),
             pick(&blank),
             pick(&blank),
+            pick(&blank),
+            pick(&blank),
+            pick(&blank),
+            pick(&blank),
+            pick(&blank),
+        );
+    }
+    for number in 0..2 {
+        let transport = pick(&["", "\"type\":\"http\",", "\"type\" : \"streamable-http\" ,"]);
+        let url = pick(&["https://x.example/mcp", "https:\\/\\/x.example/?key=s", "${URL}/mcp"]);
+        let inner = pick(&[
+            "\"A-Key\":\"1\"",
+            "\"Authorization\" : \"1\" , \"B-\\u0041\":\"${input:b}\",",
+            "\n \"x-key\": \"é\", // mine\n \"X-Key\": \"\\u0041\"\n",
+            "/* { */ \"Token\":\"1\" /* } */",
+        ]);
+        let headers = format!("\"headers\"{}:{}{{{inner}}}", pick(&blank), pick(&blank));
+        let url = format!("\"url\"{}:{}\"{url}\"", pick(&blank), pick(&blank));
+        let (first, second) = if number == 0 { (url, headers) } else { (headers, url) };
+        text += &format!(
+            ",\"u{number}\":{{{}{transport}{}{first}{},{}{second}{}}}",
             pick(&blank),
             pick(&blank),
             pick(&blank),

@@ -19,11 +19,11 @@ use tipstaff_monitor::Monitor;
 use super::accept::{EVENTS, JSON, accepts, media, prefers};
 use super::body::{Body, Reading};
 use super::guard::{Credential, one};
+use super::seat::{Joins, Plan};
 use super::session::{PRIMED_SINCE, REVISIONS, Reply, Session, result_line};
 use super::several;
 use super::stream::{Answered, Kind, Next, Reader};
 use super::token::random_hex;
-use super::upstream::Plan;
 use crate::answer::{self, FAILED};
 use crate::message::{INVALID_REQUEST, Id, Malformed, Message};
 use crate::shim::Judgement;
@@ -149,8 +149,10 @@ impl Mcp {
             name,
             server,
             // The session's id opens the session: what names it elsewhere is another number.
-            instance: format!("{credential}:{handle}"),
-            service: service.clone(),
+            joins: Joins::Anew {
+                instance: format!("{credential}:{handle}"),
+                service: service.clone(),
+            },
             runtime: tokio::runtime::Handle::current(),
         };
         let plans: Vec<Plan> = servers.into_iter().map(plan).collect();

@@ -1,20 +1,21 @@
 //! A server that is reached over streamable HTTP.
 //!
 //! The adversary is the far server, and whoever sits between: certificates are checked, only the session
-//! id that it gave is sent back to it, answers are bounded in size and time, redirects are not followed,
-//! and a request whose answer was lost on the way counts as unknown, never as failed.
+//! id that it gave is sent back to it, answers are bounded in size and time, redirects to another server
+//! are not followed, and a request whose answer was lost on the way counts as unknown, never as failed.
 
 mod connect;
 mod events;
 mod webhook;
 
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tipstaff_core::limits::RESULT_BYTES_MAX;
@@ -42,6 +43,8 @@ const QUEUE_MAX: usize = 256;
 const SILENCE: Duration = Duration::from_secs(15 * 60);
 /// How often a broken stream is taken up again before the answer counts as lost.
 const RESUMES_MAX: u32 = 5;
+/// How often an answer may send a request elsewhere on the same server.
+const REDIRECTS_MAX: u32 = 3;
 /// Bounds on how long the far server may make us wait before we come back.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -71,6 +74,8 @@ struct Far {
     heard: Mutex<Option<SyncSender<Vec<u8>>>>,
     lost: OnceLock<Lost>,
     room: Arc<Semaphore>,
+    /// The far side has ended the session.
+    over: AtomicBool,
 }
 
 /// Where the shim writes.
@@ -107,6 +112,7 @@ impl Remote {
             heard: Mutex::new(Some(tell)),
             lost: OnceLock::new(),
             room: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            over: AtomicBool::new(false),
         });
         let task = runtime.spawn(run(Arc::clone(&far), queue));
         let (runtime, task) = (runtime.clone(), Mutex::new(Some(task)));
@@ -117,6 +123,11 @@ impl Remote {
     /// Sets who is told of answers that were lost.
     pub(super) fn on_lost(&self, lost: Lost) {
         let _ = self.far.lost.set(lost);
+    }
+
+    /// Whether the far side has ended the session: what is sent from then on would be lost.
+    pub(super) fn is_over(&self) -> bool {
+        self.far.over.load(Ordering::SeqCst)
     }
 
     /// What gives up the writing side, whoever waits for it.
@@ -226,11 +237,27 @@ impl Far {
         match answer.status() {
             StatusCode::NOT_FOUND if !first && self.has_session() => {
                 // The far session is over: the next use opens another one.
+                // Before the client hears of it, which may repeat the request at once.
+                self.over.store(true, Ordering::SeqCst);
+                let text = "The server has closed its session, and this request was not carried out. Repeat it: another session is opened.";
+                self.refuse(sent.id.as_ref(), text);
                 lock(&self.heard).take();
                 return;
             }
+            StatusCode::UNAUTHORIZED => {
+                let text = "The server answered HTTP 401: it wants credentials, or a login that only the client itself can make.";
+                return self.refuse(sent.id.as_ref(), text);
+            }
             status if !status.is_success() => {
-                let text = format!("The server answered HTTP {}.", status.as_u16());
+                let code = status.as_u16();
+                let hint = match code {
+                    404 | 405 if first => {
+                        " There may be no MCP here, or only its old SSE transport, which is not spoken."
+                    }
+                    300..400 => " It redirects to another server, which is not followed.",
+                    _ => "",
+                };
+                let text = format!("The server answered HTTP {code}.{hint}");
                 return self.refuse(sent.id.as_ref(), &text);
             }
             _ => {}
@@ -323,6 +350,28 @@ impl Far {
         body: Bytes,
         last: Option<HeaderValue>,
     ) -> Result<Response<Incoming>, Fault> {
+        let mut path = None;
+        for _ in 0..=REDIRECTS_MAX {
+            let request = self.request(method.clone(), body.clone(), last.clone());
+            let sent = async {
+                match path {
+                    None => self.target.send(request).await,
+                    Some(path) => self.target.send_to(path, request).await,
+                }
+            };
+            let answer = timeout(SILENCE, sent).await.unwrap_or(Err(Fault::Lost))?;
+            // Only these two keep method and body, and say that nothing was done yet.
+            let moved = matches!(answer.status().as_u16(), 307 | 308);
+            let location = answer.headers().get(LOCATION).filter(|_| moved);
+            match location.and_then(|location| self.target.redirected(location)) {
+                Some(elsewhere) => path = Some(elsewhere),
+                None => return Ok(answer),
+            }
+        }
+        Err(Fault::NotSent("it redirects again and again".to_owned()))
+    }
+
+    fn request(&self, method: Method, body: Bytes, last: Option<HeaderValue>) -> Request<Body> {
         let post = method == Method::POST;
         let mut request = Request::new(Body::Whole(body));
         *request.method_mut() = method;
@@ -342,7 +391,7 @@ impl Far {
                 }
             }
         }
-        timeout(SILENCE, self.target.send(request)).await.unwrap_or(Err(Fault::Lost))
+        request
     }
 
     /// Passes a message on to the shim.

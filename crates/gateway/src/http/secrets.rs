@@ -3,6 +3,8 @@
 //! The adversary reads logs, errors and memory dumps of types: a resolved value is wiped after use, has
 //! no `Debug` that shows it, and a fault names the setting and where it should be, never what is there.
 
+mod keyring;
+
 use std::path::Path;
 
 use tipstaff_monitor::Setting;
@@ -30,15 +32,25 @@ impl std::fmt::Debug for Secret {
 pub(super) fn resolve(home: &Path, name: &str, setting: &Setting) -> Result<Secret, String> {
     match setting {
         Setting::Plain(value) => Ok(Secret(Zeroizing::new(value.clone()))),
-        Setting::Variable(variable) => match std::env::var(variable) {
-            Ok(value) => Ok(Secret(Zeroizing::new(value))),
-            Err(_) => Err(format!("`{name}` needs the variable {variable}, which is not set")),
-        },
+        Setting::Variable(variable) => of_variable(name, variable).map(Secret),
+        Setting::Bearer(variable) => {
+            let token = of_variable(name, variable)?;
+            Ok(Secret(Zeroizing::new(format!("Bearer {}", *token))))
+        }
         Setting::File(file) => match read_private(&home.join("secrets").join(file)) {
             Ok(value) => Ok(Secret(value)),
             Err(error) => Err(format!("`{name}`: {error}")),
         },
+        Setting::Keyring { service, account } => match keyring::look_up(service, account) {
+            Ok(value) => Ok(Secret(value)),
+            Err(error) => Err(format!("`{name}`: {error}")),
+        },
     }
+}
+
+fn of_variable(name: &str, variable: &str) -> Result<Zeroizing<String>, String> {
+    let value = std::env::var(variable).map(Zeroizing::new);
+    value.map_err(|_| format!("`{name}` needs the variable {variable}, which is not set"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 mod hear;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,13 +15,14 @@ use tipstaff_core::json::{Json, Object};
 use tokio::sync::oneshot;
 
 use super::guard::Credential;
+use super::seat::{Plan, Seat, Waiter};
 use super::several;
 use super::stream::{Kind, Reader, Streams};
-use super::upstream::{Plan, Upstream};
+use super::upstream::Upstream;
 use crate::answer::{self, FAILED, Failure};
 use crate::message::{Answer, INVALID_REQUEST, Id, Malformed, Message};
 use crate::request::{Form, TOOLS_CALL};
-use crate::shim::IN_FLIGHT_MAX;
+use crate::shim::{IN_FLIGHT_MAX, Judgement};
 
 /// How long servers wait for a client that doesn't read, before what waits is given up.
 const READ_WAIT: Duration = Duration::from_secs(20);
@@ -41,8 +42,6 @@ pub(super) struct Session {
     state: Mutex<State>,
     room: Condvar,
 }
-
-type Waiter = Box<dyn FnOnce(String) + Send>;
 
 pub(super) struct State {
     over: bool,
@@ -138,7 +137,8 @@ impl Session {
 
     /// Begins to take messages for its servers.
     pub(super) fn begin(self: &Arc<Self>) -> std::io::Result<()> {
-        self.upstreams.iter().enumerate().try_for_each(|(index, up)| up.begin(self, index))
+        let seat: Weak<dyn Seat> = Arc::downgrade(&(Arc::clone(self) as Arc<dyn Seat>));
+        self.upstreams.iter().enumerate().try_for_each(|(index, up)| up.begin(seat.clone(), index))
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -290,15 +290,6 @@ impl Session {
         told
     }
 
-    /// An id for a request of our own, whose answer goes to `then`.
-    pub(super) fn own_id(&self, then: Waiter) -> Id {
-        let mut state = self.state();
-        let id = format!("{}{}", self.own, state.next_own);
-        state.next_own += 1;
-        state.waiting.insert(id.clone(), then);
-        Id::Text(id)
-    }
-
     fn is_own(&self, id: &Id) -> bool {
         matches!(id, Id::Text(text) if text.starts_with(&self.own))
     }
@@ -322,44 +313,11 @@ impl Session {
         }
     }
 
-    /// What a server hears that is started again; `None` before its first handshake.
-    pub(super) fn hello_again(&self, index: usize) -> Option<HelloAgain> {
-        let state = self.state();
-        state.hellos.get(index)?.as_ref()?;
-        let mut then = Vec::new();
-        if state.initialized {
-            then.push(Message::Notification("notifications/initialized".to_owned(), None));
-        }
-        let level = state.level.clone();
-        let params = state.params.clone();
-        drop(state);
-        if let Some(level) = level {
-            let id = self.own_id(Box::new(|_| {}));
-            then.push(Message::Request(id, "logging/setLevel".to_owned(), Some(level)));
-        }
-        Some(HelloAgain { params, then })
-    }
-
     /// Tells the client something of our own.
     fn tell(&self, line: &str) {
         let mut state = self.state();
         if let Some(stream) = state.streams.standing() {
             state.streams.push(stream, line, false);
-        }
-    }
-
-    /// Waits for a client that doesn't read, but not for ever.
-    pub(super) fn pace(&self) {
-        let state = self.state();
-        if !state.streams.is_full() {
-            return;
-        }
-        let full = |state: &mut State| state.streams.is_full() && !state.over;
-        let waited = self.room.wait_timeout_while(state, READ_WAIT, full);
-        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-        if waited.timed_out() {
-            crate::say("a client does not read what it asked for; it was cut off");
-            state.streams.cut();
         }
     }
 
@@ -387,6 +345,57 @@ impl Session {
 
     pub(super) fn is_over(&self) -> bool {
         self.state().over
+    }
+}
+
+impl Seat for Session {
+    fn judged(&self, from: usize, id: &Id, judgement: Judgement) {
+        self.note_judgement(from, id, judgement);
+    }
+
+    fn heard(&self, from: usize, line: &str) {
+        self.take_line(from, line);
+    }
+
+    fn pace(&self) {
+        let state = self.state();
+        if !state.streams.is_full() {
+            return;
+        }
+        let full = |state: &mut State| state.streams.is_full() && !state.over;
+        let waited = self.room.wait_timeout_while(state, READ_WAIT, full);
+        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            crate::say("a client does not read what it asked for; it was cut off");
+            state.streams.cut();
+        }
+    }
+
+    fn hello_again(&self, index: usize) -> Option<HelloAgain> {
+        let mut state = self.state();
+        // What its earlier run asked is over: an answer to that must not go to the next one.
+        state.asks.retain(|_, ask| ask.upstream != index);
+        state.hellos.get(index)?.as_ref()?;
+        let mut then = Vec::new();
+        if state.initialized {
+            then.push(Message::Notification("notifications/initialized".to_owned(), None));
+        }
+        let level = state.level.clone();
+        let params = state.params.clone();
+        drop(state);
+        if let Some(level) = level {
+            let id = self.own_id(Box::new(|_| {}));
+            then.push(Message::Request(id, "logging/setLevel".to_owned(), Some(level)));
+        }
+        Some(HelloAgain { params, then })
+    }
+
+    fn own_id(&self, then: Waiter) -> Id {
+        let mut state = self.state();
+        let id = format!("{}{}", self.own, state.next_own);
+        state.next_own += 1;
+        state.waiting.insert(id.clone(), then);
+        Id::Text(id)
     }
 }
 

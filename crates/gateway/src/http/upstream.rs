@@ -1,11 +1,10 @@
-//! One server behind one session: started when it is needed, ended with the session, started again.
+//! One server behind one client: started when it is needed, ended with its client, started again.
 //!
 //! The adversary is a server that doesn't start, hangs, dies or stops reading. Everything that may block
 //! on it happens on threads of its own, behind a bounded queue, so that it keeps nobody else waiting; one
 //! that keeps dying is started less and less often.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,11 +14,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tipstaff_core::limits::RESULT_BYTES_MAX;
 use tipstaff_core::receipt::Door;
-use tipstaff_monitor::{Caller, Client, Join, ServerConfig};
+use tipstaff_monitor::{Caller, Client, Join};
 
 use super::remote::Remote;
+use super::seat::{Joins, Plan, Seat};
 use super::secrets::resolve;
-use super::session::Session;
 use crate::answer::{self, Failure};
 use crate::child::{self, Log, Server};
 use crate::frame::FrameReader;
@@ -43,18 +42,6 @@ const STUCK_WAIT: Duration = Duration::from_secs(2);
 const CLOSE_WAIT: Duration = Duration::from_millis(100);
 
 const LOST: &str = "The connection to the server broke before it answered. It is not known whether the action had its effect.";
-
-/// What is needed to start it.
-#[derive(Debug, Clone)]
-pub(super) struct Plan {
-    pub(super) home: PathBuf,
-    pub(super) name: String,
-    pub(super) server: ServerConfig,
-    /// The client's instance and program, as the monitor hears them.
-    pub(super) instance: String,
-    pub(super) service: String,
-    pub(super) runtime: tokio::runtime::Handle,
-}
 
 /// A server behind a session.
 #[derive(Debug)]
@@ -126,12 +113,12 @@ impl Upstream {
         &self.name
     }
 
-    /// Begins to take messages for the server at `index` of the session.
-    pub(super) fn begin(&self, session: &Arc<Session>, index: usize) -> io::Result<()> {
+    /// Begins to take messages for the server at `index` of the client's.
+    pub(super) fn begin(&self, seat: Weak<dyn Seat>, index: usize) -> io::Result<()> {
         let Some((plan, queue)) = lock(&self.waiting).take() else { return Ok(()) };
         let driver = Driver {
             plan,
-            session: Arc::downgrade(session),
+            seat,
             index,
             jobs: self.jobs.clone(),
             running: None,
@@ -148,6 +135,11 @@ impl Upstream {
     /// Hands over a message.
     pub(super) fn send(&self, message: Message) -> Result<(), Busy> {
         self.jobs.try_send(Job::Message(message)).map_err(|_| Busy)
+    }
+
+    /// Hands over a message of a client that can wait.
+    pub(super) fn send_patiently(&self, message: Message) -> Result<(), Busy> {
+        self.jobs.send(Job::Message(message)).map_err(|_| Busy)
     }
 
     /// Ends the server and waits for that. May take seconds.
@@ -175,7 +167,7 @@ impl Upstream {
 /// The thread that everything for the server goes through.
 struct Driver {
     plan: Plan,
-    session: Weak<Session>,
+    seat: Weak<dyn Seat>,
     index: usize,
     jobs: SyncSender<Job>,
     running: Option<Running>,
@@ -227,6 +219,10 @@ impl Driver {
     }
 
     fn deliver(&mut self, message: Message) {
+        let is_over = |running: &Running| matches!(&running.process, Process::Remote(remote) if remote.is_over());
+        if self.running.as_ref().is_some_and(is_over) {
+            self.gone();
+        }
         if self.running.is_none()
             && let Err(why) = self.start(&message)
         {
@@ -245,8 +241,8 @@ impl Driver {
         let text =
             format!("The server `{}` is not running: {why}. Nothing was done.", self.plan.name);
         let line = answer::failure(id, form, Failure { text: &text, receipt: None });
-        if let Some(session) = self.session.upgrade() {
-            session.heard(self.index, &line);
+        if let Some(seat) = self.seat.upgrade() {
+            seat.heard(self.index, &line);
         }
     }
 
@@ -271,31 +267,40 @@ impl Driver {
         started
     }
 
-    fn launch(&self) -> Result<Running, String> {
-        let Plan { home, name, server, instance, service, runtime } = &self.plan;
-        let caller = Caller::Network { instance: instance.clone(), service: service.clone() };
+    fn join(&self) -> Result<Client, String> {
+        let Plan { home, name, server, joins, .. } = &self.plan;
+        let (instance, service) = match joins {
+            Joins::Already(monitor) => return Ok(monitor.clone()),
+            Joins::Anew { instance, service } => (instance.clone(), service.clone()),
+        };
         let command = match &server.url {
             Some(url) => vec![url.clone()],
             None => server.command.clone(),
         };
+        let caller = Caller::Network { instance, service };
         let join = Join { server: name.clone(), door: Door::McpHttp, command, caller };
-        let monitor = Client::join(home, join).map_err(|error| error.to_string())?;
+        Client::join(home, join).map_err(|error| error.to_string())
+    }
+
+    fn launch(&self) -> Result<Running, String> {
+        let Plan { home, name, server, runtime, .. } = &self.plan;
+        let monitor = self.join()?;
         let settings = monitor.settings().clone();
         let terms = Terms {
             server: name.clone(),
             receipt_in_meta: settings.receipt_in_meta,
             call_timeout: settings.call_timeout,
         };
-        let client = Pipe::new(Sink { session: self.session.clone(), index: self.index });
+        let client = Pipe::new(Sink { seat: self.seat.clone(), index: self.index });
         let (run, jobs) = (self.run, self.jobs.clone());
         let ends = Box::new(move |_: End| {
             // Full: a server that neither reads nor lives is noticed by its deadlines.
             let _ = jobs.try_send(Job::Gone(run));
         });
-        let (judging, index) = (self.session.clone(), self.index);
+        let (judging, index) = (self.seat.clone(), self.index);
         let verdicts = Box::new(move |id: &Id, judgement| {
-            if let Some(session) = judging.upgrade() {
-                session.judged(index, id, judgement);
+            if let Some(seat) = judging.upgrade() {
+                seat.judged(index, id, judgement);
             }
         });
         let ears = Ears { ends, verdicts };
@@ -357,7 +362,7 @@ impl Driver {
     ) -> Result<(), crate::error::GatewayError> {
         let kept = Arc::downgrade(shim);
         spawn("clock", move || keep_time(&kept))?;
-        let (reader, session) = (Arc::clone(shim), self.session.clone());
+        let (reader, seat) = (Arc::clone(shim), self.seat.clone());
         spawn("server", move || {
             let mut frames = FrameReader::new(output, RESULT_BYTES_MAX);
             let mut batch = Batch::new();
@@ -365,8 +370,8 @@ impl Driver {
                 reader.server_frame(frame, &mut batch);
                 if batch.is_full() || !frames.has_line() {
                     reader.flush(&mut batch);
-                    if let Some(session) = session.upgrade() {
-                        session.pace();
+                    if let Some(seat) = seat.upgrade() {
+                        seat.pace();
                     }
                 }
             }
@@ -377,12 +382,12 @@ impl Driver {
 
     /// The handshake of a server that is started again, as the session's client made it.
     fn replay(&self) -> Result<(), String> {
-        let (Some(session), Some(running)) = (self.session.upgrade(), &self.running) else {
+        let (Some(seat), Some(running)) = (self.seat.upgrade(), &self.running) else {
             return Err("the session has ended".to_owned());
         };
-        let Some(hello) = session.hello_again(self.index) else { return Ok(()) };
+        let Some(hello) = seat.hello_again(self.index) else { return Ok(()) };
         let (tell, told) = channel();
-        let id = session.own_id(Box::new(move |line| {
+        let id = seat.own_id(Box::new(move |line| {
             let _ = tell.send(line);
         }));
         let initialize = Message::Request(id, "initialize".to_owned(), Some(hello.params));
@@ -437,22 +442,24 @@ impl Driver {
             }
             Process::Remote(remote) => remote.end(),
         }
-        running.monitor.leave();
+        if matches!(self.plan.joins, Joins::Anew { .. }) {
+            running.monitor.leave();
+        }
     }
 }
 
 /// The client's side of the shim.
 struct Sink {
-    session: Weak<Session>,
+    seat: Weak<dyn Seat>,
     index: usize,
 }
 
 impl Write for Sink {
     fn write(&mut self, frames: &[u8]) -> io::Result<usize> {
-        let session = self.session.upgrade().ok_or(io::ErrorKind::BrokenPipe)?;
+        let seat = self.seat.upgrade().ok_or(io::ErrorKind::BrokenPipe)?;
         for line in frames.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             if let Ok(line) = std::str::from_utf8(line) {
-                session.heard(self.index, line);
+                seat.heard(self.index, line);
             }
         }
         Ok(frames.len())

@@ -130,7 +130,14 @@ fn start(home: &Home) -> io::Result<std::process::Child> {
     home.create().map_err(|error| io::Error::other(error.to_string()))?;
     let log =
         fs::File::options().create(true).append(true).open(home.root().join("monitor.log"))?;
-    Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    // Headers of far servers, as `install` names them: they are the door's alone, which ends before it.
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for name in names.filter(|name| name.as_encoded_bytes().starts_with(b"TIPSTAFF_HEADER_")) {
+        command.env_remove(name);
+    }
+    command
+        .env_remove("TIPSTAFF_URL")
         .arg("monitor")
         .arg("--home")
         .arg(home.root())

@@ -1,8 +1,8 @@
 //! `[servers.NAME]`: the MCP servers that `serve` stands in front of, and how each is reached.
 //!
 //! The adversary is a secret in a file that is kept for ever: the text of the configuration goes into the
-//! log's object store. So credentials are references to the environment or to a file, a value that looks
-//! like one is refused where it stands in the open, and no value is ever shown.
+//! log's object store. So credentials are references to the environment, to a file or to the system's
+//! keyring, a value that looks like one is refused where it stands in the open, and no value is ever shown.
 
 use std::collections::BTreeMap;
 
@@ -47,16 +47,30 @@ pub enum Setting {
     Plain(String),
     /// `env:NAME`: a variable of the process that serves.
     Variable(String),
+    /// `bearer:NAME`: a variable that holds a token, which goes with the word `Bearer` before it.
+    Bearer(String),
     /// `file:NAME`: a file in the home's `secrets` folder.
     File(String),
+    /// `keyring:SERVICE/ACCOUNT`: an entry of the system's keyring.
+    Keyring {
+        /// What it is for.
+        service: String,
+        /// Whose it is; what stands behind the last slash.
+        account: String,
+    },
 }
 
 impl From<String> for Setting {
     fn from(text: String) -> Self {
         if let Some(name) = text.strip_prefix("env:") {
             Self::Variable(name.to_owned())
+        } else if let Some(name) = text.strip_prefix("bearer:") {
+            Self::Bearer(name.to_owned())
         } else if let Some(name) = text.strip_prefix("file:") {
             Self::File(name.to_owned())
+        } else if let Some(entry) = text.strip_prefix("keyring:") {
+            let (service, account) = entry.rsplit_once('/').unwrap_or((entry, ""));
+            Self::Keyring { service: service.to_owned(), account: account.to_owned() }
         } else {
             Self::Plain(text)
         }
@@ -68,8 +82,21 @@ impl std::fmt::Debug for Setting {
         match self {
             Self::Plain(_) => f.write_str("Plain"),
             Self::Variable(name) => write!(f, "env:{name}"),
+            Self::Bearer(name) => write!(f, "bearer:{name}"),
             Self::File(name) => write!(f, "file:{name}"),
+            Self::Keyring { service, account } => write!(f, "keyring:{service}/{account}"),
         }
+    }
+}
+
+impl ServerConfig {
+    /// A server that is reached at an address.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence in which no value stands.
+    pub fn at_url(url: String, headers: BTreeMap<String, Setting>) -> Result<Self, String> {
+        let server = Self { command: Vec::new(), url: Some(url), env: BTreeMap::new(), headers };
+        fault_of_reach(&server).map_or(Ok(server), Err)
     }
 }
 
@@ -91,6 +118,11 @@ fn fault_of(name: &str, server: &ServerConfig) -> Option<String> {
     if name.contains(SEPARATOR) || name.starts_with('_') || name.ends_with('_') {
         return Some(format!("`{SEPARATOR}` separates names, so no name holds or touches it"));
     }
+    fault_of_reach(server)
+}
+
+/// What is wrong with the way that it is reached.
+fn fault_of_reach(server: &ServerConfig) -> Option<String> {
     match (server.command.first().is_some_and(|word| !word.is_empty()), &server.url) {
         (true, None) | (false, Some(_)) => {}
         _ => return Some("give either a `command` or a `url`".to_owned()),
@@ -126,7 +158,8 @@ fn url_fault(url: &str) -> Option<&'static str> {
     }
 }
 
-fn setting_fault(name: &str, setting: &Setting) -> Option<String> {
+/// What is wrong with a value or where it is kept.
+pub(super) fn setting_fault(name: &str, setting: &Setting) -> Option<String> {
     let upper = name.to_ascii_uppercase();
     let lower = name.to_ascii_lowercase();
     match setting {
@@ -135,24 +168,37 @@ fn setting_fault(name: &str, setting: &Setting) -> Option<String> {
                 || SECRET_WORDS.iter().any(|word| upper.contains(word)) =>
         {
             Some(format!(
-                "`{name}` looks like a credential; write \"env:VARIABLE\" or \"file:NAME\" (a file of \
-                 mode 600 in the home's secrets folder) instead of its value"
+                "`{name}` looks like a credential; write \"env:VARIABLE\", \"file:NAME\" (a file of mode \
+                 600 in the home's secrets folder) or \"keyring:SERVICE/ACCOUNT\" instead of its value"
             ))
         }
-        Setting::Variable(variable) if variable.is_empty() => {
-            Some(format!("`{name}` names no variable after `env:`"))
+        Setting::Variable(variable) | Setting::Bearer(variable) if variable.is_empty() => {
+            Some(format!("`{name}` names no variable"))
         }
         Setting::File(file)
             if file.is_empty() || file.starts_with('.') || file.contains(['/', '\\', '\0']) =>
         {
             Some(format!("`{name}` must name a file in the home's secrets folder after `file:`"))
         }
+        Setting::Keyring { service, account } if !is_plain(service) || !is_plain(account) => {
+            Some(format!("`{name}` must name an entry as `keyring:SERVICE/ACCOUNT`"))
+        }
         _ => None,
     }
 }
 
+/// Whether a word of a keyring's entry can only be taken for one: it becomes an argument of a program.
+fn is_plain(word: &str) -> bool {
+    const WORD_MAX: usize = 256;
+    !word.is_empty()
+        && word.len() <= WORD_MAX
+        && !word.starts_with('-')
+        && !word.chars().any(char::is_control)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::config::Config;
 
     fn fault(text: &str) -> String {
@@ -168,6 +214,23 @@ mod tests {
         let shown = format!("{config:?}");
         assert!(shown.contains("env:T") && shown.contains("file:far"), "{shown}");
         assert!(shown.contains("\"MODE\": Plain"), "{shown}");
+    }
+
+    #[test]
+    fn an_entry_of_the_keyring_is_named_by_service_and_account() {
+        let setting = Setting::from("keyring:a/b c/me".to_owned());
+        let entry = Setting::Keyring { service: "a/b c".into(), account: "me".into() };
+        assert_eq!((&setting, format!("{setting:?}").as_str()), (&entry, "keyring:a/b c/me"));
+        let text = |setting: &str| {
+            format!("[servers.a]\ncommand = [\"x\"]\nenv = {{ A_TOKEN = {setting:?} }}\n")
+        };
+        Config::parse(&text("keyring:a/b")).unwrap();
+        for wrong in
+            ["keyring:", "keyring:a", "keyring:/b", "keyring:a/", "keyring:-a/b", "keyring:a/-b"]
+        {
+            assert!(fault(&text(wrong)).contains("SERVICE/ACCOUNT"), "{wrong}");
+        }
+        assert!(fault(&text("keyring:a\nx/b")).contains("SERVICE/ACCOUNT"));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) fn look(at: &Place, findings: &mut Findings) {
         findings.add(about, "this program can't be named", "install it anew");
         return;
     };
-    let plans = plans(&[], &folders, &own);
+    let plans = plans(&[], &[], &folders, &own);
     for plan in &plans {
         servers(plan, findings);
         hooks(plan, findings);
@@ -89,7 +89,7 @@ fn servers(plan: &Planned, findings: &mut Findings) {
             Behind::Left(why) => findings.add(
                 about,
                 format!("{name} is NOT BEHIND THE GATEWAY: {why}"),
-                "remove it from the client, or start it as a process",
+                "mend that if you can, else remove it from the client",
             ),
         }
         if let Some(command) = &item.command

@@ -5,7 +5,8 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::servers::{Args, Kind, Server, Stdio, Style, Word};
+use super::address::Address;
+use super::servers::{Args, Entry, Kind, Parts, Passed, Server, Stdio, Style, Table, Word};
 
 /// The servers of a Codex file.
 ///
@@ -40,8 +41,10 @@ fn word(value: &Spanned<DeValue<'_>>) -> Option<Word> {
 }
 
 fn kind_of(table: &DeTable<'_>, text: &str) -> Kind {
-    if get(table, "command").is_none() && get(table, "url").is_some() {
-        return Kind::Remote;
+    if get(table, "command").is_none()
+        && let Some((key, url)) = member(table, "url")
+    {
+        return address(table, (key, url), text);
     }
     let command = table.iter().find(|(key, _)| key.get_ref() == "command");
     let Some((key, command)) = command.and_then(|(key, value)| Some((key, word(value)?))) else {
@@ -80,14 +83,89 @@ fn kind_of(table: &DeTable<'_>, text: &str) -> Kind {
         .iter()
         .any(|name| get(table, name).is_some())
         .then_some("the client starts it in another environment, where the gateway is not");
+    let passed = member(table, "env_vars").and_then(|(key, value)| {
+        let all = value.get_ref().as_array()?.iter();
+        let variables = all.map(|name| Some(name.get_ref().as_str()?.to_owned()));
+        let variables = variables.collect::<Option<_>>()?;
+        Some(Passed { name: key.span(), value: value.span(), variables })
+    });
+    let parts = Parts {
+        name: key.span(),
+        args: member(table, "args").map(|(key, value)| key.span().start..value.span().end),
+        transport: None,
+        table: member(table, "env").and_then(|(key, value)| texts(key, value, text)),
+        passed,
+    };
+    Kind::Stdio(Box::new(Stdio { command, args, env, obstacle, style: style_of(key, text), parts }))
+}
+
+type Key<'i> = Spanned<std::borrow::Cow<'i, str>>;
+
+fn member<'a, 'i>(
+    table: &'a DeTable<'i>,
+    name: &str,
+) -> Option<(&'a Key<'i>, &'a Spanned<DeValue<'i>>)> {
+    table.iter().find(|(key, _)| key.get_ref() == name)
+}
+
+fn style_of(key: &Key<'_>, text: &str) -> Style {
     let begin = text.get(..key.span().start).unwrap_or_default();
     let before = begin.rsplit_once('\n').map_or(begin, |(_, line)| line);
-    let style = if before.contains(['{', '=']) {
-        Style::TomlInline
+    if before.contains(['{', '=']) { Style::TomlInline } else { Style::TomlLine(before.to_owned()) }
+}
+
+/// A table of texts; `None` if it isn't written in one place.
+fn texts(key: &Key<'_>, value: &Spanned<DeValue<'_>>, text: &str) -> Option<Table> {
+    let table = value.get_ref().as_table()?;
+    // `name.member = ...`: each member may stand elsewhere.
+    let behind = text.get(key.span().end..)?.trim_start_matches([' ', '\t', '"', '\'']);
+    if behind.starts_with('.') {
+        return None;
+    }
+    let start = value.span().start;
+    let is_inline = behind.starts_with('=') && text.get(start..)?.starts_with('{');
+    let mut members: Vec<Entry> = table
+        .iter()
+        .map(|(key, value)| Entry {
+            name: Word { at: key.span(), text: key.get_ref().to_string() },
+            value: value.span(),
+            text: value.get_ref().as_str().map(str::to_owned),
+        })
+        .collect();
+    members.sort_by_key(|entry| entry.name.at.start);
+    let open = is_inline.then_some(start + 1);
+    if open.is_none() && members.is_empty() {
+        return None;
+    }
+    Some(Table { span: key.span().start..value.span().end, name: key.span(), open, members })
+}
+
+fn address(table: &DeTable<'_>, (key, url): (&Key<'_>, &Spanned<DeValue<'_>>), text: &str) -> Kind {
+    let Some(url) = word(url) else { return Kind::Odd("its url is no text") };
+    let headers = member(table, "http_headers");
+    let found = headers.and_then(|(key, value)| texts(key, value, text));
+    let token = member(table, "bearer_token_env_var");
+    let passed = token.and_then(|(key, value)| {
+        let variables = vec![value.get_ref().as_str()?.to_owned()];
+        Some(Passed { name: key.span(), value: value.span(), variables })
+    });
+    let has = |name: &&str| get(table, name).is_some();
+    let obstacle = if headers.is_some() && found.is_none() {
+        Some("its http_headers are not written in one place")
+    } else if token.is_some() && passed.is_none() {
+        Some("its bearer_token_env_var is no text")
+    } else if has(&"env_http_headers") {
+        Some("it takes headers from env_http_headers: write them in http_headers")
+    } else if ["scopes", "oauth_resource", "oauth"].iter().any(has) {
+        Some("the client logs in to it by itself, and the gateway can't")
+    } else if ["args", "env", "env_vars", "cwd"].iter().any(has) {
+        Some("it has an address, and members of a process beside it")
     } else {
-        Style::TomlLine(before.to_owned())
+        None
     };
-    Kind::Stdio(Stdio { command, args, env, obstacle, style })
+    let parts = Parts { name: key.span(), args: None, transport: None, table: found, passed };
+    let style = style_of(key, text);
+    Kind::Remote(Box::new(Address { url, obstacle, style, parts }))
 }
 
 #[cfg(test)]
@@ -135,7 +213,7 @@ mod tests {
         ] {
             let out = changed(text, |server, stdio| stdio.wrap(&server.name, &own(), text));
             assert_eq!(out, wanted);
-            let back = changed(&out, |_, stdio| stdio.unwrap(&own()));
+            let back = changed(&out, |_, stdio| stdio.unwrap(&own(), &out));
             let (left, right): (toml::Table, toml::Table) = (
                 toml::from_str(&back.replace("args = []", "")).unwrap_or_default(),
                 toml::from_str(text).unwrap(),

@@ -102,7 +102,11 @@ impl Node {
 
 impl Object {
     pub(crate) fn get(&self, name: &str) -> Option<&Node> {
-        self.members.iter().find(|member| member.name == name).map(|member| &member.value)
+        self.member(name).map(|member| &member.value)
+    }
+
+    pub(crate) fn member(&self, name: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.name == name)
     }
 }
 

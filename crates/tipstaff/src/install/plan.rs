@@ -5,14 +5,15 @@
 
 use serde::Serialize;
 
+use super::address::{Address, may_be_secret};
 use super::clients::{Holds, Place};
 use super::codex::of_toml;
-use super::edit::spliced;
+use super::edit::{Splice, spliced};
 use super::file::Seen;
 use super::hook_file::HookFile;
 use super::hooks::{self, State};
 use super::jsonc::Node;
-use super::servers::{Format, Kind, Own, Server, of_json};
+use super::servers::{Format, Inner, Kind, Own, Server, of_json};
 
 /// One file of a client, and what is to become of it.
 #[derive(Debug)]
@@ -83,7 +84,12 @@ pub(crate) enum IfMissing {
 }
 
 /// Plans one file; `None` if there is none and none is to be made.
-pub(crate) fn plan(place: &Place, own: &Own, missing: IfMissing) -> Option<Planned> {
+pub(crate) fn plan(
+    place: &Place,
+    own: &Own,
+    include: &[String],
+    missing: IfMissing,
+) -> Option<Planned> {
     let seen = match Seen::read(&place.path) {
         Ok(Some(seen)) => Some(seen),
         Ok(None) if missing == IfMissing::Make && place.holds.hooks().is_some() => None,
@@ -100,7 +106,7 @@ pub(crate) fn plan(place: &Place, own: &Own, missing: IfMissing) -> Option<Plann
     if blank && place.holds.hooks().is_none() {
         return None;
     }
-    let planned = plan_both(place.holds, if blank { empty } else { text }, own);
+    let planned = plan_both(place.holds, if blank { empty } else { text }, own, include);
     let (servers, hooks, after) = match planned {
         Ok(planned) => planned,
         Err(why) => return Some(Planned::refused(place, why)),
@@ -144,14 +150,23 @@ fn servers_of(format: Format, text: &str) -> Result<Vec<Server>, String> {
     Ok(of_json(format, &node, text))
 }
 
-fn plan_servers(format: Format, text: &str, own: &Own) -> Result<(Vec<Item>, String), String> {
+fn plan_servers(
+    format: Format,
+    text: &str,
+    own: &Own,
+    include: &[String],
+) -> Result<(Vec<Item>, String), String> {
     let servers = servers_of(format, text)?;
     let (mut items, mut splices) = (Vec::new(), Vec::new());
     for server in &servers {
         let (state, command) = match &server.kind {
-            Kind::Remote => {
-                (Behind::Left("it is reached by its address, not started here".to_owned()), None)
-            }
+            Kind::Remote(address) => match address.left(&server.name, include) {
+                Some(why) => (Behind::Left(why), None),
+                None => {
+                    splices.extend(address.wrap(&server.name, own, text));
+                    (Behind::Wrapped, None)
+                }
+            },
             Kind::Odd(why) => (Behind::Left((*why).to_owned()), None),
             Kind::Stdio(stdio) => {
                 let state = match stdio.wrapped(own) {
@@ -174,7 +189,7 @@ fn plan_servers(format: Format, text: &str, own: &Own) -> Result<(Vec<Item>, Str
                         Behind::Wrapped
                     }
                 };
-                (state, Some(stdio.inner_command(own).to_owned()))
+                (state, stdio.inner_command(own).map(str::to_owned))
             }
         };
         items.push(Item { name: server.name.clone(), scope: server.scope.clone(), state, command });
@@ -183,7 +198,10 @@ fn plan_servers(format: Format, text: &str, own: &Own) -> Result<(Vec<Item>, Str
     let again = servers_of(format, &after)?;
     let meant = again.len() == servers.len()
         && again.iter().zip(&items).zip(&servers).all(|((now, item), before)| match item.state {
-            Behind::Wrapped | Behind::Mended => is_behind(now, before, own),
+            Behind::Wrapped | Behind::Mended => match &before.kind {
+                Kind::Remote(before) => leads_to(format, now, &after, (before, text), own),
+                Kind::Stdio(_) | Kind::Odd(_) => is_behind(now, before, own),
+            },
             _ => same_words(now, before),
         });
     if !meant {
@@ -200,11 +218,38 @@ fn is_behind(now: &Server, before: &Server, own: &Own) -> bool {
         let all = stdio.args.as_ref().map(|args| args.words.as_slice()).unwrap_or_default();
         all.iter().skip(from).map(|word| word.text.clone()).collect()
     };
-    let ran = match before.wrapped(own) {
-        Some(wrapped) => words(before, wrapped.inner),
-        None => [vec![before.command.text.clone()], words(before, 0)].concat(),
+    let (ran, runs) = match (before.wrapped(own).map(|wrapped| wrapped.inner), wrapped.inner) {
+        (Some(Inner::Command(was)), Inner::Command(is)) => (words(before, was), words(now, is)),
+        (Some(Inner::Url), Inner::Url) => (words(before, 0), words(now, 0)),
+        (None, Inner::Command(is)) => {
+            ([vec![before.command.text.clone()], words(before, 0)].concat(), words(now, is))
+        }
+        _ => return false,
     };
-    wrapped.binary == own.exe && words(now, wrapped.inner) == ran && now.env == before.env
+    wrapped.binary == own.exe && runs == ran && now.env == before.env
+}
+
+/// Whether a server is behind the gateway, which reaches what the client reached before: taken out again,
+/// the entry would say the same.
+fn leads_to(
+    format: Format,
+    now: &Server,
+    after: &str,
+    (before, text): (&Address, &str),
+    own: &Own,
+) -> bool {
+    let Kind::Stdio(stdio) = &now.kind else { return false };
+    let behind = stdio.wrapped(own);
+    if !behind.is_some_and(|behind| behind.binary == own.exe && behind.inner == Inner::Url) {
+        return false;
+    }
+    let back = spliced(after, stdio.unwrap(own, after));
+    let Ok(servers) = servers_of(format, &back) else { return false };
+    let same = |server: &&Server| server.name == now.name && server.scope == now.scope;
+    match servers.iter().find(same).map(|server| &server.kind) {
+        Some(Kind::Remote(address)) => before.is_same(text, address, &back),
+        _ => false,
+    }
 }
 
 fn same_words(now: &Server, before: &Server) -> bool {
@@ -213,7 +258,7 @@ fn same_words(now: &Server, before: &Server) -> bool {
             let args = stdio.args.as_ref().map(|args| args.words.iter().map(|w| w.text.clone()));
             Some((stdio.command.text.clone(), args.into_iter().flatten().collect::<Vec<_>>()))
         }
-        Kind::Remote | Kind::Odd(_) => None,
+        Kind::Remote(_) | Kind::Odd(_) => None,
     };
     now.name == before.name && texts(now) == texts(before)
 }
@@ -222,9 +267,10 @@ fn plan_both(
     holds: Holds,
     text: &str,
     own: &Own,
+    include: &[String],
 ) -> Result<(Vec<Item>, HookStates, String), String> {
     let (servers, text) = match holds.servers() {
-        Some(format) => plan_servers(format, text, own)?,
+        Some(format) => plan_servers(format, text, own, include)?,
         None => (Vec::new(), text.to_owned()),
     };
     let (hooks, text) = match holds.hooks() {
@@ -257,8 +303,32 @@ pub(crate) fn taken_back(holds: Holds, text: &str, own: &Own) -> Result<String, 
     let Some(format) = holds.servers() else { return Ok(text) };
     let servers = servers_of(format, &text)?;
     let splices = servers.iter().flat_map(|server| match &server.kind {
-        Kind::Stdio(stdio) => stdio.unwrap(own),
-        Kind::Remote | Kind::Odd(_) => Vec::new(),
+        Kind::Stdio(stdio) => stdio.unwrap(own, &text),
+        Kind::Remote(_) | Kind::Odd(_) => Vec::new(),
     });
     Ok(spliced(&text, splices.collect()))
 }
+
+/// A text of servers for other eyes: what variables and headers hold is not in it.
+pub(crate) fn masked(holds: Holds, text: &str) -> String {
+    let Some(format) = holds.servers() else { return text.to_owned() };
+    let mut splices = Vec::new();
+    for server in servers_of(format, text).unwrap_or_default() {
+        let parts = match &server.kind {
+            Kind::Stdio(stdio) => &stdio.parts,
+            Kind::Remote(address) => {
+                if may_be_secret(&address.url.text) {
+                    splices.push(Splice::new(address.url.at.clone(), MASK));
+                }
+                &address.parts
+            }
+            Kind::Odd(_) => continue,
+        };
+        let values = parts.table.iter().flat_map(|table| &table.members);
+        splices.extend(values.map(|entry| Splice::new(entry.value.clone(), MASK)));
+    }
+    spliced(text, splices)
+}
+
+/// What stands in the place of a value.
+const MASK: &str = "\"***\"";

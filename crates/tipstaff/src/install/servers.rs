@@ -1,13 +1,14 @@
 //! The MCP servers that a configuration names, and how each is put behind the gateway or taken out again.
 //!
 //! The adversary is a server that looks wrapped and isn't: what starts it must be the gateway, with the
-//! whole command of the server behind `--`.
+//! whole command of the server behind `--`, or with its address behind `--url`.
 
 use std::ops::Range;
 use std::path::Path;
 
+use super::address::{self, Address};
 use super::edit::Splice;
-use super::jsonc::{Node, Object};
+use super::jsonc::{Member, Node, Object};
 
 /// What a server is started with after it was put behind the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,9 +47,9 @@ pub(crate) struct Server {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A process that the client starts.
-    Stdio(Stdio),
+    Stdio(Box<Stdio>),
     /// An address.
-    Remote,
+    Remote(Box<Address>),
     /// It can't be told, and why.
     Odd(&'static str),
 }
@@ -63,6 +64,50 @@ pub(crate) struct Stdio {
     /// Why it can't be put behind the gateway, if something about it says so.
     pub(crate) obstacle: Option<&'static str>,
     pub(crate) style: Style,
+    pub(crate) parts: Parts,
+}
+
+/// Where the members of an entry stand that change with the way it is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// The name `command` or `url`.
+    pub(crate) name: Range<usize>,
+    /// `args`, its name included.
+    pub(crate) args: Option<Range<usize>>,
+    /// The value of `type`.
+    pub(crate) transport: Option<Range<usize>>,
+    /// The variables of a process or the headers of an address.
+    pub(crate) table: Option<Table>,
+    /// Codex: the variables that are passed on, or the one that holds a token.
+    pub(crate) passed: Option<Passed>,
+}
+
+/// Names of variables, and where they stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Passed {
+    pub(crate) name: Range<usize>,
+    pub(crate) value: Range<usize>,
+    pub(crate) variables: Vec<String>,
+}
+
+/// A table of texts, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Table {
+    /// All of it, its name included.
+    pub(crate) span: Range<usize>,
+    pub(crate) name: Range<usize>,
+    /// Behind its bracket; `None` for a table without one.
+    pub(crate) open: Option<usize>,
+    pub(crate) members: Vec<Entry>,
+}
+
+/// One member of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) name: Word,
+    /// Its value; the text of it, if it is one.
+    pub(crate) value: Range<usize>,
+    pub(crate) text: Option<String>,
 }
 
 /// One text and where it stands.
@@ -97,8 +142,16 @@ pub(crate) struct Wrapped<'a> {
     pub(crate) binary: &'a str,
     /// The home that it is told.
     pub(crate) home: Option<&'a str>,
+    pub(crate) inner: Inner,
+}
+
+/// What stands behind a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inner {
     /// The server's own command, by its place among the arguments.
-    pub(crate) inner: usize,
+    Command(usize),
+    /// An address.
+    Url,
 }
 
 /// The servers of a JSON file.
@@ -126,15 +179,8 @@ pub(crate) fn of_json(format: Format, node: &Node, text: &str) -> Vec<Server> {
 }
 
 fn kind_of(object: &Object, text: &str) -> Kind {
-    let word = |name: &str| object.get(name).and_then(Node::as_text);
-    let remote = matches!(
-        word("type"),
-        Some("http" | "sse" | "streamable-http" | "streamableHttp" | "ws" | "websocket")
-    );
-    if remote
-        || object.get("command").is_none() && (word("url").is_some() || word("serverUrl").is_some())
-    {
-        return Kind::Remote;
+    if let Some(kind) = address::of_json(object, text) {
+        return kind;
     }
     let member = object.members.iter().find(|member| member.name == "command");
     let Some((member, Node::Text(at, command))) = member.map(|member| (member, &member.value))
@@ -169,16 +215,21 @@ fn kind_of(object: &Object, text: &str) -> Kind {
     } else {
         None
     };
-    let before = text.get(object.span.start..member.name_span.start).unwrap_or_default();
-    let own_line = before.rsplit_once('\n').map(|(_, blank)| blank.to_owned());
-    let own_line = own_line.filter(|blank| blank.trim().is_empty());
-    Kind::Stdio(Stdio {
+    let parts = Parts {
+        name: member.name_span.clone(),
+        args: object.member("args").map(|args| args.name_span.start..args.value.span().end),
+        transport: object.get("type").map(Node::span),
+        table: object.member("env").and_then(Table::of_json),
+        passed: None,
+    };
+    Kind::Stdio(Box::new(Stdio {
         command: Word { at: at.clone(), text: command.clone() },
         args,
         env: env.map(|member| member.name.clone()).collect(),
         obstacle,
-        style: Style::Json(own_line),
-    })
+        style: Style::of_json(object, member, text),
+        parts,
+    }))
 }
 
 impl Stdio {
@@ -189,24 +240,30 @@ impl Stdio {
             return None;
         }
         let words = &self.args.as_ref()?.words;
-        let end = words.iter().position(|word| word.text == "--")?;
+        let dashes = words.iter().position(|word| word.text == "--");
+        let end = dashes.unwrap_or(words.len());
         let before: Vec<&str> = words.iter().take(end).map(|word| word.text.as_str()).collect();
-        if !before.contains(&"wrap") || words.len() <= end + 1 {
+        if !before.contains(&"wrap") {
             return None;
         }
-        let home = before.windows(2).find_map(|pair| match pair {
-            ["--home", home] => Some(*home),
-            _ => None,
-        });
-        let home = home.or_else(|| before.iter().find_map(|word| word.strip_prefix("--home=")));
-        Some(Wrapped { binary, home, inner: end + 1 })
+        let inner = match dashes {
+            Some(dashes) if words.len() > dashes + 1 => Inner::Command(dashes + 1),
+            None if values(&before, "--url").next().is_some() => Inner::Url,
+            _ => return None,
+        };
+        let home = values(&before, "--home").next();
+        Some(Wrapped { binary, home, inner })
     }
 
-    /// The server's own command, gateway or not.
-    pub(crate) fn inner_command(&self, own: &Own) -> &str {
-        let inner = self.wrapped(own).map(|wrapped| wrapped.inner);
-        let word = inner.and_then(|at| self.args.as_ref()?.words.get(at));
-        word.map_or(self.command.text.as_str(), |word| word.text.as_str())
+    /// The server's own command, gateway or not; `None` for one at an address.
+    pub(crate) fn inner_command(&self, own: &Own) -> Option<&str> {
+        match self.wrapped(own).map(|wrapped| wrapped.inner) {
+            None => Some(&self.command.text),
+            Some(Inner::Command(at)) => {
+                self.args.as_ref()?.words.get(at).map(|word| word.text.as_str())
+            }
+            Some(Inner::Url) => None,
+        }
     }
 
     /// Puts it behind the gateway.
@@ -241,13 +298,15 @@ impl Stdio {
     }
 
     /// Takes it out from behind the gateway.
-    pub(crate) fn unwrap(&self, own: &Own) -> Vec<Splice> {
+    pub(crate) fn unwrap(&self, own: &Own, text: &str) -> Vec<Splice> {
         let Some(wrapped) = self.wrapped(own) else { return Vec::new() };
+        let Inner::Command(inner) = wrapped.inner else { return address::unwrap(self, text) };
         let words = self.args.as_ref().map(|args| args.words.as_slice()).unwrap_or_default();
-        let (Some(first), Some(inner)) = (words.first(), words.get(wrapped.inner)) else {
+        let after = words.get(inner + 1);
+        let (Some(first), Some(inner)) = (words.first(), words.get(inner)) else {
             return Vec::new();
         };
-        let end = words.get(wrapped.inner + 1).map_or(inner.at.end, |next| next.at.start);
+        let end = after.map_or(inner.at.end, |next| next.at.start);
         vec![
             Splice::new(self.command.at.clone(), self.style.quote(&inner.text)),
             Splice::new(first.at.start..end, ""),
@@ -256,8 +315,15 @@ impl Stdio {
 }
 
 impl Style {
+    /// The style of a member of an object.
+    pub(crate) fn of_json(object: &Object, member: &Member, text: &str) -> Self {
+        let before = text.get(object.span.start..member.name_span.start).unwrap_or_default();
+        let own_line = before.rsplit_once('\n').map(|(_, blank)| blank.to_owned());
+        Self::Json(own_line.filter(|blank| blank.trim().is_empty()))
+    }
+
     /// A text as this file writes it.
-    fn quote(&self, text: &str) -> String {
+    pub(crate) fn quote(&self, text: &str) -> String {
         match self {
             Self::Json(_) => serde_json::Value::from(text).to_string(),
             Self::TomlLine(_) | Self::TomlInline => toml::Value::from(text).to_string(),
@@ -265,7 +331,7 @@ impl Style {
     }
 
     /// Where a neighbour of a value that ends at `end` is written.
-    fn beside(&self, end: usize, text: &str) -> usize {
+    pub(crate) fn beside(&self, end: usize, text: &str) -> usize {
         match self {
             Self::Json(_) | Self::TomlInline => end,
             // Behind a comment that belongs to the value.
@@ -278,7 +344,7 @@ impl Style {
     }
 
     /// A neighbour, with what parts it from the member before.
-    fn member(&self, name: &str, value: &str, text: &str) -> String {
+    pub(crate) fn member(&self, name: &str, value: &str, text: &str) -> String {
         let newline = super::edit::newline(text);
         match self {
             Self::Json(None) => format!(", \"{name}\": {value}"),
@@ -295,8 +361,23 @@ pub(crate) fn is_tipstaff(command: &str, own: &Own) -> bool {
         || Path::new(command).file_name().is_some_and(|name| name.eq_ignore_ascii_case("tipstaff"))
 }
 
+/// The values of an option, in both ways to write it.
+pub(crate) fn values<'a, 'w>(
+    words: &'w [&'a str],
+    name: &'w str,
+) -> impl Iterator<Item = &'a str> + use<'a, 'w> {
+    words.iter().enumerate().filter_map(move |(at, word)| {
+        let rest = word.strip_prefix(name)?;
+        match rest.strip_prefix('=') {
+            Some(value) => Some(value),
+            None if rest.is_empty() => words.get(at + 1).copied(),
+            None => None,
+        }
+    })
+}
+
 /// An option as words that the command line takes for one whatever the value is.
-fn option(name: &str, value: &str) -> Vec<String> {
+pub(crate) fn option(name: &str, value: &str) -> Vec<String> {
     if value.starts_with('-') {
         vec![format!("{name}={value}")]
     } else {
@@ -305,102 +386,11 @@ fn option(name: &str, value: &str) -> Vec<String> {
 }
 
 /// A name that policies and receipts can bear.
-fn plain_name(name: &str) -> String {
+pub(crate) fn plain_name(name: &str) -> String {
     let kept: String =
         name.chars().map(|c| if c == '/' || c.is_control() { '_' } else { c }).take(60).collect();
     if kept.trim().is_empty() { "server".to_owned() } else { kept }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::edit::spliced;
-    use super::*;
-
-    fn own() -> Own {
-        Own { exe: "/opt/tip staff/tipstaff".to_owned(), home: "/h".to_owned() }
-    }
-
-    fn wrapped(text: &str) -> String {
-        let mut splices = Vec::new();
-        for server in of_json(Format::ClaudeCode, &Node::parse(text).unwrap(), text) {
-            if let Kind::Stdio(stdio) = server.kind {
-                splices.extend(stdio.wrap(&server.name, &own(), text));
-            }
-        }
-        spliced(text, splices)
-    }
-
-    fn unwrapped(text: &str) -> String {
-        let mut splices = Vec::new();
-        for server in of_json(Format::ClaudeCode, &Node::parse(text).unwrap(), text) {
-            if let Kind::Stdio(stdio) = server.kind {
-                splices.extend(stdio.unwrap(&own()));
-            }
-        }
-        spliced(text, splices)
-    }
-
-    #[test]
-    fn only_command_and_args_change() {
-        let text = "{\"mcpServers\":{\"a\":{\"env\":{\"K\":\"v\",\"L\":null},\"command\":\"npx\",\"args\":[\n  // first\n  \"-y\" , \"x\"]}}}";
-        let out = wrapped(text);
-        assert_eq!(
-            out,
-            "{\"mcpServers\":{\"a\":{\"env\":{\"K\":\"v\",\"L\":null},\"command\":\"/opt/tip staff/tipstaff\",\"args\":[\n  // first\n  \"wrap\", \"--name\", \"a\", \"--home\", \"/h\", \"--env\", \"K\", \"--\", \"npx\", \"-y\" , \"x\"]}}}"
-        );
-        assert_eq!(unwrapped(&out), text);
-    }
-
-    #[test]
-    fn a_server_without_arguments_gets_them() {
-        for (text, wanted) in [
-            (
-                "{\"mcpServers\": {\"-a/b\": {\"command\": \"x\"}}}",
-                "{\"mcpServers\": {\"-a/b\": {\"command\": \"/opt/tip staff/tipstaff\", \"args\": [\"wrap\", \"--name=-a_b\", \"--home\", \"/h\", \"--\", \"x\"]}}}",
-            ),
-            (
-                "{\"projects\":{\"/p\":{\"mcpServers\":{\"a\":{\r\n\t\"command\" : \"x\",\r\n\t\"k\":1}}}}}",
-                "{\"projects\":{\"/p\":{\"mcpServers\":{\"a\":{\r\n\t\"command\" : \"/opt/tip staff/tipstaff\",\r\n\t\"args\": [\"wrap\", \"--name\", \"a\", \"--home\", \"/h\", \"--\", \"x\"],\r\n\t\"k\":1}}}}}",
-            ),
-        ] {
-            let out = wrapped(text);
-            assert_eq!(out, wanted);
-            assert_eq!(wrapped(&unwrapped(&out)).replace("[]", ""), out);
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_wrapped_says_why() {
-        let text = r#"{"mcpServers":{
-            "u":{"url":"https://x"}, "t":{"type":"sse","command":"x"}, "n":1, "e":{},
-            "a":{"command":"x","args":[1]}, "f":{"command":"x","envFile":"f"},
-            "s":{"command":"x","sandboxEnabled":true}, "ok":{"command":"x","args":[]}}}"#;
-        let kinds = of_json(Format::McpServers, &Node::parse(text).unwrap(), text);
-        let said: Vec<&str> = kinds
-            .iter()
-            .map(|server| match &server.kind {
-                Kind::Remote => "remote",
-                Kind::Odd(_) => "odd",
-                Kind::Stdio(stdio) if stdio.obstacle.is_some() => "obstacle",
-                Kind::Stdio(_) => "stdio",
-            })
-            .collect();
-        assert_eq!(
-            said,
-            ["remote", "remote", "odd", "odd", "odd", "obstacle", "obstacle", "stdio"]
-        );
-    }
-
-    #[test]
-    fn what_only_looks_wrapped_is_not() {
-        for args in [r#"["wrap"]"#, r#"["wrap","--"]"#, r#"["notes","--","x"]"#, "[]"] {
-            let text =
-                format!(r#"{{"mcpServers":{{"a":{{"command":"tipstaff","args":{args}}}}}}}"#);
-            let servers = of_json(Format::McpServers, &Node::parse(&text).unwrap(), &text);
-            let Some(Kind::Stdio(stdio)) = servers.first().map(|server| &server.kind) else {
-                panic!()
-            };
-            assert_eq!(stdio.wrapped(&own()), None, "{args}");
-        }
-    }
-}
+mod tests;

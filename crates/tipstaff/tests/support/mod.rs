@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub mod http;
+pub mod remote;
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tipstaff");

@@ -55,12 +55,37 @@ impl Target {
         Ok(Self { host, port, authority, path, tls, free: Mutex::default() })
     }
 
+    /// Where on the same server an answer redirects to; `None` if it names another one.
+    pub(super) fn redirected(&self, location: &HeaderValue) -> Option<Uri> {
+        let location = location.to_str().ok()?;
+        if location.starts_with('/') && !location.starts_with("//") {
+            return location.parse().ok();
+        }
+        let uri: Uri = location.parse().ok()?;
+        let port = match (uri.scheme_str()?, &self.tls) {
+            ("https", Some(_)) => 443,
+            ("http", None) => 80,
+            _ => return None,
+        };
+        let authority = uri.authority()?;
+        let same = authority.host().trim_matches(['[', ']']).eq_ignore_ascii_case(&self.host)
+            && authority.port_u16().unwrap_or(port) == self.port
+            && !authority.as_str().contains('@');
+        if same { uri.path_and_query()?.as_str().parse().ok() } else { None }
+    }
+
     /// Sends a request over a free connection, or a new one.
-    pub(super) async fn send(
+    pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Fault> {
+        self.send_to(self.path.clone(), request).await
+    }
+
+    /// Sends a request to another path of the server.
+    pub(super) async fn send_to(
         &self,
+        path: Uri,
         mut request: Request<Body>,
     ) -> Result<Response<Incoming>, Fault> {
-        *request.uri_mut() = self.path.clone();
+        *request.uri_mut() = path;
         request.headers_mut().insert(HOST, self.authority.clone());
         let (connection, answer) = loop {
             let kept = self.kept();
@@ -137,4 +162,32 @@ fn connector() -> Result<TlsConnector, String> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_server_is_redirected_to() {
+        let target = Target::parse("http://Far.example:8080/mcp").unwrap();
+        let to = |location| {
+            let location = HeaderValue::from_static(location);
+            target.redirected(&location).map(|uri| uri.to_string())
+        };
+        assert_eq!(to("/mcp/?a=1"), Some("/mcp/?a=1".to_owned()));
+        assert_eq!(to("http://far.EXAMPLE:8080/mcp/"), Some("/mcp/".to_owned()));
+        for other in [
+            "//evil.example/mcp",
+            "https://far.example:8080/mcp/",
+            "http://far.example/mcp/",
+            "http://far.example:8080@evil.example/mcp/",
+            "http://me@far.example:8080/mcp/",
+            "http://far.example.evil:8080/mcp/",
+            "mcp/",
+            "",
+        ] {
+            assert_eq!(to(other), None, "{other}");
+        }
+    }
 }

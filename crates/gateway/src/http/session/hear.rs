@@ -15,7 +15,7 @@ const ASKS_MAX: usize = 4096;
 
 impl Session {
     /// Takes a line of a server, which its shim has checked.
-    pub(in crate::http) fn heard(&self, from: usize, line: &str) {
+    pub(super) fn take_line(&self, from: usize, line: &str) {
         let Some(members) = Members::read(line) else { return };
         let id = members.one("id").and_then(|raw| Some((raw, Id::of_raw(raw)?)));
         match (members.one("method").and_then(raw::text), id) {
@@ -45,7 +45,7 @@ impl Session {
     }
 
     /// Takes note of the verdict on a request of the client: its answer's header names it.
-    pub(in crate::http) fn judged(&self, from: usize, id: &Id, judgement: Judgement) {
+    pub(in crate::http) fn note_judgement(&self, from: usize, id: &Id, judgement: Judgement) {
         let mut state = self.state();
         let call = state.calls.get(id).filter(|call| call.upstream == from);
         if let Some(stream) = call.map(|call| call.stream) {
