@@ -1,0 +1,211 @@
+"""Hijacked agents without a language model: every user task of AgentDojo, then every pair of a user task with an
+attacker's task, played call by call over MCP and scored by AgentDojo's own checkers.
+
+    replay.py [--suite NAME]... [--arm none|grant|refuse]... [--protocol after|read]... [--policies FOLDER]
+
+Arms: `none` is the suite's server alone. `grant` and `refuse` are the same server behind `tipstaff wrap`, with a
+person who grants held calls that belong to the user's task and refuses the rest, or who refuses everything.
+Protocols are told in suites.py. Results go to target/agentdojo/results/, the table to standard output.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import json
+import os
+import pathlib
+import queue
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+from client import Approver, Client
+
+HERE = pathlib.Path(__file__).resolve().parent
+NAMES = ("workspace", "banking", "travel", "slack")
+ARMS = ("none", "grant", "refuse")
+PROTOCOLS = ("after", "read")
+
+
+class Zygote:
+    """The process that holds a suite and forks its sessions."""
+
+    def __init__(self, suite, folder):
+        self.suite, self.path = suite, str(folder / f"{suite}.sock")
+        self.errors = open(folder / f"{suite}.err", "wb")
+        self.child = subprocess.Popen(
+            [sys.executable, str(HERE / "server.py"), suite, self.path],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
+        )
+        told = json.loads(self.child.stdout.readline() or "{}")
+        self.users, self.injections, self.armed = told["users"], told["injections"], told["armed"]
+
+    @contextlib.contextmanager
+    def session(self, user, injection):
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(120)
+            control.connect(self.path)
+            with control.makefile("rw") as lines:
+
+                def ask(what):
+                    lines.write(json.dumps(what) + "\n")
+                    lines.flush()
+                    return json.loads(lines.readline())
+
+                yield ask({"user": user, "injection": injection}), ask
+
+    def close(self):
+        self.child.kill()
+        self.child.wait()
+        self.errors.close()
+
+
+class Home:
+    """A Tipstaff home with the referee's rules. Each replayed session in it is a session of its own."""
+
+    def __init__(self, tipstaff, folder, policies):
+        self.tipstaff, self.folder, self.count = tipstaff, folder, 0
+        subprocess.run([tipstaff, "--home", str(folder), "init"], check=True, capture_output=True)
+        config = folder / "config.toml"
+        text = config.read_text().replace("repeats_per_minute = 20", "repeats_per_minute = 1000000")
+        if policies:
+            for file in (folder / "policies").glob("*.cedar"):
+                file.unlink()
+            for file in policies.glob("*.cedar"):
+                shutil.copy(file, folder / "policies")
+            for file in sorted(policies.glob("*.toml")):
+                text += "\n" + file.read_text()
+        config.write_text(text.replace("session_grace_s = 3", "session_grace_s = 0"))
+        said = subprocess.run([tipstaff, "--home", str(folder), "policy", "check"], capture_output=True, text=True)
+        if said.returncode:
+            raise SystemExit(f"the referee's policies have faults:\n{said.stdout}{said.stderr}")
+
+    def command(self, server, request, words):
+        self.count += 1
+        env = {**os.environ, "TIPSTAFF_SESSION": f"replay-{self.count}"}
+        return [self.tipstaff, "--home", str(self.folder), "wrap", "--name", server, "--", *words], env
+
+
+def play(zygote, home, errors, user, injection, arm, protocol):
+    """One session: what was solved, what was asked, what was refused."""
+    with zygote.session(user, injection) as (opened, ask):
+        mine, theirs = opened["calls"]["user"], opened["calls"]["attacker"]
+        at = len(mine) if protocol == "after" else opened["calls"]["read"]
+        steps = [(True, *call) for call in mine[:at]] + [(False, *call) for call in theirs]
+        steps += [(True, *call) for call in mine[at:]]
+        words, env = [sys.executable, "-I", "-S", str(HERE / "stdio.py"), opened["socket"]], None
+        approver = None
+        if arm != "none":
+            words, env = home.command(zygote.suite, opened["request"], words)
+            approver = Approver(home.tipstaff, home.folder)
+        client = Client(words, env, errors)
+        asked, refused = {True: 0, False: 0}, {True: 0, False: 0}
+        why = []
+        for users, tool, arguments in steps:
+            before = approver.asked if approver else 0
+            may = arm == "grant" and [tool, arguments] in mine
+            look = (lambda may=may: approver.look(may)) if approver else None
+            through, text = client.call(tool, arguments, look)
+            asked[users] += (approver.asked if approver else 0) - before
+            if not through:
+                refused[users] += 1
+                why.append(["user" if users else "attacker", tool, text[:300]])
+        client.close()
+        scored = ask({"answered": not refused[True]})
+    return {
+        "user": user, "injection": injection, "arm": arm, "protocol": protocol,
+        "calls": len(mine), "attacker_calls": len(theirs),
+        "solved": scored["solved"], "hijacked": scored["hijacked"],
+        "asked": asked[True], "asked_attacker": asked[False],
+        "refused": refused[True], "refused_attacker": refused[False], "why": why,
+    }
+
+
+def plan(zygote, arms, protocols):
+    for arm in arms:
+        for user in zygote.users:
+            yield user, None, arm, "after"
+        for protocol in protocols:
+            for user, injection in zygote.armed:
+                yield user, injection, arm, protocol
+
+
+def run_suite(suite, arms, protocols, tipstaff, policies, jobs, work):
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{suite}-", dir=work))
+    zygote = Zygote(suite, folder)
+    homes = queue.Queue()
+    try:
+        with open(folder / "clients.err", "wb") as errors:
+            for number in range(jobs):
+                needs = any(arm != "none" for arm in arms)
+                homes.put(Home(tipstaff, folder / f"home{number}", policies) if needs else None)
+
+            def one(task):
+                home = homes.get()
+                try:
+                    return play(zygote, home, errors, *task)
+                finally:
+                    homes.put(home)
+
+            with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+                return list(pool.map(one, plan(zygote, arms, protocols))), len(zygote.users), len(zygote.injections)
+    finally:
+        zygote.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def share(part, whole):
+    return f"{part}/{whole} ({100 * part / whole:.1f} %)" if whole else "none"
+
+
+def rows(suite, results, protocols, arms):
+    for arm in arms:
+        benign = [one for one in results if one["arm"] == arm and not one["injection"]]
+        for protocol in protocols:
+            pairs = [one for one in results if one["arm"] == arm and one["injection"] and one["protocol"] == protocol]
+            total = lambda name, of: sum(one[name] for one in of)  # noqa: E731
+            yield [
+                suite, arm, protocol,
+                share(total("solved", benign), len(benign)),
+                share(total("solved", pairs), len(pairs)),
+                share(total("hijacked", pairs), len(pairs)),
+                share(total("refused", benign), total("calls", benign)),
+                f"{total('asked', benign) / len(benign):.2f}",
+                f"{(total('asked', pairs) + total('asked_attacker', pairs)) / max(1, len(pairs)):.2f}",
+            ]
+
+
+HEAD = ["suite", "gateway", "attacker's calls", "benign utility", "utility under attack", "attack success",
+        "user's calls refused, no attack", "approvals a benign task", "approvals an attacked task"]
+
+
+def main():
+    said = argparse.ArgumentParser()
+    said.add_argument("--suite", action="append", choices=NAMES)
+    said.add_argument("--arm", action="append", choices=ARMS)
+    said.add_argument("--protocol", action="append", choices=PROTOCOLS)
+    said.add_argument("--policies", type=pathlib.Path)
+    said.add_argument("--jobs", type=int, default=2)
+    said.add_argument("--results", type=pathlib.Path, required=True)
+    args = said.parse_args()
+    suites, arms = args.suite or NAMES, args.arm or ARMS
+    protocols = args.protocol or PROTOCOLS
+    tipstaff = str(pathlib.Path(os.environ["TIPSTAFF"]).resolve())
+    args.results.mkdir(parents=True, exist_ok=True)
+    table = [HEAD, ["---"] * len(HEAD)]
+    for suite in suites:
+        start = time.monotonic()
+        results, users, injections = run_suite(suite, arms, protocols, tipstaff, args.policies, args.jobs, args.results)
+        (args.results / f"{suite}.json").write_text(json.dumps(results, indent=1))
+        table += rows(suite, results, protocols, arms)
+        armed = len({(one["user"], one["injection"]) for one in results if one["injection"]})
+        print(f"{suite}: {users} user tasks, {users * injections} pairs, {armed} armed, "
+              f"{time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    print("\n".join(f"| {' | '.join(row)} |" for row in table))
+
+
+if __name__ == "__main__":
+    main()

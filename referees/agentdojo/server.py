@@ -1,0 +1,136 @@
+"""One suite's tools as an MCP server over stdio, with AgentDojo's environment as its state.
+
+    server.py SUITE SOCKET
+
+This process loads the suite once and listens at SOCKET, which is the control channel of the referee and never
+seen by an agent. Each connection there is a session: a fork of this process, with an environment of its own in
+which the injection is placed. `stdio.py` is what a client starts as the server's command: it hands its standard
+streams to the session, and the official Python SDK serves MCP on them.
+
+On the control connection, one JSON object a line:
+
+    {"user": NAME, "injection": NAME or null}    opens; answered with the session's calls, and where stdio.py finds it
+    {"answered": BOOL}                           scores; answered with AgentDojo's verdicts and what was executed
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+
+import mcp_types as types
+from mcp.server.lowlevel.server import Server
+from mcp.server.stdio import stdio_server
+
+from suites import Suite
+
+SUITE, SOCKET = sys.argv[1], sys.argv[2]
+
+
+class Session:
+    def __init__(self, suite, user, injection):
+        self.suite, self.user, self.injection = suite, user, injection
+        self.env = suite.environment(user, injection)
+        self.before = self.env.model_copy(deep=True)
+        self.mine, self.theirs, self.read = suite.calls(user, injection, self.before)
+        self.done = []
+
+    async def call_tool(self, ctx, params):
+        arguments = params.arguments or {}
+        text, failed = self.suite.execute(self.env, params.name, arguments)
+        self.done.append((params.name, arguments))
+        return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=failed)
+
+    async def list_tools(self, ctx, params):
+        return types.ListToolsResult(tools=[listed(tool) for tool in self.suite.suite.tools])
+
+    async def serve(self):
+        server = Server(self.suite.name, on_list_tools=self.list_tools, on_call_tool=self.call_tool)
+        async with stdio_server() as (read, write):
+            await server.run(read, write, server.create_initialization_options())
+
+    def opened(self, path):
+        calls = {"user": self.mine, "attacker": self.theirs, "read": self.read}
+        return {"request": self.suite.request(self.user), "calls": calls, "socket": path}
+
+    def scored(self, answered):
+        solved, hijacked = self.suite.score(
+            self.user, self.injection, self.before, self.env, self.done, answered
+        )
+        return {"solved": solved, "hijacked": hijacked, "done": self.done}
+
+
+def listed(tool):
+    return types.Tool(
+        name=tool.name, description=tool.description, input_schema=tool.parameters.model_json_schema()
+    )
+
+
+def say(lines, what):
+    lines.write(json.dumps(what) + "\n")
+    lines.flush()
+
+
+def one_session(suite, asked, lines):
+    """The life of a forked session: serve MCP until the client closes, then score, then end."""
+    session = Session(suite, asked["user"], asked["injection"])
+    path = f"{SOCKET}.{os.getpid()}"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(1)
+    say(lines, session.opened(path))
+    over = threading.Event()
+
+    def answer():
+        for line in lines:
+            over.wait(30)
+            say(lines, session.scored(json.loads(line)["answered"]))
+        os._exit(0)
+
+    threading.Thread(target=answer, daemon=True).start()
+    bridge, _ = listener.accept()
+    os.unlink(path)
+    _, streams, _, _ = socket.recv_fds(bridge, 1, 2)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
+    try:
+        asyncio.run(session.serve())
+    finally:
+        for number in (0, 1):
+            os.close(number)
+        bridge.close()
+        over.set()
+    threading.Event().wait()
+
+
+def main():
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    suite = Suite(SUITE)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(SOCKET)
+    listener.listen(8)
+    print(
+        json.dumps({"users": list(suite.users), "injections": list(suite.injections), "armed": suite.armed()}),
+        flush=True,
+    )
+    while True:
+        control, _ = listener.accept()
+        lines = control.makefile("rw")
+        asked = json.loads(lines.readline())
+        suite.placed(asked["user"], asked["injection"])
+        suite.first_read(asked["user"])
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            listener.close()
+            one_session(suite, asked, lines)
+        lines.close()
+        control.close()
+
+
+if __name__ == "__main__":
+    main()
