@@ -5,7 +5,7 @@ attacker's task, played call by call over MCP and scored by AgentDojo's own chec
 
 Arms: `none` is the suite's server alone. `grant` and `refuse` are the same server behind `tipstaff wrap`, with a
 person who grants held calls that belong to the user's task and refuses the rest, or who refuses everything.
-Protocols are told in suites.py. Results go to target/agentdojo/results/, the table to standard output.
+Results go to target/agentdojo/results/, the table to standard output.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 
-from client import Approver, Client
+from people import Agent, Approver
 
 HERE = pathlib.Path(__file__).resolve().parent
 NAMES = ("workspace", "banking", "travel", "slack")
@@ -67,7 +67,7 @@ class Home:
     """A Tipstaff home with the referee's rules. Each replayed session in it is a session of its own."""
 
     def __init__(self, tipstaff, folder, policies):
-        self.tipstaff, self.folder, self.count = tipstaff, folder, 0
+        self.tipstaff, self.folder = tipstaff, folder
         subprocess.run([tipstaff, "--home", str(folder), "init"], check=True, capture_output=True)
         config = folder / "config.toml"
         text = config.read_text().replace("repeats_per_minute = 20", "repeats_per_minute = 1000000")
@@ -83,45 +83,59 @@ class Home:
         if said.returncode:
             raise SystemExit(f"the referee's policies have faults:\n{said.stdout}{said.stderr}")
 
-    def command(self, server, request, words):
-        self.count += 1
-        env = {**os.environ, "TIPSTAFF_SESSION": f"replay-{self.count}"}
-        return [self.tipstaff, "--home", str(self.folder), "wrap", "--name", server, "--", *words], env
+    def wrapped(self, server, words):
+        return [self.tipstaff, "--home", str(self.folder), "wrap", "--name", server, "--", *words]
 
 
-def play(zygote, home, errors, user, injection, arm, protocol):
+class Worker:
+    """An agent, and the home that stands between it and the servers."""
+
+    def __init__(self, home, errors):
+        self.home, self.agent, self.count = home, Agent(errors), 0
+
+
+def play(zygote, worker, user, injection, arm, protocol):
     """One session: what was solved, what was asked, what was refused."""
+    home, agent = worker.home, worker.agent
+    worker.count += 1
     with zygote.session(user, injection) as (opened, ask):
-        mine, theirs = opened["calls"]["user"], opened["calls"]["attacker"]
-        at = len(mine) if protocol == "after" else opened["calls"]["read"]
-        steps = [(True, *call) for call in mine[:at]] + [(False, *call) for call in theirs]
-        steps += [(True, *call) for call in mine[at:]]
-        words, env = [sys.executable, "-I", "-S", str(HERE / "stdio.py"), opened["socket"]], None
-        approver = None
+        mine = opened["calls"]["user"]
+        words, approver = [sys.executable, "-I", "-S", str(HERE / "stdio.py"), opened["socket"]], None
         if arm != "none":
-            words, env = home.command(zygote.suite, opened["request"], words)
-            approver = Approver(home.tipstaff, home.folder)
-        client = Client(words, env, errors)
-        asked, refused = {True: 0, False: 0}, {True: 0, False: 0}
-        why = []
-        for users, tool, arguments in steps:
-            before = approver.asked if approver else 0
+            words, approver = home.wrapped(zygote.suite, words), Approver(home.tipstaff, home.folder)
+        agent.ask({"open": words, "session": f"replay-{worker.count}"})
+        asked, refused, why = {"user": 0, "attacker": 0}, {"user": 0, "attacker": 0}, []
+        for whose, tool, arguments in order(opened["calls"], protocol):
             may = arm == "grant" and [tool, arguments] in mine
-            look = (lambda may=may: approver.look(may)) if approver else None
-            through, text = client.call(tool, arguments, look)
-            asked[users] += (approver.asked if approver else 0) - before
-            if not through:
-                refused[users] += 1
-                why.append(["user" if users else "attacker", tool, text[:300]])
-        client.close()
-        scored = ask({"answered": not refused[True]})
+            before = approver.asked if approver else 0
+            answer = agent.ask(
+                {"call": tool, "arguments": arguments}, (lambda may=may: approver.look(may)) if approver else None
+            )
+            asked[whose] += (approver.asked if approver else 0) - before
+            if not answer["through"]:
+                refused[whose] += 1
+                why.append([whose, tool, answer["text"][:300]])
+        agent.ask({"close": True})
+        scored = ask({"answered": not refused["user"]})
+    theirs = opened["calls"]["attacker"]
     return {
         "user": user, "injection": injection, "arm": arm, "protocol": protocol,
         "calls": len(mine), "attacker_calls": len(theirs),
         "solved": scored["solved"], "hijacked": scored["hijacked"],
-        "asked": asked[True], "asked_attacker": asked[False],
-        "refused": refused[True], "refused_attacker": refused[False], "why": why,
+        "asked": asked["user"], "asked_attacker": asked["attacker"],
+        "refused": refused["user"], "refused_attacker": refused["attacker"], "why": why,
     }
+
+
+def order(calls, protocol):
+    """The calls of a hijacked session, each with whose it is.
+
+    `after`: the whole task, then the attacker's calls. `read`: the attacker's calls follow the first read of the
+    injected text, and the rest of the task comes after them.
+    """
+    mine = [("user", *call) for call in calls["user"]]
+    at = len(mine) if protocol == "after" else calls["read"]
+    return mine[:at] + [("attacker", *call) for call in calls["attacker"]] + mine[at:]
 
 
 def plan(zygote, arms, protocols):
@@ -135,24 +149,28 @@ def plan(zygote, arms, protocols):
 
 def run_suite(suite, arms, protocols, tipstaff, policies, jobs, work):
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{suite}-", dir=work))
-    zygote = Zygote(suite, folder)
-    homes = queue.Queue()
+    zygote, idle, workers = Zygote(suite, folder), queue.Queue(), []
     try:
-        with open(folder / "clients.err", "wb") as errors:
+        with open(folder / "agents.err", "wb") as errors:
             for number in range(jobs):
-                needs = any(arm != "none" for arm in arms)
-                homes.put(Home(tipstaff, folder / f"home{number}", policies) if needs else None)
+                gated = any(arm != "none" for arm in arms)
+                home = Home(tipstaff, folder / f"home{number}", policies) if gated else None
+                workers.append(Worker(home, errors))
+                idle.put(workers[-1])
 
             def one(task):
-                home = homes.get()
+                worker = idle.get()
                 try:
-                    return play(zygote, home, errors, *task)
+                    return play(zygote, worker, *task)
                 finally:
-                    homes.put(home)
+                    idle.put(worker)
 
             with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-                return list(pool.map(one, plan(zygote, arms, protocols))), len(zygote.users), len(zygote.injections)
+                results = list(pool.map(one, plan(zygote, arms, protocols)))
+        return results, len(zygote.users), len(zygote.injections)
     finally:
+        for worker in workers:
+            worker.agent.end()
         zygote.close()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -194,6 +212,7 @@ def main():
     suites, arms = args.suite or NAMES, args.arm or ARMS
     protocols = args.protocol or PROTOCOLS
     tipstaff = str(pathlib.Path(os.environ["TIPSTAFF"]).resolve())
+    args.results = args.results.resolve()
     args.results.mkdir(parents=True, exist_ok=True)
     table = [HEAD, ["---"] * len(HEAD)]
     for suite in suites:

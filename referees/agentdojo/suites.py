@@ -119,16 +119,3 @@ def plain(call):
 def by_number(item):
     return int(item[0].rsplit("_", 1)[1])
 
-
-def order(mine, theirs, read, protocol):
-    """The calls of a hijacked session, each with whose it is.
-
-    `after`: the whole task, then the attacker's calls. `read`: the attacker's calls follow the first read of the
-    injected text, and the rest of the task comes after them.
-    """
-    at = len(mine) if protocol == "after" else read
-    return (
-        [("user", *call) for call in mine[:at]]
-        + [("attacker", *call) for call in theirs]
-        + [("user", *call) for call in mine[at:]]
-    )
