@@ -4,7 +4,8 @@ approves must not be the agent, nor anything that the agent started.
 One JSON object a line on standard input, one answer a line on standard output:
 
     {"open": COMMAND, "session": NAME}       starts a server, shakes hands, lists its tools
-    {"call": TOOL, "arguments": OBJECT}      {"through": BOOL, "text": …}: whether the call was let through
+    {"call": TOOL, "arguments": OBJECT}      {"through": BOOL, "failed": BOOL, "text": …}: whether the call was let
+                                             through, and whether the tool failed; "meta" is sent as `_meta`
     {"close": true}                          ends the server
 """
 
@@ -45,13 +46,15 @@ class Session:
                 return frame
         raise EOFError("the server is gone")
 
-    def call(self, tool, arguments):
-        answer = self.ask("tools/call", {"name": tool, "arguments": arguments})
+    def call(self, tool, arguments, meta):
+        more = {"_meta": meta} if meta else {}
+        answer = self.ask("tools/call", {"name": tool, "arguments": arguments, **more})
         if "error" in answer:
-            return {"through": False, "text": answer["error"]["message"]}
+            return {"through": False, "failed": True, "text": answer["error"]["message"]}
         result = answer["result"]
         text = "".join(part.get("text", "") for part in result["content"])
-        return {"through": "tipstaff/verdict" not in result.get("_meta", {}), "text": text}
+        through = "tipstaff/verdict" not in result.get("_meta", {})
+        return {"through": through, "failed": bool(result.get("isError")), "text": text}
 
     def close(self):
         self.child.stdin.close()
@@ -72,7 +75,7 @@ def main():
             session = Session(asked["open"], asked["session"])
             answer = {"tools": session.tools}
         elif "call" in asked:
-            answer = session.call(asked["call"], asked["arguments"])
+            answer = session.call(asked["call"], asked["arguments"], asked.get("meta"))
         else:
             session.close()
             answer = {"closed": True}

@@ -10,10 +10,14 @@ streams to the session, and the official Python SDK serves MCP on them.
 On the control connection, one JSON object a line:
 
     {"user": NAME, "injection": NAME or null}    opens; answered with the session's calls, and where stdio.py finds it
+    {"user": null}                               the same with the default environment and no calls
     {"answered": BOOL}                           scores; answered with AgentDojo's verdicts and what was executed
+
+Clients can come one after another: the environment stays as the one before left it.
 """
 
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -35,7 +39,7 @@ class Session:
         self.suite, self.user, self.injection = suite, user, injection
         self.env = suite.environment(user, injection)
         self.before = self.env.model_copy(deep=True)
-        self.mine, self.theirs, self.read = suite.calls(user, injection, self.before)
+        self.mine, self.theirs, self.read = suite.calls(user, injection, self.before) if user else ([], [], 0)
         self.done = []
 
     async def call_tool(self, ctx, params):
@@ -54,12 +58,12 @@ class Session:
 
     def opened(self, path):
         calls = {"user": self.mine, "attacker": self.theirs, "read": self.read}
-        return {"request": self.suite.request(self.user), "calls": calls, "socket": path}
+        return {"request": self.suite.request(self.user) if self.user else "", "calls": calls, "socket": path}
 
     def scored(self, answered):
-        solved, hijacked = self.suite.score(
-            self.user, self.injection, self.before, self.env, self.done, answered
-        )
+        if not self.user:
+            return {"done": self.done}
+        solved, hijacked = self.suite.score(self.user, self.injection, self.before, self.env, self.done, answered)
         return {"solved": solved, "hijacked": hijacked, "done": self.done}
 
 
@@ -75,37 +79,44 @@ def say(lines, what):
 
 
 def one_session(suite, asked, lines):
-    """The life of a forked session: serve MCP until the client closes, then score, then end."""
+    """The life of a forked session: MCP for whoever comes, until it is scored."""
     session = Session(suite, asked["user"], asked["injection"])
     path = f"{SOCKET}.{os.getpid()}"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(1)
     say(lines, session.opened(path))
-    over = threading.Event()
+    idle = threading.Event()
+    idle.set()
 
     def answer():
         for line in lines:
-            over.wait(30)
+            idle.wait(30)
             say(lines, session.scored(json.loads(line)["answered"]))
+        os.unlink(path)
         os._exit(0)
 
     threading.Thread(target=answer, daemon=True).start()
-    bridge, _ = listener.accept()
-    os.unlink(path)
-    _, streams, _, _ = socket.recv_fds(bridge, 1, 2)
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-        os.close(stream)
-    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
-    try:
-        asyncio.run(session.serve())
-    finally:
-        for number in (0, 1):
-            os.close(number)
-        bridge.close()
-        over.set()
-    threading.Event().wait()
+    while True:
+        bridge, _ = listener.accept()
+        idle.clear()
+        _, streams, _, _ = socket.recv_fds(bridge, 1, 2)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
+        try:
+            asyncio.run(session.serve())
+        finally:
+            for number in (0, 1):
+                os.dup2(nothing(), number)
+            idle.set()
+            bridge.close()
+
+
+@functools.cache
+def nothing():
+    return os.open(os.devnull, os.O_RDWR)
 
 
 def main():
@@ -122,8 +133,11 @@ def main():
         control, _ = listener.accept()
         lines = control.makefile("rw")
         asked = json.loads(lines.readline())
+        asked.setdefault("injection", None)
+        # Worked out once, before the fork.
         suite.placed(asked["user"], asked["injection"])
-        suite.first_read(asked["user"])
+        if asked["injection"]:
+            suite.first_read(asked["user"])
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             listener.close()

@@ -52,14 +52,14 @@ class Suite:
         return self.users[user].PROMPT
 
     def placed(self, user, injection):
-        """What stands in the injection vectors: the attacker's goal in the attack's template, where this user's task reads."""
+        """The attacker's goal in the attack's template, for each injection vector that the user's task reads."""
         return self.attack.attack(self.users[user], self.injections[injection]) if injection else {}
 
     def environment(self, user, injection):
         key = (user, injection)
         if key not in self.parsed:
             env = self.suite.load_and_inject_default_environment(self.placed(user, injection))
-            self.parsed = {key: self.users[user].init_environment(env)}
+            self.parsed = {key: self.users[user].init_environment(env) if user else env}
         return self.parsed[key].model_copy(deep=True)
 
     def armed(self):
