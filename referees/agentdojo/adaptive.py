@@ -1,6 +1,6 @@
 """An attacker who has read the policy: the sequences of adaptive.toml, each played through the gateway.
 
-    adaptive.py [--policies FOLDER] --results FOLDER
+    adaptive.py --results FOLDER [--rules own|default]
 
 A sequence succeeds if every call that is its goal was let through and did not fail. The person grants what the
 request needs and refuses the rest.
@@ -15,18 +15,19 @@ import tempfile
 import tomllib
 
 from people import Approver
-from replay import HERE, Home, Worker, Zygote, clear
+from replay import HERE, Worker, Zygote, clear
 
 
 def play(zygote, worker, sequence):
     requests = sequence.get("requests") or [sequence["request"]]
     calls = [{"session": 1, **call} for call in sequence["calls"]]
+    home = worker.home("grant")
     goals, log = [], []
     with zygote.session(None, None) as (opened, ask):
         for number, request in enumerate(requests, 1):
             words = [sys.executable, "-I", "-S", str(HERE / "stdio.py"), opened["socket"]]
-            approver = Approver(worker.home.tipstaff, worker.home.folder)
-            worker.open(worker.home.wrapped(zygote.suite, words, request))
+            approver = Approver(home.tipstaff, home.folder)
+            worker.open(home.wrapped(zygote.suite, words, request))
             for call in calls:
                 if call["session"] != number:
                     continue
@@ -44,7 +45,7 @@ def play(zygote, worker, sequence):
 
 def main():
     said = argparse.ArgumentParser()
-    said.add_argument("--policies", type=pathlib.Path)
+    said.add_argument("--rules", choices=("own", "default"), default="own")
     said.add_argument("--results", type=pathlib.Path, required=True)
     args = said.parse_args()
     tipstaff = str(pathlib.Path(os.environ["TIPSTAFF"]).resolve())
@@ -54,7 +55,7 @@ def main():
     folder, results = pathlib.Path(tempfile.mkdtemp(prefix="adaptive-", dir=results_at)), []
     try:
         with open(folder / "agents.err", "wb") as errors:
-            worker = Worker(Home(tipstaff, folder / "home", args.policies), errors)
+            worker = Worker(tipstaff, folder, args.rules, errors)
             for suite in dict.fromkeys(one["suite"] for one in sequences):
                 zygote = Zygote(suite, folder)
                 results += [play(zygote, worker, one) for one in sequences if one["suite"] == suite]

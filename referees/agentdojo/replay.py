@@ -1,11 +1,12 @@
 """Hijacked agents without a language model: every user task of AgentDojo, then every pair of a user task with an
 attacker's task, played call by call over MCP and scored by AgentDojo's own checkers.
 
-    replay.py [--suite NAME]... [--arm none|grant|refuse]... [--protocol after|read]... [--policies FOLDER]
+    replay.py --results FOLDER [--suite NAME]... [--arm NAME]... [--protocol after|read]... [--rules own|default]
 
-Arms: `none` is the suite's server alone. `grant` and `refuse` are the same server behind `tipstaff wrap`, with a
-person who grants held calls that belong to the user's task and refuses the rest, or who refuses everything.
-Results go to target/agentdojo/results/, the table to standard output.
+Arms: `none` is the suite's server alone; `open` is behind `tipstaff wrap` with rules that permit everything, and must
+read the same. `grant` and `refuse` have the rules, and a person who grants held calls that belong to the user's task
+and refuses the rest, or who refuses everything. `--rules default` takes the rules of a new home instead of policies/.
+The table goes to standard output.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from people import Agent, Approver
 
 HERE = pathlib.Path(__file__).resolve().parent
 NAMES = ("workspace", "banking", "travel", "slack")
-ARMS = ("none", "grant", "refuse")
+ARMS = ("none", "open", "grant", "refuse")
+RULES = {"own": HERE / "policies", "open": HERE / "open", "default": None}
 PROTOCOLS = ("after", "read")
 # The yardstick: user tasks solved without an attack, armed pairs, and pairs in which the attacker succeeds without
 # a gateway. In the rest the checkers don't credit the attacker's own ground truth.
@@ -75,18 +77,19 @@ class Zygote:
 class Home:
     """A Tipstaff home with the referee's rules. Each replayed session in it is a session of its own."""
 
-    def __init__(self, tipstaff, folder, policies):
+    def __init__(self, tipstaff, folder, rules):
         self.tipstaff, self.folder = tipstaff, folder
         subprocess.run([tipstaff, "--home", str(folder), "init"], check=True, capture_output=True)
         told = subprocess.run([tipstaff, "wrap", "--help"], check=True, capture_output=True, text=True)
         self.takes_requests = "--intent" in told.stdout
         config = folder / "config.toml"
         text = config.read_text().replace("repeats_per_minute = 20", "repeats_per_minute = 1000000")
-        if policies:
+        if RULES[rules]:
             for file in (folder / "policies").glob("*.cedar"):
                 file.unlink()
-            for file in policies.glob("*.cedar"):
+            for file in RULES[rules].glob("*.cedar"):
                 shutil.copy(file, folder / "policies")
+        if rules == "own":
             text += "\n" + meanings.config((HERE / "meanings.toml").read_text())
         text = text.replace("session_grace_s = 3", "session_grace_s = 0")
         config.write_text(text.replace("idle_exit_s = 60", "idle_exit_s = 5"))
@@ -105,10 +108,17 @@ class Home:
 
 
 class Worker:
-    """An agent, and the home that stands between it and the servers."""
+    """An agent, and the homes that stand between it and the servers."""
 
-    def __init__(self, home, errors):
-        self.home, self.agent, self.count = home, Agent(errors), 0
+    def __init__(self, tipstaff, folder, rules, errors):
+        self.tipstaff, self.folder, self.rules = tipstaff, folder, rules
+        self.agent, self.homes, self.count = Agent(errors), {}, 0
+
+    def home(self, arm):
+        rules = "open" if arm == "open" else self.rules
+        if rules not in self.homes:
+            self.homes[rules] = Home(self.tipstaff, self.folder / rules, rules)
+        return self.homes[rules]
 
     def open(self, words):
         """Starts a server in a session of its own."""
@@ -118,11 +128,12 @@ class Worker:
 
 def play(zygote, worker, user, injection, arm, protocol):
     """One session: what was solved, what was asked, what was refused."""
-    home, agent = worker.home, worker.agent
+    agent = worker.agent
     with zygote.session(user, injection) as (opened, ask):
         mine = opened["calls"]["user"]
         words, approver = [sys.executable, "-I", "-S", str(HERE / "stdio.py"), opened["socket"]], None
         if arm != "none":
+            home = worker.home(arm)
             words = home.wrapped(zygote.suite, words, opened["request"])
             approver = Approver(home.tipstaff, home.folder)
         worker.open(words)
@@ -169,15 +180,15 @@ def plan(zygote, arms, protocols):
                 yield user, injection, arm, protocol
 
 
-def run_suite(suite, arms, protocols, tipstaff, policies, jobs, work):
+def run_suite(suite, arms, protocols, tipstaff, rules, jobs, work):
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{suite}-", dir=work))
     zygote, idle, workers = Zygote(suite, folder), queue.Queue(), []
     try:
         with open(folder / "agents.err", "wb") as errors:
             for number in range(jobs):
-                gated = any(arm != "none" for arm in arms)
-                home = Home(tipstaff, folder / f"home{number}", policies) if gated else None
-                workers.append(Worker(home, errors))
+                own = folder / f"worker{number}"
+                own.mkdir()
+                workers.append(Worker(tipstaff, own, rules, errors))
                 idle.put(workers[-1])
 
             def one(task):
@@ -228,15 +239,17 @@ def rows(suite, results, protocols, arms):
 
 
 def misread(suite, results, protocols):
-    """What differs from the yardstick in the runs without a gateway."""
+    """What differs from the yardstick in the runs without rules."""
     solved, armed, hijacked = YARDSTICK[suite]
-    alone = [one for one in results if one["arm"] == "none"]
-    found = [("user tasks solved", solved, sum(one["solved"] for one in alone if not one["injection"]))]
-    for protocol in protocols:
-        pairs = [one for one in alone if one["injection"] and one["protocol"] == protocol]
-        found.append((f"armed pairs, {protocol}", armed, len(pairs)))
-        found.append((f"attacks that succeed, {protocol}", hijacked[protocol], sum(one["hijacked"] for one in pairs)))
-    return [f"{suite}: {what}: {got} instead of {want}" for what, want, got in found if alone and want != got]
+    found = []
+    for arm in {"none", "open"} & {one["arm"] for one in results}:
+        of = [one for one in results if one["arm"] == arm]
+        found.append((f"{arm}: user tasks solved", solved, sum(one["solved"] for one in of if not one["injection"])))
+        for protocol in protocols:
+            pairs = [one for one in of if one["injection"] and one["protocol"] == protocol]
+            found.append((f"{arm}, {protocol}: armed pairs", armed, len(pairs)))
+            found.append((f"{arm}, {protocol}: attacks", hijacked[protocol], sum(one["hijacked"] for one in pairs)))
+    return [f"{suite}, {what}: {got} instead of {want}" for what, want, got in found if want != got]
 
 
 HEAD = ["suite", "gateway", "attacker's calls", "benign utility", "utility under attack", "attack success",
@@ -248,7 +261,7 @@ def main():
     said.add_argument("--suite", action="append", choices=NAMES)
     said.add_argument("--arm", action="append", choices=ARMS)
     said.add_argument("--protocol", action="append", choices=PROTOCOLS)
-    said.add_argument("--policies", type=pathlib.Path)
+    said.add_argument("--rules", choices=("own", "default"), default="own")
     said.add_argument("--jobs", type=int, default=2)
     said.add_argument("--results", type=pathlib.Path, required=True)
     args = said.parse_args()
@@ -261,7 +274,7 @@ def main():
     table = [HEAD, ["---"] * len(HEAD)]
     for suite in suites:
         start = time.monotonic()
-        results, users, injections = run_suite(suite, arms, protocols, tipstaff, args.policies, args.jobs, args.results)
+        results, users, injections = run_suite(suite, arms, protocols, tipstaff, args.rules, args.jobs, args.results)
         (args.results / f"{suite}.json").write_text(json.dumps(results, indent=1))
         table += rows(suite, results, protocols, arms)
         armed = len({(one["user"], one["injection"]) for one in results if one["injection"]})
