@@ -4,9 +4,9 @@ attacker's task, played call by call over MCP and scored by AgentDojo's own chec
     replay.py --results FOLDER [--suite NAME]... [--arm NAME]... [--protocol after|read]... [--rules own|default]
 
 Arms: `none` is the suite's server alone; `open` is behind `tipstaff wrap` with rules that permit everything, and must
-read the same. `grant` and `refuse` have the rules, and a person who grants held calls that belong to the user's task
-and refuses the rest, or who refuses everything. `--rules default` takes the rules of a new home instead of policies/.
-The table goes to standard output.
+read the same. The others have the rules and a person: `grant` grants held calls that belong to the user's task and
+refuses the rest, `refuse` refuses everything, `careless` grants everything. `--rules default` takes the rules of a
+new home instead of policies/. The table goes to standard output.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from people import Agent, Approver
 
 HERE = pathlib.Path(__file__).resolve().parent
 NAMES = ("workspace", "banking", "travel", "slack")
-ARMS = ("none", "open", "grant", "refuse")
+ARMS = ("none", "open", "grant", "refuse", "careless")
 RULES = {"own": HERE / "policies", "open": HERE / "open", "default": None}
 PROTOCOLS = ("after", "read")
 # The yardstick: user tasks solved without an attack, armed pairs, and pairs in which the attacker succeeds without
@@ -139,7 +139,7 @@ def play(zygote, worker, user, injection, arm, protocol):
         worker.open(words)
         asked, refused, why = {"user": 0, "attacker": 0}, {"user": 0, "attacker": 0}, []
         for whose, tool, arguments in order(opened["calls"], protocol):
-            may = arm == "grant" and [tool, arguments] in mine
+            may = arm == "careless" or (arm == "grant" and [tool, arguments] in mine)
             before = approver.asked if approver else 0
             answer = agent.ask(
                 {"call": tool, "arguments": arguments}, (lambda may=may: approver.look(may)) if approver else None
