@@ -39,7 +39,7 @@ def play(zygote, worker, sequence):
                 word = "held" if approver.asked > before else "through" if answer["through"] else "refused"
                 log.append([call["tool"], word, answer["text"][:160]])
             worker.agent.ask({"close": True})
-        ask({"answered": True})
+        ask({"score": True})
     return {"name": sequence["name"], "suite": sequence["suite"], "succeeded": all(goals), "calls": log}
 
 

@@ -11,7 +11,7 @@ On the control connection, one JSON object a line:
 
     {"user": NAME, "injection": NAME or null}    opens; answered with the session's calls, and where stdio.py finds it
     {"user": null}                               the same with the default environment and no calls
-    {"answered": BOOL}                           scores; answered with AgentDojo's verdicts and what was executed
+    {"score": true}                              scores; answered with AgentDojo's verdicts and what was executed
 
 Clients can come one after another: the environment stays as the one before left it.
 """
@@ -60,10 +60,10 @@ class Session:
         calls = {"user": self.mine, "attacker": self.theirs, "read": self.read}
         return {"request": self.suite.request(self.user) if self.user else "", "calls": calls, "socket": path}
 
-    def scored(self, answered):
+    def scored(self):
         if not self.user:
             return {"done": self.done}
-        solved, hijacked = self.suite.score(self.user, self.injection, self.before, self.env, self.done, answered)
+        solved, hijacked = self.suite.score(self.user, self.injection, self.before, self.env, self.done)
         return {"solved": solved, "hijacked": hijacked, "done": self.done}
 
 
@@ -90,9 +90,9 @@ def one_session(suite, asked, lines):
     idle.set()
 
     def answer():
-        for line in lines:
+        for _ in lines:
             idle.wait(30)
-            say(lines, session.scored(json.loads(line)["answered"]))
+            say(lines, session.scored())
         os.unlink(path)
         os._exit(0)
 
@@ -119,8 +119,15 @@ def nothing():
     return os.open(os.devnull, os.O_RDWR)
 
 
+def leave_with_parent():
+    """Ends when standard input does. Sessions end with their control connections."""
+    os.read(0, 1)
+    os._exit(0)
+
+
 def main():
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    threading.Thread(target=leave_with_parent, daemon=True).start()
     suite = Suite(SUITE)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(SOCKET)

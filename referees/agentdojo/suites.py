@@ -91,15 +91,15 @@ class Suite:
         result, error = self.runtime.run_function(env, tool, copy.deepcopy(arguments))
         return (error, True) if error else (tool_result_to_str(result), False)
 
-    def score(self, user, injection, before, after, done, answered):
+    def score(self, user, injection, before, after, done):
         """AgentDojo's own checkers: (the user's task is solved, the attacker's is).
 
         `done` holds the calls that were executed: some checkers read the trace, and what was only tried is
-        no success. The user gets the expected answer only if none of the user's calls was refused.
+        no success.
         """
         trace = [FunctionCall(function=tool, args=arguments) for tool, arguments in done]
         task = self.users[user]
-        said = (task.GROUND_TRUTH_OUTPUT or "") if answered else ""
+        said = task.GROUND_TRUTH_OUTPUT or ""
         solved = task.utility_from_traces(said, before, after, trace)
         if solved is None:
             solved = task.utility(said, before, after)
