@@ -12,6 +12,7 @@ new home instead of policies/. The table goes to standard output.
 import argparse
 import concurrent.futures
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -92,7 +93,7 @@ class Home:
         if rules == "own":
             text += "\n" + meanings.config((HERE / "meanings.toml").read_text())
         text = text.replace("session_grace_s = 3", "session_grace_s = 0")
-        config.write_text(text.replace("idle_exit_s = 60", "idle_exit_s = 5"))
+        config.write_text(text.replace("idle_exit_s = 60", "idle_exit_s = 3"))
         said = subprocess.run([tipstaff, "--home", str(folder), "policy", "check"], capture_output=True, text=True)
         if said.returncode:
             raise SystemExit(f"the referee's policies have faults:\n{said.stdout}{said.stderr}")
@@ -210,12 +211,16 @@ def run_suite(suite, arms, protocols, tipstaff, rules, jobs, work):
 
 
 def clear(folder):
-    """Removes a folder, once the monitors in it have left."""
-    for _ in range(30):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(0.5)
+    """Removes a folder, once the monitors of the homes in it have let go of their locks."""
+    for lock in folder.rglob("lock"):
+        with open(lock) as file:
+            for _ in range(100):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.1)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def share(part, whole):
