@@ -1,0 +1,193 @@
+//! Credentials: by the published form of tokens, by the name that a value is given to, by chance-like text.
+//! The adversary carries one out in an argument, or plants one in a result.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use crate::bytes::{ahead, at, before, begins, is_word, part, run};
+use crate::findings::Detector;
+use crate::view::{Sink, View};
+use crate::{encoded, walk};
+
+pub(crate) mod assign;
+pub(crate) mod entropy;
+mod formats;
+
+use formats::{Alphabet, FORMATS, Format};
+
+/// Shortest body of a private key that is more than an ellipsis.
+const PEM_BODY_MIN: usize = 40;
+
+/// For each first byte, where its formats are in the list.
+static BY_FIRST: LazyLock<Vec<Vec<&'static Format>>> = LazyLock::new(|| {
+    let mut table = vec![Vec::new(); 128];
+    for format in FORMATS {
+        let first = format.prefix.as_bytes().first().copied().unwrap_or(0);
+        if let Some(list) = table.get_mut(usize::from(first)) {
+            list.push(format);
+        }
+    }
+    table
+});
+
+/// Looks for tokens of known form in a run of token characters.
+pub(crate) fn token(view: &View<'_>, sink: &mut Sink, range: &Range<usize>, kinds: u8) {
+    let text = view.text;
+    if at(text, range.start) == b'-' && begins(part(text, range.clone()), b"-----begin") {
+        pem(view, sink, range.start);
+        return;
+    }
+    let table = &*BY_FIRST;
+    let mut position = range.start;
+    while position < range.end {
+        let first = at(text, position);
+        let is_start = !before(text, position).is_ascii_alphanumeric() || position == range.start;
+        if is_start
+            && first.is_ascii_alphanumeric()
+            && let Some(formats) = table.get(usize::from(first))
+        {
+            let found =
+                formats.iter().find_map(|format| Some((format, matched(text, position, format)?)));
+            if let Some((format, end)) = found {
+                sink.report(view, format.detector, position..end);
+                position = end;
+                continue;
+            }
+            let last = before(text, position);
+            let is_alone = position == range.start || !matches!(last, b'-' | b'_');
+            if is_alone && kinds & walk::UPPER != 0 && ahead(text, position, 3) == b"eyJ" {
+                if let Some(end) = jwt(text, position) {
+                    sink.report(view, Detector::Jwt, position..end);
+                    position = end;
+                    continue;
+                }
+            }
+        }
+        position += 1;
+    }
+    if text.get(range.start).is_some_and(u8::is_ascii_uppercase) {
+        named_key_file(view, sink, range);
+    }
+}
+
+/// The end of a token of this format, if one begins here.
+fn matched(text: &[u8], position: usize, format: &Format) -> Option<usize> {
+    let prefix = format.prefix.as_bytes();
+    if part(text, position..position + prefix.len()) != prefix {
+        return None;
+    }
+    let from = position + prefix.len();
+    let length = run(text, from, format.most + 1, |byte| format.alphabet.has(byte));
+    if format.has_checksum && length >= 36 && checksum_holds(part(text, from..from + 36)) {
+        return Some(from + 36);
+    }
+    if length < format.least || length > format.most {
+        return None;
+    }
+    let body = part(text, from..from + length);
+    let is_example = crate::bytes::ends(body, b"example") || crate::bytes::begins(body, b"xxxx");
+    (!is_example && entropy::bits(body) >= format.bits).then_some(from + length)
+}
+
+/// GitHub and npm: the last six characters are the CRC-32 of the thirty before, in base 62.
+fn checksum_holds(body: &[u8]) -> bool {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut left = crc32fast::hash(ahead(body, 0, 30));
+    ahead(body, 30, 6).iter().rev().all(|byte| {
+        let digit = usize::try_from(left % 62).unwrap_or(0);
+        left /= 62;
+        DIGITS.get(digit) == Some(byte)
+    }) && body.len() == 36
+}
+
+/// Three parts with dots between, the first of which is a header with an algorithm.
+fn jwt(text: &[u8], position: usize) -> Option<usize> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let header = run(text, position, 2048, is_part);
+    let claims_at = position + header + 1;
+    let claims = run(text, claims_at, 16 << 10, is_part);
+    let signature_at = claims_at + claims + 1;
+    let signature = run(text, signature_at, 2048, is_part);
+    let has_dots = at(text, claims_at - 1) == b'.' && at(text, signature_at - 1) == b'.';
+    if !has_dots || header < 16 || claims < 8 || signature < 20 {
+        return None;
+    }
+    let decoded = encoded::base64_bytes(part(text, position..position + header));
+    (decoded.starts_with(b"{") && crate::bytes::holds(&decoded, b"\"alg\""))
+        .then_some(signature_at + signature)
+}
+
+/// `-----BEGIN … PRIVATE KEY-----` and enough of a body.
+fn pem(view: &View<'_>, sink: &mut Sink, start: usize) {
+    let head = ahead(view.text, start, 96);
+    let Some(length) = head.windows(16).position(|at| begins(at, b"private key-----")) else {
+        let is_pgp = begins(head, b"-----begin pgp private key block-----");
+        if is_pgp {
+            sink.report(view, Detector::PrivateKey, start..start + 37);
+        }
+        return;
+    };
+    let head_end = start + length + 16;
+    let is_one_line = !ahead(head, 0, length).contains(&b'\n');
+    let body = ahead(view.text, head_end, 400);
+    let letters = body
+        .iter()
+        .take_while(|byte| {
+            byte.is_ascii_alphanumeric()
+                || matches!(byte, b'+' | b'/' | b'=' | b'\r' | b'\n' | b' ' | b':' | b',' | b'-')
+        })
+        .filter(|byte| byte.is_ascii_alphanumeric())
+        .count();
+    if is_one_line && letters >= PEM_BODY_MIN {
+        sink.report(view, Detector::PrivateKey, start..head_end);
+    }
+}
+
+/// Private keys in forms of their own: age and PuTTY.
+fn named_key_file(view: &View<'_>, sink: &mut Sink, range: &Range<usize>) {
+    let text = part(view.text, range.clone());
+    let is_age = text.starts_with(b"AGE-SECRET-KEY-1") && text.len() >= 70;
+    let is_putty = text.starts_with(b"PuTTY-User-Key-File-");
+    if is_age || is_putty {
+        sink.report(view, Detector::PrivateKey, range.clone());
+    }
+}
+
+impl Alphabet {
+    fn has(self, byte: u8) -> bool {
+        match self {
+            Self::Alphanumeric => byte.is_ascii_alphanumeric(),
+            Self::Word => is_word(byte) || byte == b'-',
+            Self::Dotted => is_word(byte) || matches!(byte, b'-' | b'.'),
+            Self::Base64 => {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_')
+            }
+            Self::Hex => byte.is_ascii_hexdigit(),
+            Self::Base32 => byte.is_ascii_uppercase() || matches!(byte, b'2'..=b'7'),
+            Self::Path => is_word(byte) || matches!(byte, b'-' | b'/'),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_checked() {
+        let body = [b'a'; 30];
+        let mut left = crc32fast::hash(&body);
+        let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        let mut tail = [0; 6];
+        for slot in tail.iter_mut().rev() {
+            *slot = digits[left as usize % 62];
+            left /= 62;
+        }
+        let mut whole = body.to_vec();
+        whole.extend(tail);
+        assert!(checksum_holds(&whole));
+        whole[35] ^= 1;
+        assert!(!checksum_holds(&whole));
+        assert!(!checksum_holds(b""));
+    }
+}
