@@ -16,8 +16,8 @@ pub(crate) mod markup;
 
 use lexicon::{
     ACT, ADDRESS, AS, BEFORE, DISCUSS, INSTEAD, LIMITS, LOOT, MODE, NEW, NOT, NOW, OBJECT, PRETEND,
-    REVEAL, SCOPE, SECRETLY, SEND, SYSTEM, TASK, TELL, TOOL, URGENT, USER, VERB, WITHOUT, YOU,
-    YOUR,
+    PROMPT, REVEAL, SCOPE, SECRETLY, SEND, SYSTEM, TASK, TELL, TOOL, URGENT, USER, VERB, WITHOUT,
+    YOU, YOUR,
 };
 
 /// From which score on text counts as an instruction.
@@ -72,8 +72,12 @@ const fn points(signal: Signal) -> u32 {
         Signal::Reveal => 50,
         Signal::Conceal => 40,
         Signal::Quoted | Signal::OverrideSome | Signal::Persona | Signal::Concealed => 30,
-        Signal::Exfiltrate | Signal::Unlimited | Signal::NewTask | Signal::Speaker => 25,
-        Signal::Address | Signal::First => 20,
+        Signal::Exfiltrate
+        | Signal::Unlimited
+        | Signal::NewTask
+        | Signal::Speaker
+        | Signal::Address
+        | Signal::First => 25,
         Signal::ToolOrder | Signal::Secretly => 15,
         Signal::Urgent => 10,
     }
@@ -170,9 +174,9 @@ impl Story {
                 give(self, Signal::OverrideSome);
             }
         }
-        if found & (REVEAL | SYSTEM | OBJECT) != 0
+        if found & (REVEAL | SYSTEM | PROMPT) != 0
             && self.near(REVEAL, 6)
-            && self.near(OBJECT, 3)
+            && self.near(PROMPT, 3)
             && (self.near(SYSTEM, 3) || self.near(YOUR, 4) && self.near(NEW | SCOPE, 4))
         {
             give(self, Signal::Reveal);
@@ -188,7 +192,7 @@ impl Story {
             give(self, Signal::Conceal);
         }
         if found & NOW != 0 && self.near(YOU, 3) && self.near(AS, 2)
-            || found & AS != 0 && self.near(NOW, 2) && self.near(YOU, 3)
+            || found & AS != 0 && self.near(NOW, 3) && self.near(YOU, 2)
             || found & (PRETEND | YOU) != 0 && self.near(PRETEND, 4) && self.near(YOU, 4)
         {
             give(self, Signal::Persona);
@@ -204,7 +208,7 @@ impl Story {
             give(self, Signal::Address);
         }
         if found & (TASK | OBJECT) != 0 && self.near(NEW, 3)
-            || found & INSTEAD != 0 && self.near(OBJECT, 12)
+            || found & INSTEAD != 0 && (self.near(OBJECT, 12) || self.near(ADDRESS, 12))
         {
             give(self, Signal::NewTask);
         }
@@ -264,6 +268,9 @@ impl Story {
     pub(crate) fn colon(&mut self, view: &View<'_>, sink: &mut Sink, position: usize) {
         let line = behind(view.text, position, 24);
         let line = line.rsplit(|byte| *byte == b'\n').next().unwrap_or(line);
+        if self.near(ADDRESS, 0) {
+            self.signal(view, sink, Signal::Address, position - line.len()..position);
+        }
         if line.len() >= 24 {
             return;
         }
@@ -273,7 +280,7 @@ impl Story {
             .filter(|byte| !matches!(byte, b'#' | b'*' | b'>' | b' ' | b'[' | b']' | b'"' | b'-'))
             .map(|byte| byte.to_ascii_lowercase())
             .collect();
-        let is_marked = line.starts_with(b"###");
+        let is_marked = line.windows(3).any(|three| three == b"###");
         match name.as_slice() {
             b"system" | b"instruction" | b"instructions" if is_marked => {
                 self.signal(view, sink, Signal::Template, position - line.len()..position);

@@ -17,6 +17,8 @@ use formats::{Alphabet, FORMATS, Format};
 
 /// Shortest body of a private key that is more than an ellipsis.
 const PEM_BODY_MIN: usize = 40;
+/// Longest public block whose body is known to be no secret.
+const PEM_MAX: usize = 8 << 10;
 
 /// For each first byte, where its formats are in the list.
 static BY_FIRST: LazyLock<Vec<Vec<&'static Format>>> = LazyLock::new(|| {
@@ -30,13 +32,15 @@ static BY_FIRST: LazyLock<Vec<Vec<&'static Format>>> = LazyLock::new(|| {
     table
 });
 
-/// Looks for tokens of known form in a run of token characters.
-pub(crate) fn token(view: &View<'_>, sink: &mut Sink, range: &Range<usize>, kinds: u8) {
+/// Looks for tokens of known form in a run of token characters; the last that was found.
+pub(crate) fn token(
+    view: &View<'_>,
+    sink: &mut Sink,
+    range: &Range<usize>,
+    kinds: u8,
+) -> Option<Range<usize>> {
     let text = view.text;
-    if at(text, range.start) == b'-' && begins(part(text, range.clone()), b"-----begin") {
-        pem(view, sink, range.start);
-        return;
-    }
+    let mut last_found = None;
     let table = &*BY_FIRST;
     let mut position = range.start;
     while position < range.end {
@@ -50,6 +54,7 @@ pub(crate) fn token(view: &View<'_>, sink: &mut Sink, range: &Range<usize>, kind
                 formats.iter().find_map(|format| Some((format, matched(text, position, format)?)));
             if let Some((format, end)) = found {
                 sink.report(view, format.detector, position..end);
+                last_found = Some(position..end);
                 position = end;
                 continue;
             }
@@ -58,6 +63,7 @@ pub(crate) fn token(view: &View<'_>, sink: &mut Sink, range: &Range<usize>, kind
             if is_alone && kinds & walk::UPPER != 0 && ahead(text, position, 3) == b"eyJ" {
                 if let Some(end) = jwt(text, position) {
                     sink.report(view, Detector::Jwt, position..end);
+                    last_found = Some(position..end);
                     position = end;
                     continue;
                 }
@@ -68,6 +74,7 @@ pub(crate) fn token(view: &View<'_>, sink: &mut Sink, range: &Range<usize>, kind
     if text.get(range.start).is_some_and(u8::is_ascii_uppercase) {
         named_key_file(view, sink, range);
     }
+    last_found
 }
 
 /// The end of a token of this format, if one begins here.
@@ -117,15 +124,19 @@ fn jwt(text: &[u8], position: usize) -> Option<usize> {
         .then_some(signature_at + signature)
 }
 
-/// `-----BEGIN … PRIVATE KEY-----` and enough of a body.
-fn pem(view: &View<'_>, sink: &mut Sink, start: usize) {
+/// `-----BEGIN … PRIVATE KEY-----` and enough of a body; for other blocks, such as certificates, where they
+/// end.
+pub(crate) fn pem(view: &View<'_>, sink: &mut Sink, start: usize) -> usize {
     let head = ahead(view.text, start, 96);
     let Some(length) = head.windows(16).position(|at| begins(at, b"private key-----")) else {
         let is_pgp = begins(head, b"-----begin pgp private key block-----");
         if is_pgp {
             sink.report(view, Detector::PrivateKey, start..start + 37);
+            return start;
         }
-        return;
+        let block = ahead(view.text, start + 10, PEM_MAX);
+        let end = block.windows(8).position(|at| at == b"-----END");
+        return end.map_or(start, |end| start + 10 + end);
     };
     let head_end = start + length + 16;
     let is_one_line = !ahead(head, 0, length).contains(&b'\n');
@@ -141,6 +152,7 @@ fn pem(view: &View<'_>, sink: &mut Sink, start: usize) {
     if is_one_line && letters >= PEM_BODY_MIN {
         sink.report(view, Detector::PrivateKey, start..head_end);
     }
+    start
 }
 
 /// Private keys in forms of their own: age and PuTTY.

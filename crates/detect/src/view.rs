@@ -230,16 +230,16 @@ fn unescape(raw: &[u8]) -> Option<Unescaped> {
         let start = from + length;
         let slashes = crate::bytes::run(raw, start, 8, |byte| byte == b'\\');
         let after = start + slashes;
-        let (end, is_letter) = resolve(raw, start, after, &mut plain.text);
+        let (end, found) = resolve(raw, start, after, &mut plain.text);
         plain.marks.push((plain.text.len(), end));
-        if !is_letter || letters.end != start {
+        if found.is_none() || letters.end != start {
             close(&mut plain.escaped_letters, &letters, count);
             count = 0;
             letters = start..start;
         }
-        if is_letter {
+        if let Some(found) = found {
             letters.end = end;
-            count += 1;
+            count += usize::from(found.is_ascii_alphanumeric());
         }
         from = end;
     }
@@ -254,13 +254,13 @@ fn close(found: &mut Vec<Range<usize>>, letters: &Range<usize>, count: usize) {
     }
 }
 
-/// Writes what the escape stands for; its end, and whether it is a letter or digit that needs no escape.
-fn resolve(raw: &[u8], start: usize, after: usize, text: &mut Vec<u8>) -> (usize, bool) {
+/// Writes what the escape stands for; its end, and the character if it is written as a number.
+fn resolve(raw: &[u8], start: usize, after: usize, text: &mut Vec<u8>) -> (usize, Option<char>) {
     let push = |code: u32, text: &mut Vec<u8>| {
         let found = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
         let mut buffer = [0; 4];
         text.extend_from_slice(found.encode_utf8(&mut buffer).as_bytes());
-        found.is_ascii_alphanumeric()
+        Some(found)
     };
     match at(raw, after) {
         b'n' => text.push(b'\n'),
@@ -271,7 +271,7 @@ fn resolve(raw: &[u8], start: usize, after: usize, text: &mut Vec<u8>) -> (usize
                 return (after + 3, push(code, text));
             }
             text.push(b'\\');
-            return (after, false);
+            return (after, None);
         }
         b'u' if at(raw, after + 1) == b'{' => {
             let digits = crate::bytes::run(raw, after + 2, 6, |byte| byte.is_ascii_hexdigit());
@@ -281,12 +281,12 @@ fn resolve(raw: &[u8], start: usize, after: usize, text: &mut Vec<u8>) -> (usize
                 }
                 _ => text.push(b'\\'),
             }
-            return (after, false);
+            return (after, None);
         }
         b'u' => {
             let Some(code) = encoded::hex_number(raw, after + 1, 4) else {
                 text.push(b'\\');
-                return (after, false);
+                return (after, None);
             };
             let end = after + 5;
             if (0xd800..0xdc00).contains(&code) {
@@ -303,8 +303,8 @@ fn resolve(raw: &[u8], start: usize, after: usize, text: &mut Vec<u8>) -> (usize
         }
         _ => {
             text.push(b'\\');
-            return (after, false);
+            return (after, None);
         }
     }
-    (after + 1, false)
+    (after + 1, None)
 }

@@ -34,7 +34,7 @@ const fn classes() -> [u8; 256] {
                 b'A'..=b'Z' => UPPER,
                 b'0'..=b'9' => DIGIT,
                 b'_' | b'-' | b'+' | b'/' | b'.' | b'~' => JOINT,
-                b'@' | b':' | b'=' | b'<' | b'[' | b'%' | b'&' | 0x1b | b'\n' => SPECIAL,
+                b'@' | b':' | b'=' | b'<' | b'[' | b'%' | b'&' | b',' | 0x1b | b'\n' => SPECIAL,
                 0x80..=0xff => HIGH,
                 _ => 0,
             };
@@ -59,6 +59,10 @@ struct Walker<'v, 't, 's> {
     number_end: usize,
     percent_end: usize,
     encoded_end: usize,
+    /// Up to where a certificate or the like explains random-looking text.
+    public_end: usize,
+    /// The `@` of the last address with a name and password.
+    address_sign: usize,
 }
 
 pub(crate) fn walk(view: &View<'_>, sink: &mut Sink) {
@@ -71,6 +75,8 @@ pub(crate) fn walk(view: &View<'_>, sink: &mut Sink) {
         number_end: 0,
         percent_end: 0,
         encoded_end: 0,
+        public_end: 0,
+        address_sign: 0,
     };
     let mut position = 0;
     while let Some(byte) = view.text.get(position) {
@@ -114,6 +120,11 @@ impl Walker<'_, '_, '_> {
         }
         if end - start >= TOKEN_MIN {
             self.long(start..end, kinds);
+        } else if end - start == 10
+            && start >= self.public_end
+            && part(self.text, start..end) == b"-----BEGIN"
+        {
+            self.public_end = secret::pem(self.view, self.sink, start).max(start + 1);
         }
         if kinds & DIGIT != 0 {
             self.numbers(start..end);
@@ -140,10 +151,23 @@ impl Walker<'_, '_, '_> {
             return;
         }
         let range = self.view.run_start(range.start, range.end)..range.end;
-        secret::token(self.view, self.sink, &range, kinds);
+        if let Some(found) = secret::token(self.view, self.sink, &range, kinds) {
+            // What is explained is not looked at as something else.
+            self.unknown(range.start..found.start, kinds);
+            self.unknown(found.end..range.end, kinds);
+        } else {
+            self.unknown(range, kinds);
+        }
+    }
+
+    /// A token, or a part of one, that has no known form.
+    fn unknown(&mut self, range: Range<usize>, kinds: u8) {
+        if range.len() < TOKEN_MIN {
+            return;
+        }
         if let Some(end) = encoded::token(self.view, self.sink, &range, kinds) {
             self.encoded_end = self.encoded_end.max(end);
-        } else if range.start >= self.encoded_end {
+        } else if range.start >= self.encoded_end.max(self.public_end) {
             secret::entropy::token(self.view, self.sink, &range, kinds);
         }
     }
@@ -212,9 +236,14 @@ impl Walker<'_, '_, '_> {
     fn special(&mut self, position: usize, byte: u8) {
         let (view, text) = (self.view, self.text);
         match byte {
-            b'@' => personal::mail::at_sign(view, self.sink, position),
+            b'@' if position != self.address_sign => {
+                personal::mail::at_sign(view, self.sink, position);
+            }
+            b',' if matches!(before(text, position), b'"' | b'\'') => {
+                secret::assign::separator(view, self.sink, position);
+            }
             b':' if part(text, position..position + 3) == b"://" => {
-                secret::assign::address(view, self.sink, position);
+                self.address_sign = secret::assign::address(view, self.sink, position);
             }
             b':' | b'=' => {
                 secret::assign::separator(view, self.sink, position);

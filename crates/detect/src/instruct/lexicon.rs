@@ -31,6 +31,7 @@ pub(crate) const ACT: u32 = 1 << 24;
 pub(crate) const TOOL: u32 = 1 << 25;
 pub(crate) const SECRETLY: u32 = 1 << 26;
 pub(crate) const DISCUSS: u32 = 1 << 27;
+pub(crate) const PROMPT: u32 = 1 << 28;
 
 /// Longest word that is looked up.
 const WORD_MAX: usize = 24;
@@ -64,6 +65,11 @@ const WORDS: &[(u32, &str)] = &[
          ordenes directrices indicaciones consigne consignes regle regles ordres directives \
          istruzioni regole instrucoes regras diretrizes instructies regels opdrachten инструкции \
          инструкций указания правила",
+    ),
+    (
+        PROMPT,
+        "prompt prompts instruction instructions guidelines systemprompt anweisungen instruktionen \
+         instrucciones consignes istruzioni instrucoes instructies инструкции",
     ),
     (
         YOUR,
@@ -180,6 +186,7 @@ const UNSPACED: &[(u32, &str)] = &[
     (VERB, "忽略 无视 無視 忘记 忘掉 忘記 不要理会 抛弃 绕过 忘れて 무시 잊어"),
     (SCOPE, "之前 以上 上面 先前 前面 所有 全部 一切 上述 以前 すべて 全て 이전 모든"),
     (OBJECT, "指令 指示 提示 规则 規則 命令 要求 提示词 指引 规定 ルール 지시 규칙 명령 프롬프트"),
+    (PROMPT, "指令 提示 提示词 指示"),
     (YOUR, "你的 您的 あなたの 당신의"),
     (REVEAL, "显示 输出 告诉我 泄露 打印 重复 透露 顯示 表示して 보여"),
     (SYSTEM, "系统 系統 システム 시스템"),

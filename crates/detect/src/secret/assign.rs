@@ -275,7 +275,8 @@ fn is_plausible(value: &[u8], is_password: bool, is_quoted: bool, is_prose: bool
 }
 
 /// `://`: a name and a password before the host?
-pub(crate) fn address(view: &View<'_>, sink: &mut Sink, position: usize) {
+/// Where the `@` is.
+pub(crate) fn address(view: &View<'_>, sink: &mut Sink, position: usize) -> usize {
     let text = view.text;
     let start = position + 3;
     let length = run(text, start, 200, |byte| {
@@ -286,9 +287,9 @@ pub(crate) fn address(view: &View<'_>, sink: &mut Sink, position: usize) {
             )
     });
     let authority = ahead(text, start, length);
-    let Some(sign) = authority.iter().rposition(|byte| *byte == b'@') else { return };
+    let Some(sign) = authority.iter().rposition(|byte| *byte == b'@') else { return 0 };
     let user = ahead(authority, 0, sign);
-    let Some(colon) = user.iter().position(|byte| *byte == b':') else { return };
+    let Some(colon) = user.iter().position(|byte| *byte == b':') else { return 0 };
     let password = part(user, colon + 1..user.len());
     let host = at(authority, sign + 1);
     let is_plain = matches!(
@@ -308,4 +309,5 @@ pub(crate) fn address(view: &View<'_>, sink: &mut Sink, position: usize) {
     if password.len() >= 4 && !is_plain && !is_placeholder && host.is_ascii_alphanumeric() {
         sink.report(view, Detector::UrlCredentials, start..start + sign);
     }
+    start + sign
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::bytes::{before, behind, holds, part};
+use crate::bytes::{before, holds, part};
 use crate::findings::Detector;
 use crate::view::{Sink, View};
 use crate::walk::{DIGIT, LOWER, UPPER};
@@ -82,28 +82,30 @@ pub(crate) fn token(view: &View<'_>, sink: &mut Sink, range: &Range<usize>, kind
         return;
     }
     let text = part(view.text, range.clone());
-    // A path or a dotted name is judged by its parts; base64 has a slash now and then.
-    let slashes = text.iter().filter(|byte| matches!(byte, b'/' | b'.')).count();
-    let is_whole = slashes == 0
-        || !text.contains(&b'.')
-            && text.len() / slashes >= 12
-            && text.len() <= 90
-            && !matches!(before(view.text, range.start), b'/' | b':' | b'.');
-    if is_whole {
-        judge(view, sink, range.clone());
+    let count = |sign: u8| text.iter().filter(|byte| **byte == sign).count();
+    let (slashes, dots) = (count(b'/'), count(b'.'));
+    // A path or a dotted name is judged by its parts; base64 has a slash or plus now and then.
+    let is_base64 = dots == 0
+        && (count(b'+') > 0 || text.len() >= 12 * slashes)
+        && !matches!(before(view.text, range.start), b'/' | b':' | b'.');
+    if slashes + dots == 0 || is_base64 {
+        judge(view, sink, range.clone(), range.start);
         return;
     }
     let mut from = range.start;
     for piece in text.split(|byte| matches!(byte, b'/' | b'.')) {
-        judge(view, sink, from..from + piece.len());
+        judge(view, sink, from..from + piece.len(), range.start);
         from += piece.len() + 1;
     }
 }
 
-fn judge(view: &View<'_>, sink: &mut Sink, range: Range<usize>) {
+fn judge(view: &View<'_>, sink: &mut Sink, range: Range<usize>, token: usize) {
     let text = part(view.text, range.clone());
-    if looks_random(text) && !is_public(view.text, range.start) && sink.wants(view, range.start) {
-        sink.report(view, Detector::HighEntropy, range);
+    if looks_random(text) && sink.wants(view, range.start) {
+        let start = range.start.min(token + 48);
+        if !is_public(view.text, token, start.max(token + 8)) {
+            sink.report(view, Detector::HighEntropy, range);
+        }
     }
 }
 
@@ -154,9 +156,9 @@ fn least_bits(length: usize) -> f32 {
     }
 }
 
-/// Whether what stands before it says that it is no secret.
-fn is_public(text: &[u8], start: usize) -> bool {
-    let line = behind(text, start, 56);
+/// Whether what stands before it, or in the same token before it, says that it is no secret.
+fn is_public(text: &[u8], token: usize, start: usize) -> bool {
+    let line = part(text, token.saturating_sub(56)..start.min(text.len()));
     let line = line.rsplit(|byte| *byte == b'\n').next().unwrap_or(line);
     PUBLIC.iter().any(|word| holds(line, word))
 }

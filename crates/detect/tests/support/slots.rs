@@ -78,8 +78,6 @@ fn drawn(name: &str, seed: &str) -> String {
     if let Some(text) = token(name, seed, c).or_else(|| person(name, c)) {
         return text;
     }
-    let split = name.find(|byte: char| byte.is_ascii_digit()).filter(|at| *at > 0);
-    let number = |from: usize| name[from..].trim_end_matches(char::is_alphabetic).parse::<usize>();
     match name {
         "u" => char::from_u32(u32::from_str_radix(seed, 16).unwrap()).unwrap().to_string(),
         "uuid" => format!(
@@ -100,9 +98,10 @@ fn drawn(name: &str, seed: &str) -> String {
         "base32up32" => c.of(BASE32, 32),
         "hexbin128" => c.of(HEX, 128),
         _ => {
-            let at = split.unwrap_or_else(|| panic!("unknown slot {name}"));
-            let count = number(at).unwrap();
-            match &name[..at] {
+            let base = name.trim_end_matches(|byte: char| byte.is_ascii_digit());
+            let count =
+                name[base.len()..].parse().unwrap_or_else(|_| panic!("unknown slot {name}"));
+            match base {
                 "rand" => c.of(BASE62, count),
                 "hex" => c.of(HEX, count),
                 "digits" => join(&[&c.of(b"12345678", 1), &c.of(DIGITS, count - 1)]),
