@@ -348,15 +348,35 @@ fn hex_bytes(text: &[u8]) -> Vec<u8> {
     text.chunks_exact(2).map(|two| digit(at(two, 0)) << 4 | digit(at(two, 1))).collect()
 }
 
+/// Values of the signs of base64, of either alphabet; 64 for others.
+static BASE64_VALUES: [u8; 256] = base64_values();
+
+const fn base64_values() -> [u8; 256] {
+    let mut table = [64; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::indexing_slicing, reason = "evaluated when compiled")]
+        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+        {
+            let sign = byte as u8;
+            table[byte] = match sign {
+                b'A'..=b'Z' => sign - b'A',
+                b'a'..=b'z' => sign - b'a' + 26,
+                b'0'..=b'9' => sign - b'0' + 52,
+                b'+' | b'-' => 62,
+                b'/' | b'_' => 63,
+                _ => 64,
+            };
+        }
+        byte += 1;
+    }
+    table
+}
+
 /// Base64 of either alphabet, without a check of its end.
 pub(crate) fn base64_bytes(text: &[u8]) -> Vec<u8> {
-    gather(text, 6, |byte| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' | b'-' => Some(62),
-        b'/' | b'_' => Some(63),
-        _ => None,
+    gather(text, 6, |byte| {
+        BASE64_VALUES.get(usize::from(byte)).copied().filter(|value| *value < 64)
     })
 }
 
@@ -377,7 +397,7 @@ fn gather(text: &[u8], bits: u32, value: impl Fn(u8) -> Option<u8>) -> Vec<u8> {
         count += bits;
         if count >= 8 {
             count -= 8;
-            decoded.push(u8::try_from(held >> count & 0xff).unwrap_or(0));
+            decoded.push((held >> count).to_le_bytes()[0]);
         }
     }
     decoded

@@ -268,10 +268,10 @@ impl Story {
     pub(crate) fn colon(&mut self, view: &View<'_>, sink: &mut Sink, position: usize) {
         let line = behind(view.text, position, 24);
         let line = line.rsplit(|byte| *byte == b'\n').next().unwrap_or(line);
-        if self.near(ADDRESS, 0) {
-            self.signal(view, sink, Signal::Address, position - line.len()..position);
-        }
         if line.len() >= 24 {
+            if self.near(ADDRESS, 0) {
+                self.signal(view, sink, Signal::Address, position - line.len()..position);
+            }
             return;
         }
         let name: Vec<u8> = line
@@ -289,6 +289,9 @@ impl Story {
             | b"systemoverride" | b"adminoverride" | b"assistantnote" | b"notetoassistant"
             | b"notetoai" => {
                 self.signal(view, sink, Signal::Speaker, position - line.len()..position);
+            }
+            _ if self.near(ADDRESS, 0) => {
+                self.signal(view, sink, Signal::Address, position - line.len()..position);
             }
             _ => {}
         }

@@ -18,13 +18,15 @@ const GROUPS_MAX: usize = 12;
 
 /// Digits with single separators between groups of them.
 struct Number {
-    digits: Vec<u8>,
-    groups: Vec<Group>,
+    digits: [u8; DIGITS_MAX],
+    groups: [Group; GROUPS_MAX],
+    digit_count: usize,
+    group_count: usize,
     end: usize,
 }
 
 /// A group of digits in a number.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Group {
     /// Where it is in the text.
     start: usize,
@@ -37,17 +39,33 @@ struct Group {
 
 impl Number {
     fn read(text: &[u8], start: usize) -> Self {
-        let mut number = Self { digits: Vec::new(), groups: Vec::new(), end: start };
+        let mut number = Self {
+            digits: [0; DIGITS_MAX],
+            groups: [Group::default(); GROUPS_MAX],
+            digit_count: 0,
+            group_count: 0,
+            end: start,
+        };
         let mut position = start;
         let mut separator = 0;
-        while number.groups.len() < GROUPS_MAX && number.digits.len() < DIGITS_MAX {
+        while let Some(group) = number.groups.get_mut(number.group_count) {
             let length = run(text, position, 4 * DIGITS_MAX, |byte| byte.is_ascii_digit());
             if length == 0 {
                 break;
             }
-            let first = number.digits.len();
-            number.groups.push(Group { start: position, first, length, separator });
-            number.digits.extend(part(text, position..position + length).iter().map(|d| d - b'0'));
+            let first = number.digit_count;
+            *group = Group { start: position, first, length, separator };
+            number.group_count += 1;
+            let Some(room) = number.digits.get_mut(first..first + length) else {
+                // Longer than anything that is looked for.
+                number.group_count -= 1;
+                number.end = position + length;
+                break;
+            };
+            for (digit, byte) in room.iter_mut().zip(part(text, position..position + length)) {
+                *digit = byte - b'0';
+            }
+            number.digit_count += length;
             position += length;
             number.end = position;
             separator = at(text, position);
@@ -65,6 +83,10 @@ impl Number {
         number
     }
 
+    fn groups(&self) -> &[Group] {
+        self.groups.get(..self.group_count).unwrap_or(&[])
+    }
+
     /// The digits of groups, from the first of these on.
     fn of(&self, groups: &[Group]) -> &[u8] {
         let (Some(first), Some(last)) = (groups.first(), groups.last()) else { return &[] };
@@ -80,12 +102,13 @@ fn end_of(groups: &[Group]) -> usize {
 pub(crate) fn number(view: &View<'_>, sink: &mut Sink, start: usize) -> usize {
     let text = view.text;
     let number = Number::read(text, start);
-    if number.digits.len() < 6 {
+    if number.digit_count < 6 {
         return number.end;
     }
     let mut position = 0;
-    while position < number.groups.len() {
-        let groups = number.groups.get(position..).unwrap_or(&[]);
+    while let Some(groups) = number.groups().get(position..)
+        && !groups.is_empty()
+    {
         let taken = group_finding(view, sink, &number, groups);
         position += taken.max(1);
     }
@@ -290,19 +313,16 @@ fn birth_date(text: &[u8], groups: &[Group]) -> Option<usize> {
         b"\xe7\x94\x9f\xe6\x97\xa5",
     ];
     let start = groups.first()?.start;
-    let numbers: Vec<u32> = groups
-        .iter()
-        .take(3)
-        .map(|group| {
-            let digits = part(text, group.start..group.start + group.length.min(8));
-            digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
-        })
-        .collect();
-    let date = match (numbers.as_slice(), groups.first()?.length) {
-        ([year, month, day], 4) => (*year, *month, *day),
-        ([one, two, year], 1 | 2) if *two > 12 => (*year, *one, *two),
-        ([one, two, year], 1 | 2) => (*year, *two, *one),
-        ([whole], 8) => (whole / 10_000, whole / 100 % 100, whole % 100),
+    let value = |at: usize| {
+        let group = groups.get(at)?;
+        let digits = part(text, group.start..group.start + group.length.min(8));
+        Some(digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0')))
+    };
+    let date = match (groups.len().min(3), groups.first()?.length) {
+        (3, 4) => (value(0)?, value(1)?, value(2)?),
+        (3, 1 | 2) if value(1)? > 12 => (value(2)?, value(0)?, value(1)?),
+        (3, 1 | 2) => (value(2)?, value(1)?, value(0)?),
+        (1, 8) => (value(0)? / 10_000, value(0)? / 100 % 100, value(0)? % 100),
         _ => return None,
     };
     let is_date = matches!(date, (1900..=2035, 1..=12, 1..=31));

@@ -178,9 +178,9 @@ impl Walker<'_, '_, '_> {
         if text.iter().all(u8::is_ascii_alphabetic) {
             self.word(range);
         } else if text.len() <= 16 && text.iter().filter(|b| b.is_ascii_alphabetic()).count() >= 3 {
-            let folded = instruct::lexicon::unleet(text);
+            let mut folded = [0; 16];
             self.story.index += 1;
-            let found = instruct::lexicon::categories(&folded);
+            let found = instruct::lexicon::categories(instruct::lexicon::unleet(text, &mut folded));
             self.story.word(self.view, self.sink, found, range);
         } else {
             self.story.index += 1;

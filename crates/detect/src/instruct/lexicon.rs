@@ -326,18 +326,20 @@ pub(crate) const fn is_unspaced(found: char) -> bool {
     matches!(found, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}')
 }
 
-/// A word with digits for letters, read as letters.
-pub(crate) fn unleet(word: &[u8]) -> Vec<u8> {
-    let letters = word.iter().map(|byte| match byte {
-        b'0' => b'o',
-        b'1' => b'i',
-        b'3' => b'e',
-        b'4' => b'a',
-        b'5' => b's',
-        b'7' => b't',
-        other => *other,
-    });
-    letters.collect()
+/// A word of at most sixteen bytes with digits for letters, read as letters.
+pub(crate) fn unleet<'a>(word: &[u8], buffer: &'a mut [u8; 16]) -> &'a [u8] {
+    for (letter, byte) in buffer.iter_mut().zip(word) {
+        *letter = match byte {
+            b'0' => b'o',
+            b'1' => b'i',
+            b'3' => b'e',
+            b'4' => b'a',
+            b'5' => b's',
+            b'7' => b't',
+            other => *other,
+        };
+    }
+    buffer.get(..word.len()).unwrap_or(&[])
 }
 
 #[cfg(test)]
@@ -348,7 +350,7 @@ mod tests {
     fn words_are_found_in_any_case_and_strange_ones_are_not() {
         assert_eq!(categories(b"IGNORE") & VERB, VERB);
         assert_eq!(unspaced("忽略".as_bytes()), VERB);
-        assert_eq!(categories(&unleet(b"1gn0r3")) & VERB, VERB);
+        assert_eq!(categories(unleet(b"1gn0r3", &mut [0; 16])) & VERB, VERB);
         assert_eq!(categories(b"tapestry"), 0);
         assert_eq!(categories(&[b'a'; 4000]), 0);
     }

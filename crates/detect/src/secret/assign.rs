@@ -1,6 +1,8 @@
 //! Values given to names that say what they are: `password = …`, `"apiKey": "…"`, `https://user:pass@host`.
 //! The adversary has a password of no form at all.
 
+use std::sync::LazyLock;
+
 use crate::bytes::{ahead, at, behind, ends, holds, is_word, part, run};
 use crate::findings::Detector;
 use crate::view::{Sink, View};
@@ -158,6 +160,33 @@ const PLACEHOLDERS: &[&[u8]] = &[
     b"/run/secrets",
 ];
 
+/// Endings by their last letter, since nearly all names end in none of them.
+struct ByLast([Vec<&'static [u8]>; 26]);
+
+static IS_PASSWORD: LazyLock<ByLast> = LazyLock::new(|| ByLast::new(PASSWORDS));
+static IS_KEY: LazyLock<ByLast> = LazyLock::new(|| ByLast::new(KEYS));
+
+impl ByLast {
+    fn new(endings: &[&'static [u8]]) -> Self {
+        let mut lists = [const { Vec::new() }; 26];
+        for ending in endings {
+            if let Some(list) = slot(ending).and_then(|slot| lists.get_mut(slot)) {
+                list.push(*ending);
+            }
+        }
+        Self(lists)
+    }
+
+    fn of(&self, name: &[u8]) -> &[&'static [u8]] {
+        slot(name).and_then(|slot| self.0.get(slot)).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn slot(name: &[u8]) -> Option<usize> {
+    let last = name.last()? | 0x20;
+    last.is_ascii_lowercase().then(|| usize::from(last - b'a'))
+}
+
 /// The `=` or `:` at a position: does it give a secret to a name?
 pub(crate) fn separator(view: &View<'_>, sink: &mut Sink, position: usize) {
     let text = view.text;
@@ -173,20 +202,13 @@ pub(crate) fn separator(view: &View<'_>, sink: &mut Sink, position: usize) {
     let named = ahead(before, 0, before.len() - gap.min(before.len()));
     let length = named.iter().rev().take_while(|byte| is_word(**byte) || **byte == b'-').count();
     let name = part(named, named.len() - length..named.len());
-    // Only names that end in the letters of those in the lists.
-    let last = name.last().copied().unwrap_or(0) | 0x20;
-    if !matches!(last, b'd' | b'e' | b's' | b't' | b'a' | b'n' | b'y' | b'l' | b'h' | b'r' | b'g')
-        || length < 3
-    {
-        if !(last.is_ascii_digit() && length > 4) {
-            return;
-        }
-    }
     let name = name.strip_suffix(b"_1").or_else(|| name.strip_suffix(b"_2")).unwrap_or(name);
-    let is_password =
-        PASSWORDS.iter().any(|one| ends(name, one)) && !(name.len() == 4 && last != b's');
-    let is_key = KEYS.iter().any(|one| ends(name, one));
-    if !(is_password || is_key) || HARMLESS.iter().any(|one| ends(name, one)) {
+    if name.len() < 3 {
+        return;
+    }
+    let is = |names: &ByLast| names.of(name).iter().any(|one| ends(name, one));
+    let is_password = is(&IS_PASSWORD);
+    if !is_password && !is(&IS_KEY) || HARMLESS.iter().any(|one| ends(name, one)) {
         return;
     }
     let mut from = position + 1;
