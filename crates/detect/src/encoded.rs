@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::bytes::{at, begins, part, run};
+use crate::bytes::{at, begins, behind, is_word, part, run};
 use crate::findings::Detector;
 use crate::view::{Sink, View};
 use crate::walk::{DIGIT, LOWER, UPPER};
@@ -14,6 +14,8 @@ const BASE32_MIN: usize = 24;
 const HEX_MIN: usize = 24;
 /// Fewest letters with a needless percent sign or character reference.
 const NEEDLESS_MIN: usize = 6;
+/// Most plain characters between two encoded ones.
+const PLAIN_MAX: usize = 64;
 /// Longest encoded text that is decoded at once. Blocks of the input are not longer.
 const ENCODED_MAX: usize = 512 << 10;
 /// Most bytes that one compressed text may grow to.
@@ -244,8 +246,10 @@ fn gzip_body(bytes: &[u8]) -> Option<usize> {
     (position < bytes.len()).then_some(position)
 }
 
-/// Percent-encoding that begins here; its end.
-pub(crate) fn percent(view: &View<'_>, sink: &mut Sink, start: usize) -> usize {
+/// Percent-encoding whose first sign is here, with what stands before it without a gap; its end.
+pub(crate) fn percent(view: &View<'_>, sink: &mut Sink, sign: usize) -> usize {
+    let before = behind(view.text, sign, PLAIN_MAX);
+    let start = sign - before.iter().rev().take_while(|byte| is_word(**byte)).count();
     let mut decoded = Vec::new();
     let mut needless = 0;
     let mut signs = 0;
@@ -295,7 +299,7 @@ fn unwrap(
     let mut position = start;
     let mut last = start + 1;
     let mut plain = 0;
-    while position - start < ENCODED_MAX && plain <= 64 {
+    while position - start < ENCODED_MAX && plain <= PLAIN_MAX {
         let byte = at(text, position);
         if matches!(byte, b'%' | b'&')
             && let Some(end) = sign(text, position, decoded)

@@ -174,6 +174,9 @@ impl Story {
                 give(self, Signal::OverrideSome);
             }
         }
+        if found & USER != 0 && self.near(VERB, 3) {
+            give(self, Signal::OverrideSome);
+        }
         if found & (REVEAL | SYSTEM | PROMPT) != 0
             && self.near(REVEAL, 6)
             && self.near(PROMPT, 3)
@@ -198,7 +201,8 @@ impl Story {
             give(self, Signal::Persona);
         }
         if found & (MODE | LIMITS) != 0
-            && (self.near(MODE, 4) || self.near(LIMITS, 4) && self.near(WITHOUT, 4))
+            && (self.near(MODE, 4)
+                || self.near(LIMITS, 4) && (self.near(WITHOUT, 4) || self.near(NOT, 3)))
         {
             give(self, Signal::Unlimited);
         }

@@ -94,6 +94,9 @@ impl Number {
     }
 }
 
+/// What groups are, and how many of them.
+type Rule = fn(&[u8], &Number, &[Group]) -> Option<(Detector, usize)>;
+
 fn end_of(groups: &[Group]) -> usize {
     groups.last().map_or(0, |group| group.start + group.length)
 }
@@ -119,9 +122,8 @@ pub(crate) fn number(view: &View<'_>, sink: &mut Sink, start: usize) -> usize {
 fn group_finding(view: &View<'_>, sink: &mut Sink, number: &Number, groups: &[Group]) -> usize {
     let text = view.text;
     let Some(first) = groups.first() else { return 0 };
-    let rules: [fn(&[u8], &Number, &[Group]) -> Option<(Detector, usize)>; 4] =
-        [card, ssn, phone::phone, national];
-    for rule in rules {
+    const RULES: [Rule; 4] = [card, ssn, phone::phone, national];
+    for rule in RULES {
         if let Some((detector, taken)) = rule(text, number, groups) {
             let end = end_of(groups.get(..taken).unwrap_or(&[]));
             // A number that goes on as a word is an identifier.

@@ -60,13 +60,15 @@ pub(crate) fn token(
             }
             let last = before(text, position);
             let is_alone = position == range.start || !matches!(last, b'-' | b'_');
-            if is_alone && kinds & walk::UPPER != 0 && ahead(text, position, 3) == b"eyJ" {
-                if let Some(end) = jwt(text, position) {
-                    sink.report(view, Detector::Jwt, position..end);
-                    last_found = Some(position..end);
-                    position = end;
-                    continue;
-                }
+            if is_alone
+                && kinds & walk::UPPER != 0
+                && ahead(text, position, 3) == b"eyJ"
+                && let Some(end) = jwt(text, position)
+            {
+                sink.report(view, Detector::Jwt, position..end);
+                last_found = Some(position..end);
+                position = end;
+                continue;
             }
         }
         position += 1;

@@ -37,7 +37,7 @@ fn a_finding_lies_where_the_secret_is() {
     let text = format!("{}{}\n", "x ".repeat(300_000), token());
     let findings = found(text.as_bytes());
     let first = findings.first().next().expect("found");
-    assert_eq!(&text[first.range.clone()], token());
+    assert_eq!(text.get(first.range.clone()), Some(token().as_str()));
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn json_escapes_hide_nothing() {
     let text = format!("{{\"a\":\"caf\\u00e9\\n{}\\n\"}}", token());
     let findings = found(text.as_bytes());
     let first = findings.first().next().expect("found");
-    assert_eq!(&text[first.range.clone()], token());
+    assert_eq!(text.get(first.range.clone()), Some(token().as_str()));
     let spelled: String = token().bytes().map(|byte| format!("\\u{byte:04x}")).collect();
     assert!(found(spelled.as_bytes()).has(Kind::Secret));
     assert!(found(spelled.as_bytes()).has(Kind::Encoded));
@@ -168,13 +168,13 @@ fn hostile_repetition_stays_linear() {
         "\u{1b}[",
     ] {
         let hostile = cost(unit);
-        assert!(hostile < plain * 400 + 400, "{unit:?}: {hostile} ms against {plain} ms");
+        assert!(hostile < plain * 60 + 300, "{unit:?}: {hostile} ms against {plain} ms");
     }
 }
 
-/// Milliseconds for a megabyte of repetition, in a build without optimisation.
+/// Milliseconds for a quarter of a megabyte of repetition, in a build without optimisation.
 fn cost(unit: &str) -> u128 {
-    let text = unit.repeat((1 << 20) / unit.len());
+    let text = unit.repeat((1 << 18) / unit.len());
     let start = std::time::Instant::now();
     let findings = found(text.as_bytes());
     assert!(findings.first().all(|one| one.range.end <= text.len()));

@@ -215,7 +215,7 @@ impl Walker<'_, '_, '_> {
             return start + 1;
         };
         if instruct::lexicon::is_unspaced(found) {
-            self.story.index += usize::from(start % 2 == 0);
+            self.story.index += usize::from(start.is_multiple_of(2));
             self.hidden.plain(found);
             for bytes in [6, 9, 12] {
                 let text = part(self.text, start..start + bytes);

@@ -40,7 +40,7 @@ const WORD_MAX: usize = 24;
 const WORDS: &[(u32, &str)] = &[
     (
         VERB,
-        "ignore ignoring disregard disregarding forget override overrides bypass neglect discard \
+        "supersede supersedes ignore ignoring disregard disregarding forget override overrides bypass neglect discard \
          overlook abandon ignoriere ignorieren ignoriert vergiss vergessen missachte missachten \
          ubergehe verwirf verwerfe ignora ignorad ignoren olvida olvide olviden descarta descarte \
          omite omita ignorez ignorer oublie oubliez oublier neglige negligez ecartez contourne \
@@ -68,7 +68,7 @@ const WORDS: &[(u32, &str)] = &[
     ),
     (
         PROMPT,
-        "prompt prompts instruction instructions guidelines systemprompt anweisungen instruktionen \
+        "prompt prompts instruction instructions guidelines systemprompt systemanweisungen anweisungen instruktionen \
          instrucciones consignes istruzioni instrucoes instructies инструкции",
     ),
     (
@@ -83,7 +83,7 @@ const WORDS: &[(u32, &str)] = &[
     ),
     (
         SYSTEM,
-        "system systemprompt initial hidden confidential systeme sistema systems системный systemaufforderung",
+        "system systemprompt systemanweisungen initial hidden confidential systeme sistema systems системный systemaufforderung",
     ),
     (
         SEND,
@@ -246,10 +246,9 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 
 impl Table {
     fn put(&mut self, word: &'static [u8], category: u32) {
-        if let Some(lengths) = word.first().and_then(|first| letter(*first)) {
-            if let Some(lengths) = self.lengths.get_mut(lengths) {
-                *lengths |= 1 << word.len().min(31);
-            }
+        let first = word.first().and_then(|first| letter(*first));
+        if let Some(lengths) = first.and_then(|first| self.lengths.get_mut(first)) {
+            *lengths |= 1 << word.len().min(31);
         }
         let mut at = hash(word) % SLOTS;
         while let Some(slot) = self.slots.get_mut(at) {

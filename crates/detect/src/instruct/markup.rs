@@ -86,11 +86,10 @@ pub(crate) fn opening(view: &View<'_>, sink: &mut Sink, story: &mut Story, posit
     if !(next.is_ascii_alphabetic() || matches!(next, b'|' | b'<' | b'/' | b'!')) {
         return;
     }
-    if matches!(next | 0x20, b'|' | b'i' | b's' | b't' | b'e' | b'f') || matches!(next, b'<' | b'/')
-    {
-        if is_any(TEMPLATES) {
-            story.signal(view, sink, Signal::Template, position..position + 6);
-        }
+    let may_be = matches!(next | 0x20, b'|' | b'i' | b's' | b't' | b'e' | b'f')
+        || matches!(next, b'<' | b'/');
+    if may_be && is_any(TEMPLATES) {
+        story.signal(view, sink, Signal::Template, position..position + 6);
     }
     if is_any(SPEAKERS) {
         story.signal(view, sink, Signal::Speaker, position..position + 6);

@@ -160,8 +160,8 @@ pub(super) fn is_spanish(digits: &[u8], letter: u8) -> bool {
 
 /// The second line of a passport (ICAO 9303, TD3): four check digits and one over all.
 pub(super) fn is_passport(line: &[u8]) -> bool {
-    let check = |parts: &[std::ops::Range<usize>]| {
-        let bytes = parts.iter().flat_map(|range| line.get(range.clone()).unwrap_or(&[]));
+    let check = |parts: &[(usize, usize)]| {
+        let bytes = parts.iter().flat_map(|(from, to)| line.get(*from..*to).unwrap_or(&[]));
         bytes
             .zip([7, 3, 1].into_iter().cycle())
             .map(|(byte, weight)| worth(*byte) * weight)
@@ -173,10 +173,10 @@ pub(super) fn is_passport(line: &[u8]) -> bool {
         && line
             .get(10..13)
             .is_some_and(|state| state.iter().all(|b| b.is_ascii_uppercase() || *b == b'<'))
-        && is(9, check(&[0..9]))
-        && is(19, check(&[13..19]))
-        && is(27, check(&[21..27]))
-        && is(43, check(&[0..10, 13..20, 21..43]))
+        && is(9, check(&[(0, 9)]))
+        && is(19, check(&[(13, 19)]))
+        && is(27, check(&[(21, 27)]))
+        && is(43, check(&[(0, 10), (13, 20), (21, 43)]))
 }
 
 fn worth(byte: u8) -> u32 {

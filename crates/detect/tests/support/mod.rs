@@ -2,17 +2,13 @@
 //!
 //! A line of a set has slots such as `⟦ghp:7⟧` or `⟦b64|text⟧`, so that no file of the repository holds what
 //! a scanner would take for a secret. The same slot always gives the same text.
-#![allow(
-    dead_code,
-    clippy::allow_attributes,
-    reason = "each test that includes this uses a part of it"
-)]
-#![allow(
+#![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::string_slice,
-    reason = "a test stops at the first surprise"
+    reason = "test helpers fail by panicking"
 )]
 
 mod slots;
