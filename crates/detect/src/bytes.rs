@@ -36,6 +36,43 @@ pub(crate) fn run(text: &[u8], from: usize, most: usize, is: impl Fn(u8) -> bool
     ahead(text, from, most).iter().take_while(|byte| is(**byte)).count()
 }
 
+/// Needles by their first byte, so that a text is compared only with those that may be there.
+pub(crate) struct Needles([Vec<&'static [u8]>; 256]);
+
+impl Needles {
+    /// The needles are in lower case.
+    pub(crate) fn new(needles: &[&'static [u8]]) -> Self {
+        let mut lists = [const { Vec::new() }; 256];
+        for needle in needles {
+            if let Some(list) = needle.first().and_then(|first| lists.get_mut(usize::from(*first)))
+            {
+                list.push(*needle);
+            }
+        }
+        Self(lists)
+    }
+
+    fn starts(&self, text: &[u8], position: usize) -> bool {
+        let first = at(text, position).to_ascii_lowercase();
+        let list = self.0.get(usize::from(first)).map_or(&[][..], Vec::as_slice);
+        list.iter().any(|needle| begins(ahead(text, position, needle.len()), needle))
+    }
+
+    /// Whether one of them is anywhere in a text, read without case.
+    pub(crate) fn are_in(&self, text: &[u8]) -> bool {
+        (0..text.len()).any(|position| self.starts(text, position))
+    }
+
+    /// Whether one of them begins a word of a text.
+    pub(crate) fn begin_word(&self, text: &[u8]) -> bool {
+        (0..text.len()).any(|position| {
+            let is_start = !before(text, position).is_ascii_alphabetic()
+                || at(text, position).is_ascii_uppercase();
+            is_start && self.starts(text, position)
+        })
+    }
+}
+
 /// Whether a text holds a needle, both read without case. The needle is in lower case.
 pub(crate) fn holds(text: &[u8], needle: &[u8]) -> bool {
     text.windows(needle.len().max(1)).any(|window| window.eq_ignore_ascii_case(needle))

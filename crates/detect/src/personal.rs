@@ -2,8 +2,9 @@
 //! areas, a word nearby. The adversary carries records of people out; the nuisance is a log full of numbers.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use crate::bytes::{ahead, at, before, begins, behind, is_word, part, run};
+use crate::bytes::{Needles, at, before, behind, is_word, part, run};
 use crate::findings::Detector;
 use crate::view::{Sink, View};
 
@@ -160,37 +161,34 @@ fn is_continued(text: &[u8], start: usize, end: usize) -> bool {
 }
 
 /// Whether one of these begins a word shortly before a place.
-fn has_word(text: &[u8], start: usize, most: usize, words: &[&[u8]]) -> bool {
-    let line = behind(text, start, most);
-    let mut previous = b' ';
-    for (at, byte) in line.iter().enumerate() {
-        let is_start = !previous.is_ascii_alphabetic() || byte.is_ascii_uppercase();
-        previous = *byte;
-        if is_start
-            && !matches!(byte, b' ' | b'0'..=b'9')
-            && words.iter().any(|word| begins(ahead(line, at, word.len()), word))
-        {
-            return true;
-        }
-    }
-    false
+fn has_word(text: &[u8], start: usize, most: usize, words: &LazyLock<Needles>) -> bool {
+    words.begin_word(behind(text, start, most))
+}
+
+/// Words near which a number is looked at in another way.
+macro_rules! needles {
+    ($($name:ident: $($word:literal)+;)+) => {
+        $(static $name: LazyLock<Needles> = LazyLock::new(|| Needles::new(&[$($word),+]));)+
+    };
+}
+
+needles! {
+    CARD: b"card" b"visa" b"master" b"amex" b"credit" b"debit" b"pan" b"karte" b"kredit" b"tarjeta" b"carte"
+        b"payment" b"\xe5\x8d\xa1";
+    SSN: b"ssn" b"social" b"tax id" b"itin" b"tin";
+    SSN_PLAIN: b"ssn" b"social sec";
+    ELEVEN: b"cpf" b"steuer" b"idnr" b"identifikationsnummer" b"pesel";
+    STEUER: b"steuer" b"idnr" b"identifikationsnummer" b"tax";
+    NIR: b"nir" b"s\xc3\xa9curit" b"securit" b"insee";
+    NHS: b"nhs";
+    AADHAAR: b"aadhaar" b"aadhar" b"uid";
+    DNI: b"dni" b"nif" b"documento";
+    BIRTH: b"born" b"birth" b"dob" b"d.o.b" b"geboren" b"geburts" b"geb." b"n\xc3\xa9 le" b"n\xc3\xa9e le"
+        b"naissance" b"nacimiento" b"nacid" b"nascid" b"nascimento" b"nascita" b"nato il" b"nata il"
+        b"geboortedatum" b"\xe5\x87\xba\xe7\x94\x9f" b"\xe7\x94\x9f\xe6\x97\xa5";
 }
 
 fn card(text: &[u8], number: &Number, groups: &[Group]) -> Option<(Detector, usize)> {
-    const WORDS: &[&[u8]] = &[
-        b"card",
-        b"visa",
-        b"master",
-        b"amex",
-        b"credit",
-        b"debit",
-        b"pan",
-        b"karte",
-        b"tarjeta",
-        b"carte",
-        b"payment",
-        b"\xe5\x8d\xa1",
-    ];
     let separators = b" -.";
     let taken = if shape(groups, &[4, 4, 4, 4, 3], separators) {
         5
@@ -211,22 +209,20 @@ fn card(text: &[u8], number: &Number, groups: &[Group]) -> Option<(Detector, usi
     }
     // An unspaced number passes by chance now and then; those that are rare as cards need a word.
     let is_usual = taken > 1 || matches!(digits.len(), 15 | 16);
-    let is_named = || has_word(text, start, 48, WORDS);
+    let is_named = || has_word(text, start, 48, &CARD);
     (is_usual || is_named()).then_some((Detector::Card, taken))
 }
 
 fn ssn(text: &[u8], number: &Number, groups: &[Group]) -> Option<(Detector, usize)> {
-    const WORDS: &[&[u8]] = &[b"ssn", b"social", b"tax id", b"itin", b"tin"];
     let start = groups.first()?.start;
     if shape(groups, &[3, 2, 4], b"-")
-        || shape(groups, &[3, 2, 4], b" ") && has_word(text, start, 32, WORDS)
+        || shape(groups, &[3, 2, 4], b" ") && has_word(text, start, 32, &SSN)
     {
         let groups = groups.get(..3)?;
         let is_free = !is_continued(text, start, end_of(groups)) && groups.first()?.separator == 0;
         return (is_free && checks::is_ssn(number.of(groups))).then_some((Detector::Ssn, 3));
     }
-    let is_plain =
-        groups.first()?.length == 9 && has_word(text, start, 28, &[b"ssn", b"social sec"]);
+    let is_plain = groups.first()?.length == 9 && has_word(text, start, 28, &SSN_PLAIN);
     (is_plain && checks::is_ssn(number.of(groups.get(..1)?))).then_some((Detector::Ssn, 1))
 }
 
@@ -240,14 +236,7 @@ fn national(text: &[u8], number: &Number, groups: &[Group]) -> Option<(Detector,
         let digits = part(&number.digits, first.first..first.first + 17);
         return checks::is_chinese(digits, check).then_some((Detector::NationalId, 1));
     }
-    if first.length == 11
-        && has_word(
-            text,
-            start,
-            32,
-            &[b"cpf", b"steuer", b"idnr", b"identifikationsnummer", b"pesel"],
-        )
-    {
+    if first.length == 11 && has_word(text, start, 32, &ELEVEN) {
         let digits = number.of(groups.get(..1)?);
         let is_any =
             checks::is_cpf(digits) || checks::is_steuer_id(digits) || checks::is_pesel(digits);
@@ -257,24 +246,20 @@ fn national(text: &[u8], number: &Number, groups: &[Group]) -> Option<(Detector,
         let digits = number.of(groups.get(..4)?);
         return checks::is_cpf(digits).then_some((Detector::NationalId, 4));
     }
-    if shape(groups, &[2, 3, 3, 3], b" ")
-        && has_word(text, start, 40, &[b"steuer", b"idnr", b"identifikationsnummer", b"tax"])
-    {
+    if shape(groups, &[2, 3, 3, 3], b" ") && has_word(text, start, 40, &STEUER) {
         let digits = number.of(groups.get(..4)?);
         return checks::is_steuer_id(digits).then_some((Detector::NationalId, 4));
     }
     if shape(groups, &[1, 2, 2, 2, 3, 3, 2], b" ") {
         return checks::is_french(number.of(groups.get(..7)?)).then_some((Detector::NationalId, 7));
     }
-    if first.length == 15 && has_word(text, start, 40, &[b"nir", b"curit", b"insee"]) {
+    if first.length == 15 && has_word(text, start, 40, &NIR) {
         return checks::is_french(number.of(groups.get(..1)?)).then_some((Detector::NationalId, 1));
     }
-    if shape(groups, &[3, 3, 4], b" ") && has_word(text, start, 24, &[b"nhs"]) {
+    if shape(groups, &[3, 3, 4], b" ") && has_word(text, start, 24, &NHS) {
         return checks::is_nhs(number.of(groups.get(..3)?)).then_some((Detector::NationalId, 3));
     }
-    if shape(groups, &[4, 4, 4], b" ")
-        && has_word(text, start, 32, &[b"aadhaar", b"aadhar", b"uid"])
-    {
+    if shape(groups, &[4, 4, 4], b" ") && has_word(text, start, 32, &AADHAAR) {
         return checks::is_aadhaar(number.of(groups.get(..3)?))
             .then_some((Detector::NationalId, 3));
     }
@@ -283,7 +268,7 @@ fn national(text: &[u8], number: &Number, groups: &[Group]) -> Option<(Detector,
     if first.length == 8
         && letter.is_ascii_uppercase()
         && !is_word(at(text, start + 9))
-        && has_word(text, start, 32, &[b"dni", b"nif", b"documento"])
+        && has_word(text, start, 32, &DNI)
     {
         return checks::is_spanish(number.of(groups.get(..1)?), letter)
             .then_some((Detector::NationalId, 1));
@@ -292,28 +277,6 @@ fn national(text: &[u8], number: &Number, groups: &[Group]) -> Option<(Detector,
 }
 
 fn birth_date(text: &[u8], groups: &[Group]) -> Option<usize> {
-    const WORDS: &[&[u8]] = &[
-        b"born",
-        b"birth",
-        b"dob",
-        b"d.o.b",
-        b"geboren",
-        b"geburts",
-        b"geb.",
-        b"n\xc3\xa9 le",
-        b"n\xc3\xa9e le",
-        b"naissance",
-        b"nacimiento",
-        b"nacid",
-        b"nascid",
-        b"nascimento",
-        b"nascita",
-        b"nato il",
-        b"nata il",
-        b"geboortedatum",
-        b"\xe5\x87\xba\xe7\x94\x9f",
-        b"\xe7\x94\x9f\xe6\x97\xa5",
-    ];
     let start = groups.first()?.start;
     let value = |at: usize| {
         let group = groups.get(at)?;
@@ -328,7 +291,7 @@ fn birth_date(text: &[u8], groups: &[Group]) -> Option<usize> {
         _ => return None,
     };
     let is_date = matches!(date, (1900..=2035, 1..=12, 1..=31));
-    (is_date && has_word(text, start, 32, WORDS)).then_some(groups.len().min(3))
+    (is_date && has_word(text, start, 32, &BIRTH)).then_some(groups.len().min(3))
 }
 
 /// Numbers that begin with letters: bank accounts, passports.

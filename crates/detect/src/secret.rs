@@ -126,19 +126,15 @@ fn jwt(text: &[u8], position: usize) -> Option<usize> {
         .then_some(signature_at + signature)
 }
 
-/// `-----BEGIN … PRIVATE KEY-----` and enough of a body; for other blocks, such as certificates, where they
-/// end.
-pub(crate) fn pem(view: &View<'_>, sink: &mut Sink, start: usize) -> usize {
+/// `-----BEGIN … PRIVATE KEY-----` and enough of a body. Whether the header is that of a private key.
+pub(crate) fn pem(view: &View<'_>, sink: &mut Sink, start: usize) -> bool {
     let head = ahead(view.text, start, 96);
+    if begins(head, b"-----begin pgp private key block-----") {
+        sink.report(view, Detector::PrivateKey, start..start + 37);
+        return true;
+    }
     let Some(length) = head.windows(16).position(|at| begins(at, b"private key-----")) else {
-        let is_pgp = begins(head, b"-----begin pgp private key block-----");
-        if is_pgp {
-            sink.report(view, Detector::PrivateKey, start..start + 37);
-            return start;
-        }
-        let block = ahead(view.text, start + 10, PEM_MAX);
-        let end = block.windows(8).position(|at| at == b"-----END");
-        return end.map_or(start, |end| start + 10 + end);
+        return false;
     };
     let head_end = start + length + 16;
     let is_one_line = !ahead(head, 0, length).contains(&b'\n');
@@ -154,7 +150,15 @@ pub(crate) fn pem(view: &View<'_>, sink: &mut Sink, start: usize) -> usize {
     if is_one_line && letters >= PEM_BODY_MIN {
         sink.report(view, Detector::PrivateKey, start..head_end);
     }
-    start
+    true
+}
+
+/// Up to where a certificate or another public block goes that begins here, as far as is looked, and whether
+/// its end was seen.
+pub(crate) fn public_block(text: &[u8], start: usize) -> (usize, bool) {
+    let block = ahead(text, start + 10, PEM_MAX);
+    let end = block.windows(8).position(|at| at == b"-----END");
+    (start + 10 + end.unwrap_or(block.len()), end.is_some())
 }
 
 /// Private keys in forms of their own: age and PuTTY.

@@ -61,6 +61,8 @@ struct Walker<'v, 't, 's> {
     encoded_end: usize,
     /// Up to where a certificate or the like explains random-looking text.
     public_end: usize,
+    /// Up to where no end of such a block is.
+    endless_until: usize,
     /// The `@` of the last address with a name and password.
     address_sign: usize,
 }
@@ -76,6 +78,7 @@ pub(crate) fn walk(view: &View<'_>, sink: &mut Sink) {
         percent_end: 0,
         encoded_end: 0,
         public_end: 0,
+        endless_until: 0,
         address_sign: 0,
     };
     let mut position = 0;
@@ -120,11 +123,8 @@ impl Walker<'_, '_, '_> {
         }
         if end - start >= TOKEN_MIN {
             self.long(start..end, kinds);
-        } else if end - start == 10
-            && start >= self.public_end
-            && part(self.text, start..end) == b"-----BEGIN"
-        {
-            self.public_end = secret::pem(self.view, self.sink, start).max(start + 1);
+        } else if end - start == 10 && part(self.text, start..end) == b"-----BEGIN" {
+            self.block(start);
         }
         if kinds & DIGIT != 0 {
             self.numbers(start..end);
@@ -143,6 +143,19 @@ impl Walker<'_, '_, '_> {
             from = to + 1;
         }
         end
+    }
+
+    /// A PEM header. Its end is looked for once, also where many begin.
+    fn block(&mut self, start: usize) {
+        let is_private = secret::pem(self.view, self.sink, start);
+        if !is_private && start >= self.public_end && start >= self.endless_until {
+            let (end, is_seen) = secret::public_block(self.text, start);
+            if is_seen {
+                self.public_end = end;
+            } else {
+                self.endless_until = end;
+            }
+        }
     }
 
     /// What only a long token can be.

@@ -1,37 +1,41 @@
 //! Phone numbers: international ones by country and length, national ones by their form or a word nearby.
 //! The adversary is a list of contacts; the nuisance is every other number.
 
-use crate::bytes::{at, before};
+use std::sync::LazyLock;
+
+use crate::bytes::{Needles, at, before};
 use crate::findings::Detector;
 
 use super::{Group, Number, end_of, has_word, is_continued, shape};
 
 /// Words that say that a number is one to call.
-const WORDS: &[&[u8]] = &[
-    b"tel",
-    b"phone",
-    b"mobil",
-    b"cell",
-    b"call ",
-    b"fax",
-    b"ruf",
-    b"handy",
-    b"durchwahl",
-    b"t\xc3\xa9l",
-    b"m\xc3\xb3vil",
-    b"movil",
-    b"celular",
-    b"whatsapp",
-    b"sms",
-    b"portable",
-    b"contact",
-    b"dial",
-    b"text me",
-    b"\xe7\x94\xb5\xe8\xaf\x9d",
-    b"\xe6\x89\x8b\xe6\x9c\xba",
-    b"reach me",
-    b"ring ",
-];
+static WORDS: LazyLock<Needles> = LazyLock::new(|| {
+    Needles::new(&[
+        b"tel",
+        b"phone",
+        b"mobil",
+        b"cell",
+        b"call ",
+        b"fax",
+        b"ruf",
+        b"handy",
+        b"durchwahl",
+        b"t\xc3\xa9l",
+        b"m\xc3\xb3vil",
+        b"movil",
+        b"celular",
+        b"whatsapp",
+        b"sms",
+        b"portable",
+        b"contact",
+        b"dial",
+        b"text me",
+        b"\xe7\x94\xb5\xe8\xaf\x9d",
+        b"\xe6\x89\x8b\xe6\x9c\xba",
+        b"reach me",
+        b"ring ",
+    ])
+});
 
 /// Country codes of one and two digits; all others have three.
 const SHORT_CODES: &[u32] = &[
@@ -51,7 +55,7 @@ pub(super) fn phone(text: &[u8], number: &Number, groups: &[Group]) -> Option<(D
         return (is_international(digits) && digits.len() <= 15).then_some(found)?;
     }
     let is_zero = digits.starts_with(&[0, 0]) && digits.get(2) != Some(&0);
-    if is_zero && digits.len() >= 11 && has_word(text, start, 24, WORDS) {
+    if is_zero && digits.len() >= 11 && has_word(text, start, 24, &WORDS) {
         let rest = digits.get(2..)?;
         return (is_international(rest) && rest.len() <= 15).then_some(found)?;
     }
@@ -69,7 +73,7 @@ pub(super) fn phone(text: &[u8], number: &Number, groups: &[Group]) -> Option<(D
         let is_number = is_north_american(digits_here.get(..10)?);
         let dashes = rest.iter().take(3).skip(1).all(|group| group.separator == b'-');
         let is_clear = is_bracketed || dashes && !is_continued(text, start, end_of(rest.get(..3)?));
-        let is_said = || has_word(text, start, 28, WORDS);
+        let is_said = || has_word(text, start, 28, &WORDS);
         return (is_number && (is_clear || is_said())).then_some((Detector::Phone, used));
     }
     // Elsewhere: a leading zero, or a word nearby.
@@ -79,7 +83,7 @@ pub(super) fn phone(text: &[u8], number: &Number, groups: &[Group]) -> Option<(D
         digits.len() == 11 && digits.first() == Some(&1) && matches!(digits.get(1), Some(3..=9));
     if is_long_enough
         && (is_national || is_chinese || digits.len() <= 10 && groups.len() >= 3)
-        && has_word(text, start, 24, WORDS)
+        && has_word(text, start, 24, &WORDS)
         && !is_continued(text, start, end_of(groups))
     {
         return found;

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use crate::bytes::{ahead, at, behind, ends, holds, is_word, part, run};
+use crate::bytes::{Needles, ahead, at, behind, ends, is_word, part, run};
 use crate::findings::Detector;
 use crate::view::{Sink, View};
 
@@ -160,6 +160,8 @@ const PLACEHOLDERS: &[&[u8]] = &[
     b"/run/secrets",
 ];
 
+static IS_PLACEHOLDER: LazyLock<Needles> = LazyLock::new(|| Needles::new(PLACEHOLDERS));
+
 /// Endings by their last letter, since nearly all names end in none of them.
 struct ByLast([Vec<&'static [u8]>; 26]);
 
@@ -264,7 +266,7 @@ fn is_plausible(value: &[u8], is_password: bool, is_quoted: bool, is_prose: bool
         Some(b'$' | b'%' | b'{' | b'(' | b'/' | b'[' | b'&' | b'.' | b'\\' | b'@' | b'!')
     ) && !is_password
         || matches!(value.first(), Some(b'$' | b'{' | b'[' | b'(' | b'&' | b'/' | b'\\'))
-        || PLACEHOLDERS.iter().any(|one| holds(ahead(value, 0, 64), one))
+        || IS_PLACEHOLDER.are_in(ahead(value, 0, 64))
     {
         return false;
     }
@@ -326,7 +328,7 @@ pub(crate) fn address(view: &View<'_>, sink: &mut Sink, position: usize) -> usiz
             | b"token"
             | b"postgres"
     );
-    let is_placeholder = PLACEHOLDERS.iter().any(|one| holds(password, one))
+    let is_placeholder = IS_PLACEHOLDER.are_in(password)
         || matches!(password.first(), Some(b'$' | b'{' | b'[' | b'%' | b':' | b'*'));
     if password.len() >= 4 && !is_plain && !is_placeholder && host.is_ascii_alphanumeric() {
         sink.report(view, Detector::UrlCredentials, start..start + sign);

@@ -2,8 +2,9 @@
 //! nobody published. Digests, identifiers, paths and words are no secrets, and look like some.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use crate::bytes::{before, holds, part};
+use crate::bytes::{Needles, before, part};
 use crate::findings::Detector;
 use crate::view::{Sink, View};
 use crate::walk::{DIGIT, LOWER, UPPER};
@@ -60,6 +61,8 @@ const PUBLIC: &[&[u8]] = &[
     b"sourcemap",
     b"resolved",
 ];
+
+static IS_PUBLIC: LazyLock<Needles> = LazyLock::new(|| Needles::new(PUBLIC));
 
 /// Shannon entropy in bits for each byte.
 pub(super) fn bits(text: &[u8]) -> f32 {
@@ -160,7 +163,7 @@ fn least_bits(length: usize) -> f32 {
 fn is_public(text: &[u8], token: usize, start: usize) -> bool {
     let line = part(text, token.saturating_sub(56)..start.min(text.len()));
     let line = line.rsplit(|byte| *byte == b'\n').next().unwrap_or(line);
-    PUBLIC.iter().any(|word| holds(line, word))
+    IS_PUBLIC.are_in(line)
 }
 
 #[cfg(test)]
