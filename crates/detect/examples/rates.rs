@@ -4,6 +4,7 @@
 //! cargo run -p tipstaff-detect --example rates              the table of docs/detectors.md
 //! cargo run -p tipstaff-detect --example rates -- errors    and what went wrong in the tuning half
 //! cargo run -p tipstaff-detect --example rates --release -- speed
+//! … --example rates -- files < names.txt                   the detectors in each of these files
 //! … --example rates -- lines < strings.jsonl               the kinds in each line, a JSON string
 //! ```
 #![expect(clippy::print_stdout, reason = "it prints")]
@@ -20,6 +21,10 @@ fn main() {
     let what = std::env::args().nth(1);
     if what.as_deref() == Some("speed") {
         speed();
+        return;
+    }
+    if what.as_deref() == Some("files") {
+        files();
         return;
     }
     if what.as_deref() == Some("lines") {
@@ -45,6 +50,17 @@ fn errors() {
             let text: String = item.text.chars().take(140).collect();
             println!("{mark} {} {} {by:?} {text:?}", kind.as_str(), item.id);
         }
+    }
+}
+
+/// For files of others: the detectors that find something in each that is named on the standard input.
+fn files() {
+    for name in std::io::stdin().lines().map_while(Result::ok) {
+        let Ok(bytes) = std::fs::read(&name) else { continue };
+        let found = scan(&bytes, &Limits::default());
+        let by: Vec<&str> = found.detectors().map(|(one, _)| one.as_str()).collect();
+        let first = found.first().next().map_or(0, |one| one.range.start);
+        println!("{} {first} {name}", by.join(","));
     }
 }
 

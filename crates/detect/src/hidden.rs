@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::bytes::{ahead, at, behind, decode};
+use crate::bytes::{ahead, at, before, behind, decode};
 use crate::findings::Detector;
 use crate::view::{Sink, View};
 
@@ -153,6 +153,12 @@ impl Hidden {
     fn invisible(&mut self, view: &View<'_>, sink: &mut Sink, found: char, range: &Range<usize>) {
         if found == '\u{200d}' && self.previous.is_some_and(is_pictograph) {
             return;
+        }
+        // One within a token splits it for whoever looks for the token.
+        let is_within = before(view.text, range.start).is_ascii_alphanumeric()
+            && at(view.text, range.end).is_ascii_alphanumeric();
+        if is_within {
+            sink.report(view, Detector::ZeroWidth, range.clone());
         }
         if self.run.end == range.start && self.run_length > 0 {
             self.run.end = range.end;

@@ -126,6 +126,9 @@ impl Walker<'_, '_, '_> {
         } else if end - start == 10 && part(self.text, start..end) == b"-----BEGIN" {
             self.block(start);
         }
+        if at(self.text, start) == b'-' && at(self.text, end) == b' ' && kinds & LOWER != 0 {
+            secret::assign::option(self.view, self.sink, start..end);
+        }
         if kinds & DIGIT != 0 {
             self.numbers(start..end);
         }

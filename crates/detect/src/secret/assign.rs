@@ -1,6 +1,7 @@
 //! Values given to names that say what they are: `password = …`, `"apiKey": "…"`, `https://user:pass@host`.
 //! The adversary has a password of no form at all.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use crate::bytes::{Needles, ahead, at, behind, ends, is_word, part, run};
@@ -205,11 +206,8 @@ pub(crate) fn separator(view: &View<'_>, sink: &mut Sink, position: usize) {
     let length = named.iter().rev().take_while(|byte| is_word(**byte) || **byte == b'-').count();
     let name = part(named, named.len() - length..named.len());
     let name = name.strip_suffix(b"_1").or_else(|| name.strip_suffix(b"_2")).unwrap_or(name);
-    if name.len() < 3 {
-        return;
-    }
     let is = |names: &ByLast| names.of(name).iter().any(|one| ends(name, one));
-    let is_password = is(&IS_PASSWORD);
+    let is_password = is(&IS_PASSWORD) || name.eq_ignore_ascii_case(b"pw");
     if !is_password && !is(&IS_KEY) || HARMLESS.iter().any(|one| ends(name, one)) {
         return;
     }
@@ -221,6 +219,18 @@ pub(crate) fn separator(view: &View<'_>, sink: &mut Sink, position: usize) {
     from += spaces;
     if let Some(end) = value(text, from, is_password, spaces > 0 && at(text, position) == b':') {
         sink.report(view, Detector::Assignment, position - gap - length..end);
+    }
+}
+
+/// An option of a command, such as `--password`, with its value after a space.
+pub(crate) fn option(view: &View<'_>, sink: &mut Sink, option: Range<usize>) {
+    let name = part(view.text, option.clone());
+    let is = |names: &ByLast| names.of(name).iter().any(|one| ends(name, one));
+    let is_password = is(&IS_PASSWORD);
+    if (is_password || is(&IS_KEY))
+        && let Some(end) = value(view.text, option.end + 1, is_password, false)
+    {
+        sink.report(view, Detector::Assignment, option.start..end);
     }
 }
 

@@ -158,6 +158,11 @@ pub(super) const FORMATS: &[Format] = &[
     form("sgp_", Word, 40, 80),
     form("zpka_", Word, 40, 60),
     form("t1.9eu", Dotted, 80, 400),
+    form("dt0c01.", Dotted, 80, 120),
+    form("SWMTKN-1-", Word, 60, 90),
+    form("HRKU-", Word, 36, 70),
+    form("amzn.mws.", Word, 36, 36),
+    form("dnkey-", Word, 60, 100),
     form("LTAI", Alphanumeric, 16, 20),
     form("AKID", Alphanumeric, 32, 32),
 ];
