@@ -18,6 +18,8 @@ const NEEDLESS_MIN: usize = 6;
 const PLAIN_MAX: usize = 64;
 /// Longest encoded text that is decoded at once. Blocks of the input are not longer.
 const ENCODED_MAX: usize = 512 << 10;
+/// Fewest bytes of a compressed text that is cut or damaged.
+const INFLATED_MIN: usize = 32;
 /// Most bytes that one compressed text may grow to.
 const INFLATED_MAX: usize = 1 << 20;
 
@@ -34,7 +36,15 @@ pub(crate) fn token(
         let digits = text.iter().rev().take_while(|byte| byte.is_ascii_hexdigit()).count();
         if digits >= HEX_MIN && digits.is_multiple_of(2) {
             let start = range.end - digits;
-            let decoded = hex_bytes(part(view.text, start..range.end));
+            let text = part(view.text, start..range.end);
+            let decoded = hex_bytes(text);
+            if text.iter().all(u8::is_ascii_digit) {
+                // A table or a long number; text, if an unusual one.
+                if is_text(&decoded) {
+                    sink.descend(view, &(start..range.end), &decoded, false);
+                }
+                return None;
+            }
             if deeper(view, sink, Detector::Hex, start..range.end, &decoded) {
                 return Some(range.end);
             }
@@ -132,10 +142,12 @@ fn payload(view: &View<'_>, sink: &mut Sink, range: Range<usize>, decoded: &[u8]
     if !sink.wants(view, range.start) {
         return is_text(decoded);
     }
-    let inflated = inflate(decoded, sink.decoded_left().min(INFLATED_MAX));
-    if let Some(inflated) = inflated {
+    if let Some(inflated) = inflate(decoded, sink.decoded_left().min(INFLATED_MAX)) {
         sink.report(view, Detector::Gzip, range.clone());
-        sink.descend(view, &range, &inflated, false);
+        sink.descend(view, &range, &inflated.bytes, false);
+        if !inflated.is_whole {
+            sink.truncate();
+        }
         return true;
     }
     deeper(view, sink, Detector::Base64, range, decoded)
@@ -209,8 +221,15 @@ pub(crate) fn narrowed(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(bytes.iter().skip(keep).step_by(2).copied().collect())
 }
 
+/// What was unpacked.
+struct Inflated {
+    bytes: Vec<u8>,
+    /// Whether that is all.
+    is_whole: bool,
+}
+
 /// Unpacks gzip or zlib, up to a bound. A stream that is cut gives what there is.
-fn inflate(bytes: &[u8], most: usize) -> Option<Vec<u8>> {
+fn inflate(bytes: &[u8], most: usize) -> Option<Inflated> {
     use miniz_oxide::inflate::{
         decompress_to_vec_with_limit as raw, decompress_to_vec_zlib_with_limit as zlib,
     };
@@ -222,8 +241,11 @@ fn inflate(bytes: &[u8], most: usize) -> Option<Vec<u8>> {
         return None;
     };
     match result {
-        Ok(whole) => Some(whole),
-        Err(error) if !error.output.is_empty() => Some(error.output),
+        Ok(bytes) => Some(Inflated { bytes, is_whole: true }),
+        // Two bytes that happen to look like a header give little.
+        Err(error) if error.output.len() >= INFLATED_MIN => {
+            Some(Inflated { bytes: error.output, is_whole: false })
+        }
         Err(_) => None,
     }
 }

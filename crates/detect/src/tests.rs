@@ -108,6 +108,7 @@ fn a_compressed_bomb_is_bounded() {
     let base64 = base64(&packed);
     let findings = found(base64.as_bytes());
     assert!(findings.has(Kind::Encoded));
+    assert!(findings.truncated(), "what was not unpacked is said");
 }
 
 fn base64(bytes: &[u8]) -> String {

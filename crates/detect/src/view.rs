@@ -115,6 +115,11 @@ impl Sink {
         blocks(decoded, &source, self);
     }
 
+    /// Says that something was not looked at.
+    pub(crate) fn truncate(&mut self) {
+        self.findings.truncated = true;
+    }
+
     /// How many bytes may still be decoded.
     pub(crate) fn decoded_left(&self) -> usize {
         self.decoded_left

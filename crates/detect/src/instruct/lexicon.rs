@@ -151,7 +151,7 @@ const WORDS: &[(u32, &str)] = &[
     ),
     (
         NEW,
-        "new updated revised real true actual following neue neuen neuer neues nueva nuevas nuevo nouvelle nouvelles nouveau nuove nuova novas nova новые новая",
+        "new revised real true actual neue neuen neuer neues nueva nuevas nuevo nouvelle nouvelles nouveau nuove nuova novas nova новые новая",
     ),
     (
         TASK,

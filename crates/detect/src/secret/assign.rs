@@ -294,6 +294,15 @@ fn is_plausible(value: &[u8], is_password: bool, is_quoted: bool, is_prose: bool
     {
         return false;
     }
+    // A name in code, such as `_some_type_7`.
+    let is_name = !is_quoted
+        && digits <= 2
+        && value.contains(&b'_')
+        && value.iter().all(|byte| is_word(*byte))
+        && !(value.iter().any(u8::is_ascii_uppercase) && value.iter().any(u8::is_ascii_lowercase));
+    if is_name && !is_password {
+        return false;
+    }
     let distinct = entropy::bits(value);
     if is_password {
         let is_mixed = letters > 0 && (digits > 0 || others > 0);

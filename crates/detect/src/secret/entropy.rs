@@ -125,6 +125,8 @@ pub(super) fn looks_random(text: &[u8]) -> bool {
     let mut lower_run = 0_usize;
     let mut longest = 0_usize;
     let mut previous = 0;
+    let mut digit_runs = 0_usize;
+    let mut capitals = 0_usize;
     for byte in text {
         let kind = crate::walk::class(*byte);
         match kind {
@@ -136,10 +138,15 @@ pub(super) fn looks_random(text: &[u8]) -> bool {
         lower_run = if kind == LOWER { lower_run + 1 } else { 0 };
         longest = longest.max(lower_run);
         changes += usize::from(kind != previous);
+        digit_runs += usize::from(kind == DIGIT && previous != DIGIT);
+        capitals += usize::from(kind == LOWER && previous == UPPER);
         previous = kind;
     }
     let length = text.len();
-    digits >= 2
+    // Words written together, each with a capital, and a number or two.
+    let is_camel = digit_runs <= 2 && lowers >= 2 * uppers && capitals * 4 >= uppers * 3;
+    !is_camel
+        && digits >= 2
         && uppers >= 3
         && lowers >= 3
         && joints * 6 <= length
@@ -183,6 +190,7 @@ mod tests {
             "9f86d081884c7d659a2feaa0c55ad015",
             "123e4567-e89b-12d3-a456-426614174000",
             "AbstractSingletonProxyFactoryBean3",
+            "RelativeYearOrMonthGivenDaysAre24Hours",
         ] {
             assert!(!looks_random(plain.as_bytes()), "{plain}");
         }

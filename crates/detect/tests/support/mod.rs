@@ -11,6 +11,7 @@
     reason = "test helpers fail by panicking"
 )]
 
+mod people;
 mod slots;
 
 use std::fmt::Write as _;
