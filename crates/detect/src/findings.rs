@@ -140,20 +140,28 @@ const DETECTORS: usize = Detector::ALL.len();
 pub struct Findings {
     counts: [u64; DETECTORS],
     kept: Vec<Finding>,
+    kept_of_kind: [usize; Kind::ALL.len()],
     pub(crate) truncated: bool,
 }
 
 impl Findings {
     pub(crate) const fn new() -> Self {
-        Self { counts: [0; DETECTORS], kept: Vec::new(), truncated: false }
+        Self {
+            counts: [0; DETECTORS],
+            kept: Vec::new(),
+            kept_of_kind: [0; Kind::ALL.len()],
+            truncated: false,
+        }
     }
 
     pub(crate) fn add(&mut self, finding: Finding, keep: usize) {
         if let Some(count) = self.counts.get_mut(finding.detector as usize) {
             *count += 1;
         }
-        let kind = finding.detector.kind();
-        if self.kept.iter().filter(|one| one.detector.kind() == kind).count() < keep {
+        if let Some(kept) = self.kept_of_kind.get_mut(finding.detector.kind() as usize)
+            && *kept < keep
+        {
+            *kept += 1;
             self.kept.push(finding);
         }
     }

@@ -85,6 +85,16 @@ fn percent_signs_in_the_middle_of_a_sentence_are_read_with_its_start() {
 }
 
 #[test]
+fn wide_text_is_read() {
+    let text = format!("the key is {} and nothing else", token());
+    let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    assert!(found(&little).has(Kind::Secret) && found(&big).has(Kind::Secret));
+    let base64 = base64(&little);
+    assert!(found(base64.as_bytes()).has(Kind::Secret));
+}
+
+#[test]
 fn layers_of_encoding_are_opened_up_to_a_limit() {
     let encode = |text: &str| {
         let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
