@@ -1,0 +1,430 @@
+//! Text in another encoding, decoded within bounds and scanned again. The adversary wraps a secret, or an
+//! order, until nobody recognises it.
+
+use std::ops::Range;
+
+use crate::bytes::{at, begins, behind, is_word, part, run};
+use crate::findings::Detector;
+use crate::view::{Sink, View};
+use crate::walk::{DIGIT, LOWER, UPPER};
+
+/// Shortest encoded text of each kind, in characters.
+const BASE64_MIN: usize = 20;
+const BASE32_MIN: usize = 24;
+const HEX_MIN: usize = 24;
+/// Fewest letters with a needless percent sign or character reference.
+const NEEDLESS_MIN: usize = 6;
+/// Most plain characters between two encoded ones.
+const PLAIN_MAX: usize = 64;
+/// Longest encoded text that is decoded at once. Blocks of the input are not longer.
+const ENCODED_MAX: usize = 512 << 10;
+/// Fewest bytes of a compressed text that is cut or damaged.
+const INFLATED_MIN: usize = 32;
+/// Most bytes that one compressed text may grow to.
+const INFLATED_MAX: usize = 1 << 20;
+
+/// Looks at a run of token characters; its end, if it is an encoding.
+pub(crate) fn token(
+    view: &View<'_>,
+    sink: &mut Sink,
+    range: &Range<usize>,
+    kinds: u8,
+) -> Option<usize> {
+    let text = part(view.text, range.clone());
+    if kinds & DIGIT != 0 && text.len() >= HEX_MIN {
+        // An identifier may stand before the digits: `0x…`, `payload-…`.
+        let digits = text.iter().rev().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        if digits >= HEX_MIN && digits.is_multiple_of(2) {
+            let start = range.end - digits;
+            let text = part(view.text, start..range.end);
+            let decoded = hex_bytes(text);
+            if text.iter().all(u8::is_ascii_digit) {
+                // A table or a long number; text, if an unusual one.
+                if is_text(&decoded) {
+                    sink.descend(view, &(start..range.end), &decoded, false);
+                }
+                return None;
+            }
+            if deeper(view, sink, Detector::Hex, start..range.end, &decoded) {
+                return Some(range.end);
+            }
+        }
+    }
+    if text.len() >= BASE32_MIN
+        && kinds & LOWER == 0
+        && text.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7'))
+    {
+        let decoded = base32_bytes(text);
+        let padding = run(view.text, range.end, 6, |byte| byte == b'=');
+        if deeper(view, sink, Detector::Base32, range.start..range.end + padding, &decoded) {
+            return Some(range.end + padding);
+        }
+    }
+    if text.len() >= BASE64_MIN && kinds & (UPPER | LOWER) != 0 && kinds & (UPPER | DIGIT) != 0 {
+        return base64(view, sink, range);
+    }
+    None
+}
+
+fn base64(view: &View<'_>, sink: &mut Sink, range: &Range<usize>) -> Option<usize> {
+    // A dot, a tilde or a stray sign ends base64.
+    let is_sign =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+    let mut start = range.start;
+    let mut last = None;
+    while start < range.end {
+        let length = run(view.text, start, ENCODED_MAX.min(range.end - start), is_sign);
+        if length >= BASE64_MIN {
+            let (joined, end) = lines(view.text, start, start + length, is_sign);
+            let decoded = base64_bytes(&joined);
+            let padding = run(view.text, end, 2, |byte| byte == b'=');
+            if payload(view, sink, start..end + padding, &decoded) {
+                last = Some(end + padding);
+                start = end;
+                continue;
+            }
+            // A path or a prefix before it: try behind each slash, and behind the last dash.
+            let text = part(view.text, start..start + length);
+            for cut in [b'/', b'-', b'_'] {
+                if let Some(at) = text.iter().position(|byte| *byte == cut)
+                    && length - at > BASE64_MIN
+                    && at < 40
+                {
+                    let from = start + at + 1;
+                    let decoded = base64_bytes(part(view.text, from..start + length));
+                    if payload(view, sink, from..start + length, &decoded) {
+                        last = Some(start + length);
+                        break;
+                    }
+                }
+            }
+        }
+        start += length + 1;
+    }
+    last
+}
+
+/// Joins lines that are nothing but base64, as mail and PEM wrap it.
+fn lines(text: &[u8], start: usize, end: usize, is: impl Fn(u8) -> bool) -> (Vec<u8>, usize) {
+    let mut joined = part(text, start..end).to_vec();
+    let width = end - start;
+    let mut end = end;
+    while width >= 16 && joined.len() < ENCODED_MAX {
+        let gap = usize::from(at(text, end) == b'\r' || at(text, end) == b' ');
+        if at(text, end + gap) != b'\n' {
+            break;
+        }
+        let from = end + gap + 1;
+        let indent = run(text, from, 8, |byte| byte == b' ');
+        let length = run(text, from + indent, width + 1, &is);
+        let next = at(text, from + indent + length);
+        if length == 0
+            || length > width
+            || !matches!(next, b'\n' | b'\r' | b'=' | b' ' | b'"' | b'\'' | b'<' | b'`' | 0)
+        {
+            break;
+        }
+        // A line of prose is no base64: its first word would be shorter than the line before.
+        if length < width && length < 4 && !matches!(next, b'=') {
+            break;
+        }
+        joined.extend_from_slice(part(text, from + indent..from + indent + length));
+        end = from + indent + length;
+        if length < width {
+            break;
+        }
+    }
+    (joined, end)
+}
+
+/// What base64 held: text, or something compressed.
+fn payload(view: &View<'_>, sink: &mut Sink, range: Range<usize>, decoded: &[u8]) -> bool {
+    if !sink.wants(view, range.start) {
+        return is_text(decoded);
+    }
+    if let Some(inflated) = inflate(decoded, sink.decoded_left().min(INFLATED_MAX)) {
+        sink.report(view, Detector::Gzip, range.clone());
+        sink.descend(view, &range, &inflated.bytes, false);
+        if !inflated.is_whole {
+            sink.truncate();
+        }
+        return true;
+    }
+    deeper(view, sink, Detector::Base64, range, decoded)
+}
+
+/// Reports and scans what decodes to text. What decodes to something else is scanned when it is long, for
+/// text inside: a file of any kind.
+fn deeper(
+    view: &View<'_>,
+    sink: &mut Sink,
+    detector: Detector,
+    range: Range<usize>,
+    decoded: &[u8],
+) -> bool {
+    if is_text(decoded) || narrowed(decoded).is_some() {
+        sink.report(view, detector, range.clone());
+        sink.descend(view, &range, decoded, false);
+        return true;
+    }
+    if decoded.len() >= 256 {
+        sink.descend(view, &range, decoded, false);
+        return true;
+    }
+    false
+}
+
+/// Whether bytes are something that a person could read.
+fn is_text(bytes: &[u8]) -> bool {
+    if bytes.len() < 12 {
+        return false;
+    }
+    let Some(readable) = readable(bytes) else { return false };
+    readable * 100 >= bytes.len() * 97
+}
+
+/// How many bytes are printable ASCII, white space, or parts of good UTF-8.
+fn readable(bytes: &[u8]) -> Option<usize> {
+    let valid = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        // A piece of a longer text may end within a character.
+        Err(error) if error.valid_up_to() + 4 > bytes.len() => {
+            std::str::from_utf8(part(bytes, 0..error.valid_up_to())).ok()?
+        }
+        Err(_) => return None,
+    };
+    let is_good = |found: &char| !found.is_control() || matches!(found, '\n' | '\r' | '\t');
+    let ascii = valid.bytes().filter(u8::is_ascii).count();
+    // Random bytes that happen to be UTF-8 are of many scripts; text has letters and few other signs.
+    let letters = valid.chars().filter(|found| found.is_alphanumeric() || *found == ' ').count();
+    let all = valid.chars().count();
+    (letters * 2 >= all && (ascii * 2 >= valid.len() || all >= 8))
+        .then(|| valid.chars().filter(is_good).map(char::len_utf8).sum())
+}
+
+/// UTF-16 of Latin text without its zeroes, if that is what it is.
+pub(crate) fn narrowed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let sample = part(bytes, 0..bytes.len().min(256));
+    if sample.len() < 16 {
+        return None;
+    }
+    let zeroes = |odd: usize| sample.iter().skip(odd).step_by(2).filter(|byte| **byte == 0).count();
+    let half = sample.len() / 2;
+    let (odd, even) = (zeroes(1), zeroes(0));
+    let keep = if odd * 10 >= half * 8 && even * 10 <= half {
+        0
+    } else if even * 10 >= half * 8 && odd * 10 <= half {
+        1
+    } else {
+        return None;
+    };
+    Some(bytes.iter().skip(keep).step_by(2).copied().collect())
+}
+
+/// What was unpacked.
+struct Inflated {
+    bytes: Vec<u8>,
+    /// Whether that is all.
+    is_whole: bool,
+}
+
+/// Unpacks gzip or zlib, up to a bound. A stream that is cut gives what there is.
+fn inflate(bytes: &[u8], most: usize) -> Option<Inflated> {
+    use miniz_oxide::inflate::{
+        decompress_to_vec_with_limit as raw, decompress_to_vec_zlib_with_limit as zlib,
+    };
+    let result = if begins(bytes, &[0x1f, 0x8b, 8]) {
+        raw(part(bytes, gzip_body(bytes)?..bytes.len()), most)
+    } else if at(bytes, 0) == 0x78 && matches!(at(bytes, 1), 0x01 | 0x5e | 0x9c | 0xda) {
+        zlib(bytes, most)
+    } else {
+        return None;
+    };
+    match result {
+        Ok(bytes) => Some(Inflated { bytes, is_whole: true }),
+        // Two bytes that happen to look like a header give little.
+        Err(error) if error.output.len() >= INFLATED_MIN => {
+            Some(Inflated { bytes: error.output, is_whole: false })
+        }
+        Err(_) => None,
+    }
+}
+
+/// Where the compressed part of a gzip file begins (RFC 1952).
+fn gzip_body(bytes: &[u8]) -> Option<usize> {
+    let flags = at(bytes, 3);
+    let mut position = 10;
+    if flags & 4 != 0 {
+        position += 2 + usize::from(at(bytes, 10)) + (usize::from(at(bytes, 11)) << 8);
+    }
+    for flag in [8, 16] {
+        if flags & flag != 0 {
+            position += run(bytes, position, 1024, |byte| byte != 0) + 1;
+        }
+    }
+    if flags & 2 != 0 {
+        position += 2;
+    }
+    (position < bytes.len()).then_some(position)
+}
+
+/// Percent-encoding whose first sign is here, with what stands before it without a gap; its end.
+pub(crate) fn percent(view: &View<'_>, sink: &mut Sink, sign: usize) -> usize {
+    let before = behind(view.text, sign, PLAIN_MAX);
+    let start = sign - before.iter().rev().take_while(|byte| is_word(**byte)).count();
+    let mut decoded = Vec::new();
+    let mut needless = 0;
+    let mut signs = 0;
+    let end = unwrap(view.text, start, &mut decoded, |text, position, decoded| {
+        let code = hex_number(text, position + 1, 2)?;
+        signs += 1;
+        needless += usize::from(u8::try_from(code).is_ok_and(|byte| byte.is_ascii_alphanumeric()));
+        decoded.push(u8::try_from(code).unwrap_or(0));
+        Some(position + 3)
+    });
+    if signs >= 2 {
+        if needless >= NEEDLESS_MIN {
+            sink.report(view, Detector::Percent, start..end);
+        }
+        sink.descend(view, &(start..end), &decoded, false);
+    }
+    end
+}
+
+/// Character references (`&#105;`) that begin here; their end.
+pub(crate) fn references(view: &View<'_>, sink: &mut Sink, start: usize) -> usize {
+    let mut decoded = Vec::new();
+    let mut needless = 0;
+    let end = unwrap(view.text, start, &mut decoded, |text, position, decoded| {
+        let (code, end) = reference(text, position)?;
+        let found = char::from_u32(code)?;
+        needless += usize::from(found.is_ascii_alphanumeric());
+        decoded.extend_from_slice(found.encode_utf8(&mut [0; 4]).as_bytes());
+        Some(end)
+    });
+    if needless >= NEEDLESS_MIN {
+        sink.report(view, Detector::Escapes, start..end);
+    }
+    if decoded.len() > 8 {
+        sink.descend(view, &(start..end), &decoded, false);
+    }
+    end
+}
+
+/// Reads on while signs or plain characters come, without white space; spaces only between signs.
+fn unwrap(
+    text: &[u8],
+    start: usize,
+    decoded: &mut Vec<u8>,
+    mut sign: impl FnMut(&[u8], usize, &mut Vec<u8>) -> Option<usize>,
+) -> usize {
+    let mut position = start;
+    let mut last = start + 1;
+    let mut plain = 0;
+    while position - start < ENCODED_MAX && plain <= PLAIN_MAX {
+        let byte = at(text, position);
+        if matches!(byte, b'%' | b'&')
+            && let Some(end) = sign(text, position, decoded)
+        {
+            position = end;
+            last = end;
+            plain = 0;
+        } else if byte > b' ' && !matches!(byte, b'"' | b'<' | b'>' | b'\'') {
+            decoded.push(byte);
+            position += 1;
+            plain += 1;
+        } else {
+            return position.max(last);
+        }
+    }
+    position.max(last)
+}
+
+fn reference(text: &[u8], position: usize) -> Option<(u32, usize)> {
+    if at(text, position + 1) != b'#' {
+        return None;
+    }
+    let is_hex = at(text, position + 2) | 0x20 == b'x';
+    let from = position + 2 + usize::from(is_hex);
+    let length =
+        run(
+            text,
+            from,
+            7,
+            |byte| if is_hex { byte.is_ascii_hexdigit() } else { byte.is_ascii_digit() },
+        );
+    let digits = std::str::from_utf8(part(text, from..from + length)).ok()?;
+    let code = u32::from_str_radix(digits, if is_hex { 16 } else { 10 }).ok()?;
+    let end = from + length;
+    Some((code, end + usize::from(at(text, end) == b';')))
+}
+
+/// A number of so many hexadecimal digits.
+pub(crate) fn hex_number(text: &[u8], from: usize, digits: usize) -> Option<u32> {
+    let found = part(text, from..from + digits);
+    if found.is_empty() {
+        return None;
+    }
+    found.iter().try_fold(0_u32, |number, byte| Some(number << 4 | char::from(*byte).to_digit(16)?))
+}
+
+fn hex_bytes(text: &[u8]) -> Vec<u8> {
+    let digit =
+        |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok()).unwrap_or(0);
+    text.chunks_exact(2).map(|two| digit(at(two, 0)) << 4 | digit(at(two, 1))).collect()
+}
+
+/// Values of the signs of base64, of either alphabet; 64 for others.
+static BASE64_VALUES: [u8; 256] = base64_values();
+
+const fn base64_values() -> [u8; 256] {
+    let mut table = [64; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::indexing_slicing, reason = "evaluated when compiled")]
+        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+        {
+            let sign = byte as u8;
+            table[byte] = match sign {
+                b'A'..=b'Z' => sign - b'A',
+                b'a'..=b'z' => sign - b'a' + 26,
+                b'0'..=b'9' => sign - b'0' + 52,
+                b'+' | b'-' => 62,
+                b'/' | b'_' => 63,
+                _ => 64,
+            };
+        }
+        byte += 1;
+    }
+    table
+}
+
+/// Base64 of either alphabet, without a check of its end.
+pub(crate) fn base64_bytes(text: &[u8]) -> Vec<u8> {
+    gather(text, 6, |byte| {
+        BASE64_VALUES.get(usize::from(byte)).copied().filter(|value| *value < 64)
+    })
+}
+
+fn base32_bytes(text: &[u8]) -> Vec<u8> {
+    gather(text, 5, |byte| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'2'..=b'7' => Some(byte - b'2' + 26),
+        _ => None,
+    })
+}
+
+fn gather(text: &[u8], bits: u32, value: impl Fn(u8) -> Option<u8>) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut held = 0_u32;
+    let mut count = 0;
+    for value in text.iter().filter_map(|byte| value(*byte)) {
+        held = held << bits | u32::from(value);
+        count += bits;
+        if count >= 8 {
+            count -= 8;
+            decoded.push((held >> count).to_le_bytes()[0]);
+        }
+    }
+    decoded
+}
