@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod cache;
-//CAL
+pub mod calibrate;
 mod endpoint;
 mod error;
 mod file;
