@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p tipstaff-embed --release --example calibrate -- [FOLDER] [SESSIONS]`
 
+#![expect(clippy::print_stdout, reason = "a table is what it is for")]
+
 use std::path::Path;
 
 use tipstaff_embed::calibrate::{Calibration, Goal, Half, Session, calibrate, read_sessions};

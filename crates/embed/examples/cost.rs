@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p tipstaff-embed --release --example cost -- FOLDER`
 
+#![expect(clippy::print_stdout, reason = "figures are what it is for")]
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -186,7 +186,7 @@ mod tests {
         assert!(sessions.len() >= 60);
         let found = calibrate(&sessions, &Lexical::new(), Goal::default()).unwrap();
         let counts = |half: &Half| (half.sessions, half.aligned.len(), half.drifted.len());
-        assert_eq!((counts(&found.tuning), counts(&found.held_out)), ((0, 0, 0), (0, 0, 0)));
+        assert_eq!((counts(&found.tuning), counts(&found.held_out)), ((39, 112, 55), (35, 99, 49)));
         assert_eq!(found.semantic, Semantic::No);
         let threshold = found.proposed_ppm.unwrap();
         assert!(found.tuning.at(threshold).false_refusals * 50 <= found.tuning.aligned.len());

@@ -57,10 +57,10 @@ pub enum EmbedError {
         why: String,
     },
     /// The endpoint took longer than its time limit.
-    #[error("the endpoint did not answer within {seconds} seconds")]
+    #[error("the endpoint did not answer within {wait:?}")]
     Late {
         /// The limit.
-        seconds: u64,
+        wait: std::time::Duration,
     },
     /// The endpoint answered with another status than 200.
     #[error("the endpoint answered HTTP {status}; check its address, model and key")]

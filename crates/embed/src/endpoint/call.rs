@@ -78,7 +78,7 @@ impl Address {
                 let answer = runtime.block_on(asking);
                 // A name that is still being looked up is not waited for.
                 runtime.shutdown_background();
-                let late = |_| Err(EmbedError::Late { seconds: wait.as_secs() });
+                let late = |_| Err(EmbedError::Late { wait });
                 answer.unwrap_or_else(late)
             });
             let lost = || EmbedError::Unreachable { why: "its thread ended".to_owned() };

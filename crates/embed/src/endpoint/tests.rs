@@ -8,10 +8,14 @@ use std::time::Instant;
 
 use super::*;
 
+#[expect(clippy::disallowed_methods, reason = "a stand-in for the endpoint, on loopback")]
+fn listen() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
 /// Answers one connection, and gives what was asked.
 fn stand_in(answer: impl FnOnce(TcpStream) + Send + 'static) -> (String, Receiver<String>) {
-    #[expect(clippy::disallowed_methods, reason = "a stand-in for the endpoint, on loopback")]
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = listen();
     let base = format!("http://{}/v1/", listener.local_addr().unwrap());
     let (tell, asked) = channel();
     std::thread::spawn(move || {
@@ -175,6 +179,28 @@ fn nobody_there_and_cut_off_are_errors_not_vectors() {
     // The listener is gone with its one connection.
     let endpoint = Endpoint::new(settings(&base, None)).unwrap();
     assert!(matches!(endpoint.embed("x"), Err(EmbedError::Unreachable { .. })));
+}
+
+#[test]
+fn https_is_never_spoken_in_plain() {
+    let listener = listen();
+    let base = format!("https://{}/v1", listener.local_addr().unwrap());
+    let heard = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut first = [0; 256];
+        let read = stream.read(&mut first).unwrap();
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        first[..read].to_vec()
+    });
+    let Ok(endpoint) = Endpoint::new(settings(&base, Some(key("s3cret")))) else {
+        println!("SKIPPED: this machine has no root certificates");
+        return;
+    };
+    assert!(matches!(endpoint.embed("x"), Err(EmbedError::Unreachable { .. })));
+    let heard = heard.join().unwrap();
+    // A TLS record, and the key is not in it.
+    assert_eq!(heard.first(), Some(&0x16));
+    assert!(!heard.windows(6).any(|six| six == b"s3cret"));
 }
 
 #[test]

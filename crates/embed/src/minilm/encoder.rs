@@ -54,7 +54,11 @@ impl Encoder {
         let (size, inner) = (config.hidden_size, config.intermediate_size);
         let linear = |name: &str, inputs, outputs| -> Result<Linear, EmbedError> {
             Ok(Linear {
-                weight: from.matrix(&format!("{name}.weight"), outputs, inputs)?,
+                weight: from
+                    .matrix(&format!("{name}.weight"), outputs, inputs)?
+                    .t()
+                    .as_standard_layout()
+                    .into_owned(),
                 bias: from.row(&format!("{name}.bias"), outputs)?,
             })
         };
@@ -144,7 +148,7 @@ impl Layer {
 
 impl Linear {
     fn apply(&self, states: &Array2<f32>) -> Array2<f32> {
-        let mut output = states.dot(&self.weight.t());
+        let mut output = states.dot(&self.weight);
         output += &self.bias;
         output
     }

@@ -376,8 +376,23 @@ fn the_published_model_puts_meanings_together() {
     let request = "Pay the March rent to Anna Berg";
     let near = ppm(request, "transfer money: recipient Anna Berg, amount 1250");
     let far = ppm(request, "list directory: path /etc");
-    assert!(near + 300_000 < far, "{near} {far}");
+    // Machines differ by the last bits of a product; a step left out would differ by thousands.
+    assert!(near.abs_diff(461_343) <= 3 && far.abs_diff(950_966) <= 3, "{near} {far}");
     assert_eq!(ppm(request, request), 0);
+}
+
+#[test]
+fn no_alphabet_makes_a_sentence_longer_than_the_model_looks() {
+    let Some(model) = published() else { return };
+    for filler in ["한국어", "漢字", "qxzj ", "!?", "0x9f", "𝄞𝅘𝅥𝅮", "ẖ́", "🎉", "a "]
+    {
+        let filler = filler.repeat(2000);
+        let arguments = json!({"a": filler, "b": filler, "to": "zebra"}).to_string();
+        let text = crate::action_text("mail", "send", "tools/call", &arguments);
+        let tokens = model.tokens(&text).unwrap();
+        // The last argument is still seen: `zebra` is 29145.
+        assert_eq!(tokens.iter().rev().nth(1), Some(&29145), "{text}");
+    }
 }
 
 proptest! {
