@@ -58,10 +58,17 @@ struct SentenceConfig {
     max_seq_length: usize,
 }
 
+/// A line of `modules.json`.
+#[derive(Debug, Deserialize)]
+struct Module {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
 impl MiniLm {
     /// Reads the folder of a model in the layout of sentence-transformers: `config.json`,
-    /// `tokenizer.json`, `model.safetensors`, and if they are there `sentence_bert_config.json` and
-    /// `1_Pooling/config.json`.
+    /// `tokenizer.json`, `model.safetensors`, and if they are there `modules.json`,
+    /// `sentence_bert_config.json` and `1_Pooling/config.json`.
     ///
     /// # Errors
     /// [`EmbedError::File`], [`EmbedError::FileTooLarge`], [`EmbedError::Damaged`] or
@@ -72,7 +79,7 @@ impl MiniLm {
         let config: Config = parse(&path, &settings)?;
         config.check(&path)?;
         let (tokens, sentence) = tokens(folder, &config)?;
-        let pooling = pooling(folder)?;
+        let (modules, pooling) = (modules(folder)?, pooling(folder)?);
 
         let path = folder.join("tokenizer.json");
         let words = file::read(&path, TOKENIZER_BYTES_MAX)?;
@@ -83,7 +90,7 @@ impl MiniLm {
         let encoder = Encoder::read(&path, &weights, &config)?;
 
         // Each file by its own digest: two files can't pass for two others with the same bytes in a row.
-        let files = [&settings, &sentence, &pooling, &words, &weights];
+        let files = [&settings, &modules, &sentence, &pooling, &words, &weights];
         let digests: Vec<Digest> = files.iter().map(|bytes| Digest::of(bytes)).collect();
         let parts: Vec<&[u8]> = digests.iter().map(|digest| &digest.as_bytes()[..]).collect();
         let digest = Digest::of_parts(&parts).to_hex();
@@ -158,6 +165,24 @@ fn tokens(folder: &Path, config: &Config) -> Result<(usize, Vec<u8>), EmbedError
         return Err(EmbedError::Unsupported { path, what });
     }
     Ok((said.max_seq_length, bytes))
+}
+
+/// Refuses a folder whose model has a step that is not taken here, such as one more layer at the end.
+fn modules(folder: &Path) -> Result<Vec<u8>, EmbedError> {
+    let path = folder.join("modules.json");
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let bytes = file::read(&path, SETTINGS_BYTES_MAX)?;
+    let said: Vec<Module> = parse(&path, &bytes)?;
+    let kinds: Vec<&str> =
+        said.iter().filter_map(|module| module.kind.rsplit('.').next()).collect();
+    // Bringing vectors to length 1 changes no cosine, so it may be left out.
+    if !matches!(*kinds, ["Transformer", "Pooling"] | ["Transformer", "Pooling", "Normalize"]) {
+        let what = "a step other than encoder, pooling and length".to_owned();
+        return Err(EmbedError::Unsupported { path, what });
+    }
+    Ok(bytes)
 }
 
 /// Refuses a folder that pools in another way than by the mean.

@@ -350,6 +350,15 @@ fn another_model_is_refused() {
         let said = json!({"max_seq_length": length}).to_string();
         assert!(with("sentence_bert_config.json", said.as_bytes()).is_err(), "{length}");
     }
+    let module = |kind: &str| json!({"idx": 0, "path": "", "type": format!("a.models.{kind}")});
+    let modules = |kinds: &[&str]| {
+        let list: Vec<Value> = kinds.iter().map(|kind| module(kind)).collect();
+        with("modules.json", json!(list).to_string().as_bytes())
+    };
+    assert!(modules(&["Transformer", "Pooling", "Normalize"]).is_ok());
+    for kinds in [&[][..], &["Transformer"], &["Transformer", "Pooling", "Dense", "Normalize"]] {
+        assert!(matches!(modules(kinds), Err(EmbedError::Unsupported { .. })), "{kinds:?}");
+    }
     for pooling in [
         r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#,
         r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}"#,
