@@ -41,6 +41,9 @@ pub enum Semantic {
 
 /// What goes into a receipt beside a distance: the measure, and what it was computed with.
 ///
+/// The names `minilm` and `openai` stand for the sentences of [`action_text`] as well: whoever changes its
+/// rule changes the names with it.
+///
 /// INVARIANT: 1 to 200 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Method(String);

@@ -166,7 +166,8 @@ fn slow_and_endless_answers_are_given_up() {
         while stream.write_all(&[b' '; 65536]).is_ok() {}
     });
     let endpoint = Endpoint::new(settings(&base, None)).unwrap();
-    assert!(matches!(endpoint.embed("x"), Err(EmbedError::Answer { .. })));
+    let error = endpoint.embed("x").unwrap_err();
+    assert!(matches!(error, EmbedError::Answer { what: "it is too large" }), "{error}");
 }
 
 #[test]

@@ -154,6 +154,19 @@ fn a_whole_folder_embeds_and_its_name_is_its_content() {
 }
 
 #[test]
+fn the_arithmetic_is_pinned_without_the_published_weights() {
+    // Taken when the published model agreed with its own libraries (`referees/embedding`).
+    let expected: [f32; SIZE] = [
+        -0.065_142, 0.261_404, -0.728_781, -0.012_091, -0.346_097, 0.306_062, -0.086_294,
+        -0.418_632,
+    ];
+    let vector = tiny().embed("pay the unpaying rents!").unwrap();
+    for (value, expected) in vector.values().iter().zip(expected) {
+        assert!((value - expected).abs() < 1e-5, "{:?}", vector.values());
+    }
+}
+
+#[test]
 fn words_are_cut_as_published() {
     let tokens = |text: &str| {
         let tokens = tiny().tokens(text).unwrap();
