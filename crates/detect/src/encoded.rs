@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::bytes::{at, begins, behind, is_word, part, run};
+use crate::bytes::{ahead, at, begins, behind, is_word, part, run};
 use crate::findings::Detector;
 use crate::view::{Sink, View};
 use crate::walk::{DIGIT, LOWER, UPPER};
@@ -14,6 +14,10 @@ const BASE32_MIN: usize = 24;
 const HEX_MIN: usize = 24;
 /// Fewest letters with a needless percent sign or character reference.
 const NEEDLESS_MIN: usize = 6;
+/// Longest base64 that is also tried from its second, third and fourth sign on.
+const SHIFTED_MAX: usize = 4096;
+/// Shortest stretch of printable bytes that is no chance.
+const STRETCH_MIN: usize = 14;
 /// Most plain characters between two encoded ones.
 const PLAIN_MAX: usize = 64;
 /// Longest encoded text that is decoded at once. Blocks of the input are not longer.
@@ -34,18 +38,20 @@ pub(crate) fn token(
     if kinds & DIGIT != 0 && text.len() >= HEX_MIN {
         // An identifier may stand before the digits: `0x…`, `payload-…`.
         let digits = text.iter().rev().take_while(|byte| byte.is_ascii_hexdigit()).count();
-        if digits >= HEX_MIN && digits.is_multiple_of(2) {
-            let start = range.end - digits;
-            let text = part(view.text, start..range.end);
-            let decoded = hex_bytes(text);
-            if text.iter().all(u8::is_ascii_digit) {
-                // A table or a long number; text, if an unusual one.
-                if is_text(&decoded) {
-                    sink.descend(view, &(start..range.end), &decoded, false);
-                }
+        // A digit too many, before or behind, hides nothing.
+        let starts = [range.end - digits, range.end - digits + 1];
+        let step = |start: usize| hex_bytes(part(view.text, start..range.end));
+        if digits >= HEX_MIN
+            && let Some(start) = starts.into_iter().find(|start| holds_text(&step(*start)))
+        {
+            let found = start..range.end;
+            let decoded = step(start);
+            // Digits alone are rather a table or a long number: looked at, not reported.
+            if part(view.text, found.clone()).iter().all(u8::is_ascii_digit) {
+                sink.descend(view, &found, &decoded, false);
                 return None;
             }
-            if deeper(view, sink, Detector::Hex, start..range.end, &decoded) {
+            if deeper(view, sink, Detector::Hex, found, &decoded) {
                 return Some(range.end);
             }
         }
@@ -82,6 +88,19 @@ fn base64(view: &View<'_>, sink: &mut Sink, range: &Range<usize>) -> Option<usiz
                 last = Some(end + padding);
                 start = end;
                 continue;
+            }
+            // A sign too many before it hides nothing.
+            let signs = part(view.text, start..start + length);
+            let shifted = |skip: &usize| holds_text(&base64_bytes(ahead(signs, *skip, length)));
+            if length <= SHIFTED_MAX
+                && let Some(skip) = (1..4).find(shifted)
+            {
+                let decoded = base64_bytes(ahead(signs, skip, length));
+                if payload(view, sink, start + skip..end + padding, &decoded) {
+                    last = Some(end + padding);
+                    start = end;
+                    continue;
+                }
             }
             // A path or a prefix before it: try behind each slash, and behind the last dash.
             let text = part(view.text, start..start + length);
@@ -167,11 +186,19 @@ fn deeper(
         sink.descend(view, &range, decoded, false);
         return true;
     }
-    if decoded.len() >= 256 {
+    if decoded.len() >= 256 || holds_text(decoded) {
         sink.descend(view, &range, decoded, false);
         return true;
     }
     false
+}
+
+/// Whether there is a stretch of printable ASCII that chance does not make.
+fn holds_text(bytes: &[u8]) -> bool {
+    let is_printable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t');
+    bytes.split(|byte| !is_printable(byte)).any(|stretch| stretch.len() >= STRETCH_MIN)
+        || is_text(bytes)
+        || narrowed(bytes).is_some()
 }
 
 /// Whether bytes are something that a person could read.
