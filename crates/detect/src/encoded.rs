@@ -51,7 +51,7 @@ pub(crate) fn token(
                 sink.descend(view, &found, &decoded, false);
                 return None;
             }
-            if deeper(view, sink, Detector::Hex, found, &decoded) {
+            if deeper(view, sink, Detector::Hex, found, &decoded) == Layer::Encoding {
                 return Some(range.end);
             }
         }
@@ -62,7 +62,8 @@ pub(crate) fn token(
     {
         let decoded = base32_bytes(text);
         let padding = run(view.text, range.end, 6, |byte| byte == b'=');
-        if deeper(view, sink, Detector::Base32, range.start..range.end + padding, &decoded) {
+        let found = range.start..range.end + padding;
+        if deeper(view, sink, Detector::Base32, found, &decoded) == Layer::Encoding {
             return Some(range.end + padding);
         }
     }
@@ -84,10 +85,15 @@ fn base64(view: &View<'_>, sink: &mut Sink, range: &Range<usize>) -> Option<usiz
             let (joined, end) = lines(view.text, start, start + length, is_sign);
             let decoded = base64_bytes(&joined);
             let padding = run(view.text, end, 2, |byte| byte == b'=');
-            if payload(view, sink, start..end + padding, &decoded) {
-                last = Some(end + padding);
-                start = end;
-                continue;
+            match payload(view, sink, start..end + padding, &decoded) {
+                Layer::Nothing => {}
+                layer => {
+                    if layer == Layer::Encoding {
+                        last = Some(end + padding);
+                    }
+                    start = end;
+                    continue;
+                }
             }
             // A sign too many before it hides nothing.
             let signs = part(view.text, start..start + length);
@@ -96,11 +102,11 @@ fn base64(view: &View<'_>, sink: &mut Sink, range: &Range<usize>) -> Option<usiz
                 && let Some(skip) = (1..4).find(shifted)
             {
                 let decoded = base64_bytes(ahead(signs, skip, length));
-                if payload(view, sink, start + skip..end + padding, &decoded) {
+                if payload(view, sink, start + skip..end + padding, &decoded) == Layer::Encoding {
                     last = Some(end + padding);
-                    start = end;
-                    continue;
                 }
+                start = end;
+                continue;
             }
             // A path or a prefix before it: try behind each slash, and behind the last dash.
             let text = part(view.text, start..start + length);
@@ -111,7 +117,7 @@ fn base64(view: &View<'_>, sink: &mut Sink, range: &Range<usize>) -> Option<usiz
                 {
                     let from = start + at + 1;
                     let decoded = base64_bytes(part(view.text, from..start + length));
-                    if payload(view, sink, from..start + length, &decoded) {
+                    if payload(view, sink, from..start + length, &decoded) == Layer::Encoding {
                         last = Some(start + length);
                         break;
                     }
@@ -156,10 +162,21 @@ fn lines(text: &[u8], start: usize, end: usize, is: impl Fn(u8) -> bool) -> (Vec
     (joined, end)
 }
 
+/// What a decoded text turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layer {
+    /// Text: reported and scanned.
+    Encoding,
+    /// Something else with text in it: scanned.
+    Looked,
+    /// Nothing.
+    Nothing,
+}
+
 /// What base64 held: text, or something compressed.
-fn payload(view: &View<'_>, sink: &mut Sink, range: Range<usize>, decoded: &[u8]) -> bool {
+fn payload(view: &View<'_>, sink: &mut Sink, range: Range<usize>, decoded: &[u8]) -> Layer {
     if !sink.wants(view, range.start) {
-        return is_text(decoded);
+        return if is_text(decoded) { Layer::Encoding } else { Layer::Nothing };
     }
     if let Some(inflated) = inflate(decoded, sink.decoded_left().min(INFLATED_MAX)) {
         sink.report(view, Detector::Gzip, range.clone());
@@ -167,7 +184,7 @@ fn payload(view: &View<'_>, sink: &mut Sink, range: Range<usize>, decoded: &[u8]
         if !inflated.is_whole {
             sink.truncate();
         }
-        return true;
+        return Layer::Encoding;
     }
     deeper(view, sink, Detector::Base64, range, decoded)
 }
@@ -180,17 +197,17 @@ fn deeper(
     detector: Detector,
     range: Range<usize>,
     decoded: &[u8],
-) -> bool {
+) -> Layer {
     if is_text(decoded) || narrowed(decoded).is_some() {
         sink.report(view, detector, range.clone());
         sink.descend(view, &range, decoded, false);
-        return true;
+        return Layer::Encoding;
     }
     if decoded.len() >= 256 || holds_text(decoded) {
         sink.descend(view, &range, decoded, false);
-        return true;
+        return Layer::Looked;
     }
-    false
+    Layer::Nothing
 }
 
 /// Whether there is a stretch of printable ASCII that chance does not make.
