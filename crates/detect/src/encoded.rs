@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::bytes::{at, begins, behind, is_word, part, run};
+use crate::bytes::{ahead, at, begins, behind, is_word, part, run};
 use crate::findings::Detector;
 use crate::view::{Sink, View};
 use crate::walk::{DIGIT, LOWER, UPPER};
@@ -14,6 +14,10 @@ const BASE32_MIN: usize = 24;
 const HEX_MIN: usize = 24;
 /// Fewest letters with a needless percent sign or character reference.
 const NEEDLESS_MIN: usize = 6;
+/// Longest base64 that is also tried from its second, third and fourth sign on.
+const SHIFTED_MAX: usize = 4096;
+/// Shortest stretch of printable bytes that is no chance.
+const STRETCH_MIN: usize = 14;
 /// Most plain characters between two encoded ones.
 const PLAIN_MAX: usize = 64;
 /// Longest encoded text that is decoded at once. Blocks of the input are not longer.
@@ -34,18 +38,20 @@ pub(crate) fn token(
     if kinds & DIGIT != 0 && text.len() >= HEX_MIN {
         // An identifier may stand before the digits: `0x…`, `payload-…`.
         let digits = text.iter().rev().take_while(|byte| byte.is_ascii_hexdigit()).count();
-        if digits >= HEX_MIN && digits.is_multiple_of(2) {
-            let start = range.end - digits;
-            let text = part(view.text, start..range.end);
-            let decoded = hex_bytes(text);
-            if text.iter().all(u8::is_ascii_digit) {
-                // A table or a long number; text, if an unusual one.
-                if is_text(&decoded) {
-                    sink.descend(view, &(start..range.end), &decoded, false);
-                }
+        // A digit too many, before or behind, hides nothing.
+        let starts = [range.end - digits, range.end - digits + 1];
+        let step = |start: usize| hex_bytes(part(view.text, start..range.end));
+        if digits >= HEX_MIN
+            && let Some(start) = starts.into_iter().find(|start| holds_text(&step(*start)))
+        {
+            let found = start..range.end;
+            let decoded = step(start);
+            // Digits alone are rather a table or a long number: looked at, not reported.
+            if part(view.text, found.clone()).iter().all(u8::is_ascii_digit) {
+                sink.descend(view, &found, &decoded, false);
                 return None;
             }
-            if deeper(view, sink, Detector::Hex, start..range.end, &decoded) {
+            if deeper(view, sink, Detector::Hex, found, &decoded) == Layer::Encoding {
                 return Some(range.end);
             }
         }
@@ -56,7 +62,8 @@ pub(crate) fn token(
     {
         let decoded = base32_bytes(text);
         let padding = run(view.text, range.end, 6, |byte| byte == b'=');
-        if deeper(view, sink, Detector::Base32, range.start..range.end + padding, &decoded) {
+        let found = range.start..range.end + padding;
+        if deeper(view, sink, Detector::Base32, found, &decoded) == Layer::Encoding {
             return Some(range.end + padding);
         }
     }
@@ -78,8 +85,26 @@ fn base64(view: &View<'_>, sink: &mut Sink, range: &Range<usize>) -> Option<usiz
             let (joined, end) = lines(view.text, start, start + length, is_sign);
             let decoded = base64_bytes(&joined);
             let padding = run(view.text, end, 2, |byte| byte == b'=');
-            if payload(view, sink, start..end + padding, &decoded) {
-                last = Some(end + padding);
+            match payload(view, sink, start..end + padding, &decoded) {
+                Layer::Nothing => {}
+                layer => {
+                    if layer == Layer::Encoding {
+                        last = Some(end + padding);
+                    }
+                    start = end;
+                    continue;
+                }
+            }
+            // A sign too many before it hides nothing.
+            let signs = part(view.text, start..start + length);
+            let shifted = |skip: &usize| holds_text(&base64_bytes(ahead(signs, *skip, length)));
+            if length <= SHIFTED_MAX
+                && let Some(skip) = (1..4).find(shifted)
+            {
+                let decoded = base64_bytes(ahead(signs, skip, length));
+                if payload(view, sink, start + skip..end + padding, &decoded) == Layer::Encoding {
+                    last = Some(end + padding);
+                }
                 start = end;
                 continue;
             }
@@ -92,7 +117,7 @@ fn base64(view: &View<'_>, sink: &mut Sink, range: &Range<usize>) -> Option<usiz
                 {
                     let from = start + at + 1;
                     let decoded = base64_bytes(part(view.text, from..start + length));
-                    if payload(view, sink, from..start + length, &decoded) {
+                    if payload(view, sink, from..start + length, &decoded) == Layer::Encoding {
                         last = Some(start + length);
                         break;
                     }
@@ -137,10 +162,21 @@ fn lines(text: &[u8], start: usize, end: usize, is: impl Fn(u8) -> bool) -> (Vec
     (joined, end)
 }
 
+/// What a decoded text turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layer {
+    /// Text: reported and scanned.
+    Encoding,
+    /// Something else with text in it: scanned.
+    Looked,
+    /// Nothing.
+    Nothing,
+}
+
 /// What base64 held: text, or something compressed.
-fn payload(view: &View<'_>, sink: &mut Sink, range: Range<usize>, decoded: &[u8]) -> bool {
+fn payload(view: &View<'_>, sink: &mut Sink, range: Range<usize>, decoded: &[u8]) -> Layer {
     if !sink.wants(view, range.start) {
-        return is_text(decoded);
+        return if is_text(decoded) { Layer::Encoding } else { Layer::Nothing };
     }
     if let Some(inflated) = inflate(decoded, sink.decoded_left().min(INFLATED_MAX)) {
         sink.report(view, Detector::Gzip, range.clone());
@@ -148,7 +184,7 @@ fn payload(view: &View<'_>, sink: &mut Sink, range: Range<usize>, decoded: &[u8]
         if !inflated.is_whole {
             sink.truncate();
         }
-        return true;
+        return Layer::Encoding;
     }
     deeper(view, sink, Detector::Base64, range, decoded)
 }
@@ -161,17 +197,25 @@ fn deeper(
     detector: Detector,
     range: Range<usize>,
     decoded: &[u8],
-) -> bool {
+) -> Layer {
     if is_text(decoded) || narrowed(decoded).is_some() {
         sink.report(view, detector, range.clone());
         sink.descend(view, &range, decoded, false);
-        return true;
+        return Layer::Encoding;
     }
-    if decoded.len() >= 256 {
+    if decoded.len() >= 256 || holds_text(decoded) {
         sink.descend(view, &range, decoded, false);
-        return true;
+        return Layer::Looked;
     }
-    false
+    Layer::Nothing
+}
+
+/// Whether there is a stretch of printable ASCII that chance does not make.
+fn holds_text(bytes: &[u8]) -> bool {
+    let is_printable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t');
+    bytes.split(|byte| !is_printable(byte)).any(|stretch| stretch.len() >= STRETCH_MIN)
+        || is_text(bytes)
+        || narrowed(bytes).is_some()
 }
 
 /// Whether bytes are something that a person could read.

@@ -95,6 +95,39 @@ fn wide_text_is_read() {
 }
 
 #[test]
+fn a_secret_deep_in_a_long_encoded_text_is_found() {
+    let text =
+        format!("{}key {} end{}", "plain words, ".repeat(30_000), token(), " and".repeat(9000));
+    let base64 = base64(text.as_bytes());
+    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    for before in ["", "x ", "xy ", "xyz ", "wxyz "] {
+        for encoded in [&base64, &hex] {
+            let whole = format!("{before}{encoded}");
+            assert!(found(whole.as_bytes()).has(Kind::Secret), "{before:?}");
+        }
+    }
+}
+
+#[test]
+fn junk_around_an_encoding_does_not_hide_it() {
+    let text = format!("key {}", token());
+    let plain = base64(text.as_bytes());
+    let junk = base64(&[&[0xff, 0x00, 0x81, 0xfe, 0x9c], text.as_bytes()].concat());
+    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    for hidden in [
+        format!("A{plain}"),
+        format!("AA{plain}"),
+        format!("AAA{plain}"),
+        junk,
+        format!("a{hex}"),
+        format!("{hex}a"),
+        format!("ff00{hex}"),
+    ] {
+        assert!(kinds(&hidden).contains(&"secret"), "{hidden}");
+    }
+}
+
+#[test]
 fn layers_of_encoding_are_opened_up_to_a_limit() {
     let encode = |text: &str| {
         let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();

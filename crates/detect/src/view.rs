@@ -12,6 +12,8 @@ use crate::{Limits, encoded, walk};
 const BLOCK: usize = 256 << 10;
 /// How much of its neighbours a block sees, so that what lies across a boundary is found.
 const OVERLAP: usize = 4 << 10;
+/// Every so many signs, base64, base32 and hexadecimal are at the edge of a byte.
+const STEP: usize = 8;
 /// Fewest escaped plain letters in a row that count as a payload.
 const ESCAPED_LETTERS_MIN: usize = 8;
 /// Bytes that all decoding together may produce, beyond twice the input.
@@ -45,6 +47,8 @@ pub(crate) struct View<'a> {
     accept: Range<usize>,
     /// Whether bytes were left out before the block.
     cut: bool,
+    /// How many signs after the part that is the block's own an encoding that began earlier is in step again.
+    phase: usize,
     origin: Origin<'a>,
     pub(crate) depth: u8,
     pub(crate) concealed: bool,
@@ -53,7 +57,11 @@ pub(crate) struct View<'a> {
 impl View<'_> {
     /// Where a run that the block's start cuts begins: at the first place that is this block's.
     pub(crate) fn run_start(&self, start: usize, end: usize) -> usize {
-        if self.cut && start == 0 && end > self.accept.start { self.accept.start } else { start }
+        if self.cut && start == 0 && end > self.accept.start {
+            (self.accept.start + self.phase).min(end)
+        } else {
+            start
+        }
     }
 
     fn locate(&self, range: &Range<usize>) -> Range<usize> {
@@ -149,6 +157,8 @@ fn blocks(text: &[u8], source: &Source, sink: &mut Sink) {
         blocks(&narrow, &Source::Decoded(place_of(source, text.len()), depth), sink);
     }
     let mut start = 0;
+    // Where the run of encoding signs began that goes on at the start.
+    let mut began = 0;
     while start < text.len() {
         let end = (start + BLOCK).min(text.len());
         let from = start.saturating_sub(OVERLAP);
@@ -165,6 +175,7 @@ fn blocks(text: &[u8], source: &Source, sink: &mut Sink) {
             text: raw,
             accept: start - from..own_end,
             cut: from > 0,
+            phase: (STEP - (start - began) % STEP) % STEP,
             origin: whole(Origin::Shifted(from)),
             depth,
             concealed,
@@ -182,8 +193,15 @@ fn blocks(text: &[u8], source: &Source, sink: &mut Sink) {
         } else {
             walk::walk(&view, sink);
         }
+        let signs = part(text, start..end).iter().rev().take_while(|byte| is_sign(**byte)).count();
+        began = if signs == end - start { began } else { end - signs };
         start = end;
     }
+}
+
+/// A sign of base64 in one of its alphabets; those of hexadecimal and base32 are among them.
+fn is_sign(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
 }
 
 fn place_of(source: &Source, length: usize) -> Range<usize> {
