@@ -24,6 +24,8 @@ pub(crate) trait Judge: Send + Sync + Sized + 'static {
     /// Gives a held request up.
     fn withdraw(&self, number: u64);
     fn settle(&self, settlements: impl IntoIterator<Item = Self::Settlement>);
+    /// Settles what must be known before its result is seen. Whether it is.
+    fn settle_first(&self, settlement: Self::Settlement) -> bool;
     fn tools_listed(&self, tools: Vec<ListedTool>, then: Then<ToolReview>);
     /// Stays awake for a moment while a verdict is due.
     fn attend(&self);
@@ -61,6 +63,10 @@ impl Judge for Client {
 
     fn settle(&self, settlements: impl IntoIterator<Item = Settlement>) {
         Self::settle(self, settlements);
+    }
+
+    fn settle_first(&self, settlement: Settlement) -> bool {
+        Self::settle_first(self, &settlement)
     }
 
     fn tools_listed(&self, tools: Vec<ListedTool>, then: Then<ToolReview>) {

@@ -12,6 +12,7 @@ mod error;
 mod frame;
 pub mod http;
 mod judge;
+pub mod labels;
 mod message;
 mod name;
 pub mod notes;

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tipstaff_core::Digest;
 use tipstaff_core::receipt::Status;
+use tipstaff_core::{Digest, Labels};
 use tipstaff_monitor::{Answered, Ended, Held, Refusal, Waits};
 
 use crate::answer::{self, Failure};
@@ -105,6 +105,8 @@ struct Table<J: Judge> {
     /// Requests of the server.
     asks: HashMap<Id, Call<J::Effect>>,
     listing: Listing,
+    /// What results were found to hold, as the session knows.
+    told: Labels,
 }
 
 struct Call<E> {
@@ -209,6 +211,7 @@ impl<J: Judge> Shim<J> {
             calls: HashMap::new(),
             asks: HashMap::new(),
             listing: Listing::default(),
+            told: Labels::NONE,
         };
         let (table, complaints) = (Mutex::new(table), AtomicU64::new(0));
         Arc::new(Self { judge, terms, client, server, table, ears, complaints })

@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tipstaff_core::receipt::{Door, Status};
-use tipstaff_core::{Action, Digest, Json, Verdict};
+use tipstaff_core::{Action, Digest, Json, Labels, Verdict};
 
 use self::answers::{hear, read, settled};
 use self::connect::{Connected, connect};
@@ -30,10 +30,13 @@ use crate::monitor::{Held, Which};
 use crate::permit::{Permit, Refusal, Settlement};
 use crate::pins::{ListedTool, ToolReview};
 use crate::socket::Socket;
+use crate::told::SignedTold;
 use crate::wire::{self, Frames, number, object};
 
 /// How long to stay awake for a verdict.
 const AWAKE: Duration = Duration::from_millis(1);
+/// Longest that a result waits for what it holds to be known.
+const SETTLE_WAIT: Duration = Duration::from_secs(20);
 
 /// A door joined to the monitor of a home.
 #[derive(Debug, Clone)]
@@ -236,7 +239,13 @@ impl Client {
 
     /// Reports how an action ended that was entrusted, with its raw result. `then` hears the verdict's
     /// receipt, or `None` if no such action is open.
-    pub fn report(&self, of: Which, status: Status, result: Option<&str>, then: OnReported) {
+    pub fn report(
+        &self,
+        of: Which,
+        (status, labels): (Status, Labels),
+        result: Option<&str>,
+        then: OnReported,
+    ) {
         let n = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (name, digest) = match of {
             Which::Receipt(receipt) => ("receipt", receipt),
@@ -244,6 +253,7 @@ impl Client {
         };
         let frame = wire::frame(&object([
             (name, Json::String(digest.to_hex())),
+            ("labels", Json::Array(labels.iter().map(|l| Json::string(l.as_str())).collect())),
             ("n", number(n)),
             ("result", wire::text(result)),
             ("status", Json::string(status.as_str())),
@@ -280,10 +290,29 @@ impl Client {
 
     /// Reports how effects ended, in one message.
     pub fn settle(&self, settlements: impl IntoIterator<Item = Settlement>) {
-        let bytes: Vec<u8> = settlements.into_iter().flat_map(|s| settled(&s)).collect();
+        let bytes: Vec<u8> = settlements.into_iter().flat_map(|s| settled(&s, None)).collect();
         if !bytes.is_empty() {
             self.0.tell(&bytes);
         }
+    }
+
+    /// Reports how an effect ended, and waits until whatever the session does next is judged with it.
+    /// Whether that is so; it isn't if the monitor can't be reached.
+    #[must_use]
+    pub fn settle_first(&self, settlement: &Settlement) -> bool {
+        let n = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let (done, ended) = std::sync::mpsc::sync_channel(1);
+        let then = Box::new(move |receipt: Option<Digest>| {
+            let _ = done.send(receipt.is_some());
+        });
+        self.0.ask(n, Waiting::Report { frame: settled(settlement, Some(n)), then });
+        ended.recv_timeout(SETTLE_WAIT).unwrap_or(false)
+    }
+
+    /// Tells the session what its principal asked for when it was started.
+    pub fn open_with(&self, signed: &SignedTold) {
+        let request = object([("t", Json::string("request")), ("told", signed.to_json())]);
+        self.0.tell(&wire::frame(&request));
     }
 
     /// Reports what a server lists. `then` runs on the client's reading thread.

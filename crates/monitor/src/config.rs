@@ -158,6 +158,10 @@ pub struct Settings {
     pub call_timeout: Duration,
     /// Where servers' standard error is kept.
     pub stderr_folder: PathBuf,
+    /// The chain of the door's session, once it has joined.
+    pub session: String,
+    /// Origin of the log.
+    pub log: String,
 }
 
 impl Default for Config {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tipstaff_classify::Catalogue;
 use tipstaff_context::Context;
-use tipstaff_core::{Action, Digest, Millis};
+use tipstaff_core::{Action, Digest, Labels, Millis};
 use tipstaff_policy::{InWords, PolicySet, PolicySource, PolicyWarning};
 
 use crate::config::Config;
@@ -89,6 +89,7 @@ impl Explainer {
             said: self.config.meaning_of(action),
             words: InWords::default(),
             distance: None,
+            carries: Labels::NONE,
             limits: self.config.context.limits(),
         };
         let cwd = cwd.to_string_lossy();

@@ -111,6 +111,8 @@ pub struct Facts {
     pub words: InWords,
     /// Its distance from the request, if one was measured.
     pub distance: Option<Distance>,
+    /// What detectors found in its arguments.
+    pub carries: Labels,
     /// What the operator set.
     pub limits: Limits,
 }
@@ -255,6 +257,10 @@ impl Facts {
         if let Some(distance) = &self.distance {
             members.push(("distance".to_owned(), distance.to_json()));
         }
+        if !self.carries.is_empty() {
+            let names = self.carries.iter().map(|label| text(label.as_str())).collect();
+            members.push(("carries".to_owned(), Json::Array(names)));
+        }
         if self.limits != Limits::default() {
             members.push(("limits".to_owned(), limits_to_json(&self.limits)));
         }
@@ -312,6 +318,14 @@ impl Facts {
                 .map(|kept| Distance::from_json(kept).ok_or(()))
                 .transpose()
                 .ok()?,
+            carries: match json.get("carries") {
+                None => Labels::NONE,
+                Some(names) => {
+                    let names: Option<Vec<&str>> =
+                        names.as_array()?.iter().map(Json::as_str).collect();
+                    Labels::parse(names?)?
+                }
+            },
             limits: json.get("limits").map_or(Some(Limits::default()), limits_from_json)?,
         })
     }
@@ -372,6 +386,7 @@ fn with_request(
         user: &known.user,
         sink: means.sink,
         // Of a tool that nobody described only reading is free: nothing says which arguments matter.
+        carries: known.carries,
         words: match known.said {
             None => InWords { named: classified.tier <= Tier::T2, ..known.words },
             Some(_) => known.words,

@@ -84,11 +84,14 @@ struct Tried {
     config: Option<Digest>,
 }
 
-/// What measures how far an action is from what was asked for. It is outside of the judgement: what it says
-/// is recorded, so that a replay needs no model.
+/// What measures an action before it is judged: how far it is from what was asked for, and what it carries. It
+/// is outside of the judgement: what it says is recorded, so that a replay needs no model.
 pub trait Measure: Send + Sync + std::fmt::Debug {
     /// The distance of an action from the nearest of its session's requests. `None` if it can't be told.
     fn distance(&self, requests: &[String], action: &Action) -> Option<Distance>;
+
+    /// What detectors find in the action's arguments: what it would carry to where it leads.
+    fn carries(&self, action: &Action) -> Labels;
 }
 
 /// A door of one client, joined to its session.
@@ -298,6 +301,8 @@ impl Monitor {
             env_allow: config.env_allow.clone(),
             call_timeout: Duration::from_secs(config.call_timeout_s),
             stderr_folder: self.home.stderr(),
+            session: String::new(),
+            log: self.ledger.identity().origin.clone(),
         }
     }
 

@@ -183,6 +183,7 @@ fn welcome(monitor: &Monitor, member: &Member) -> Json {
     object([
         ("call_timeout_s", number(settings.call_timeout.as_secs())),
         ("env_allow", Json::Array(allowed)),
+        ("log", Json::string(&monitor.ledger().identity().origin)),
         ("receipt_in_meta", Json::from(settings.receipt_in_meta)),
         ("session", Json::String(member.chain())),
         ("stderr", Json::string(&settings.stderr_folder.to_string_lossy())),
@@ -221,8 +222,17 @@ fn converse(
                 }
                 Some("settle") => {
                     let settlement = settlement(&frame).ok_or_else(|| bad("not a settlement"))?;
+                    let of = settlement.of;
                     let settled = monitor.settle(member, settlement);
                     settled.map_err(|error| io::Error::other(error.to_string()))?;
+                    if let Some(n) = number_of(&frame, "n") {
+                        let settled = object([
+                            ("n", number(n)),
+                            ("receipt", Json::String(of.to_hex())),
+                            ("t", Json::string("settled")),
+                        ]);
+                        replies.extend_from_slice(&wire::frame(&settled));
+                    }
                 }
                 Some("request") => {
                     let told = frame.get("told").and_then(SignedTold::from_json);

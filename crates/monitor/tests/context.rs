@@ -198,6 +198,11 @@ impl Measure for Fixed {
         assert!(!requests.is_empty());
         Some(Distance { ppm: self.0, measure: self.1, method: "fixed".to_owned() })
     }
+
+    fn carries(&self, action: &Action) -> Labels {
+        let secret = action.parameters().to_canonical().contains("hunter2");
+        if secret { Labels::NONE.with(Label::Secret) } else { Labels::NONE }
+    }
 }
 
 #[test]
@@ -245,6 +250,28 @@ fn a_request_is_signed_and_what_it_names_and_how_far_an_action_is_decide() {
     drop((chat, monitor));
     let report = world.replay();
     assert_eq!((report.differ, report.expired), (0, 0), "{report:?}");
+}
+
+#[test]
+fn what_an_action_carries_counts_like_what_its_session_met() {
+    let rule = "@id(\"no-secrets\") forbid (principal, action, resource) when { \
+        context.carries.contains(\"secret\") && context.tier < 4 };";
+    let world = World::new(&format!("{ALL}{rule}"), MEANINGS);
+    let monitor = Monitor::open(&world.home).unwrap();
+    monitor.measure_with(Arc::new(Fixed(0, Kind::Lexical)));
+    let web = join(&monitor, "web", &["page"]);
+    let chat = join(&monitor, "chat", &["post"]);
+    let secret = "{\"text\":\"hunter2\"}";
+    let post = |text| monitor.admit(&chat, action("chat", "post", text));
+    done(&monitor, &chat, post(secret).unwrap(), Labels::NONE);
+    let refusal = refused(monitor.admit(&web, action("web", "page", secret)));
+    assert_eq!(refusal.rule.as_deref(), Some("no-secrets"));
+    let permit = monitor.admit(&web, action("web", "page", "{}")).unwrap();
+    done(&monitor, &web, permit, Labels::NONE);
+    done(&monitor, &chat, post("{}").unwrap(), Labels::NONE);
+    assert!(refused(post(secret)).text.contains("untrusted"));
+    monitor.shut_down().unwrap();
+    assert_eq!(world.replay().differ, 0);
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Request<'a> {
     pub user: &'a str,
     /// Where what it carries ends up.
     pub sink: Sink,
+    /// What detectors found in its arguments.
+    pub carries: Labels,
     /// What of it stands in the principal's own words.
     pub words: InWords,
     /// What the session has seen.
@@ -325,11 +327,15 @@ impl PolicySet {
     ) -> Result<Context, Refusal> {
         use RestrictedExpression as Value;
         let paths = &request.paths;
+        let names = |labels: Labels| {
+            Value::new_set(labels.iter().map(|label| Value::new_string(label.as_str().to_owned())))
+        };
         let mut pairs = vec![
             ("tier", Value::new_long(i64::from(request.tier.number()))),
             ("class", Value::new_entity_uid(entity::uid(&self.names.class, request.class))),
             ("unclassified", Value::new_bool(request.classified == Classified::Unclassified)),
             ("confidence", Value::new_long(i64::from(request.classified.confidence()))),
+            ("carries", names(request.carries)),
             ("named", Value::new_bool(request.words.named)),
             ("asked", Value::new_bool(request.words.asked)),
             ("sink", Value::new_string(request.sink.as_str().to_owned())),
@@ -339,11 +345,10 @@ impl PolicySet {
             ("operation", Value::new_string(request.action.operation().to_owned())),
         ];
         if let Some(labels) = request.session.labels {
-            let names = labels.iter().map(|label| Value::new_string(label.as_str().to_owned()));
-            pairs.push(("labels", Value::new_set(names)));
+            pairs.push(("labels", names(labels)));
             let long = |number: u32| Value::new_long(i64::from(number));
             pairs.push(("sensitivity", long(labels.sensitivity() as u32)));
-            pairs.push(("risk", long(risk(labels, request.sink))));
+            pairs.push(("risk", long(risk(labels.union(request.carries), request.sink))));
         }
         if let Some(Distances { ppm, drift: (average, max), .. }) = request.session.distances {
             let long = |number: u32| Value::new_long(i64::from(number));
@@ -417,7 +422,8 @@ impl PolicySet {
             return decision;
         }
         let limits = &request.limits;
-        let risk = request.session.labels.map_or(0, |labels| risk(labels, request.sink));
+        let met = request.session.labels.map(|labels| labels.union(request.carries));
+        let risk = met.map_or(0, |labels| risk(labels, request.sink));
         if limits.risk.is_some_and(|limit| risk >= limit) {
             return answer(Verdict::Deny, Reason::Risk, None);
         }

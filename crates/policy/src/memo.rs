@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cedar_policy::EntityUid;
-use tipstaff_core::{Sink, Tier};
+use tipstaff_core::{Labels, Sink, Tier};
 
 use crate::decide::{Classified, InWords, Request, SessionContext};
 use crate::index::Outcome;
@@ -32,6 +32,7 @@ pub(crate) struct Question {
     session: SessionContext,
     sink: Sink,
     words: InWords,
+    carries: Labels,
 }
 
 /// The answers of one slice.
@@ -55,6 +56,7 @@ impl Question {
             user: _,
             sink,
             words,
+            carries,
             session,
             limits: _,
             now: _,
@@ -71,6 +73,7 @@ impl Question {
             session: SessionContext { distances, ..(*session).clone() },
             sink: *sink,
             words: *words,
+            carries: *carries,
         }
     }
 }

@@ -143,6 +143,7 @@ fn request(
         principal: "agent",
         user: "user",
         sink: found.means.sink,
+        carries: Labels::NONE,
         words: InWords::default(),
         session: &SessionContext { labels: Some(Labels::NONE), ..SessionContext::default() },
         limits: Limits::default(),

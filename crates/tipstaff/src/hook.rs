@@ -17,7 +17,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use tipstaff_core::receipt::Door;
-use tipstaff_core::{Action, Verdict};
+use tipstaff_core::{Action, Labels, Verdict};
+use tipstaff_gateway::labels;
 use tipstaff_monitor::{
     Answered, Caller, Client, Entrusted, Held, Home, Join, Refusal, Waits, Which,
 };
@@ -193,7 +194,9 @@ fn record(home: &Home, after: After) -> Result<Answer, String> {
     let then = Box::new(move |receipt| {
         let _ = tell.send(receipt);
     });
-    client.report(Which::Ticket(after.ticket), after.status, after.result.as_deref(), then);
+    let result = after.result.as_deref();
+    let found = result.map_or(Labels::NONE, |text| labels::of_result(text.as_bytes()));
+    client.report(Which::Ticket(after.ticket), (after.status, found), result, then);
     // A call that was never judged here, by a hook that was not there yet, has nothing to settle.
     let taken = heard.recv_timeout(REPORT_WAIT);
     client.leave();

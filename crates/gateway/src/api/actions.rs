@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use tipstaff_core::json::Object;
 use tipstaff_core::receipt::Status;
-use tipstaff_core::{Action, CoreError, Digest, Json};
+use tipstaff_core::{Action, CoreError, Digest, Json, Label, Labels};
 use tipstaff_monitor::Ended;
 
 use super::desk::{Desk, Judged, Settled};
@@ -152,8 +152,15 @@ pub(crate) fn settle(receipt: &str, body: &[u8], desk: &dyn Desk) -> Answered {
             let message = "`bytes` is the size of a result that is not sent.";
             return Err(Fault::bad("bad_bytes", message, OUTCOME));
         }
-        (Some(result), None) => Ended::of(status, result.as_bytes()),
-        (None, bytes) => Ended::unseen(status, bytes.unwrap_or(0)),
+        (Some(result), None) => {
+            let found = crate::labels::of_result(result.as_bytes());
+            Ended::of(status, result.as_bytes()).with(found)
+        }
+        // What was not sent can hold anything.
+        (None, bytes) => {
+            let unseen = Labels::NONE.with(Label::Unclassified);
+            Ended::unseen(status, bytes.unwrap_or(0)).with(unseen)
+        }
     };
     match desk.settle(receipt, ended) {
         Settled::Now => {

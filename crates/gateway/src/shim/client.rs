@@ -16,6 +16,7 @@ use super::{CANCELLED_WAIT, Call, IN_FLIGHT_MAX, Pages, Shim, Side, Stage, Waiti
 use crate::answer::{self, Failure};
 use crate::frame::Frame;
 use crate::judge::{Effect as _, Judge};
+use crate::labels;
 use crate::message::{Answer, INVALID_REQUEST, Id, Malformed, Message, OWN_ID};
 use crate::request::{self, Draft, Form, Route};
 
@@ -189,7 +190,8 @@ impl<J: Judge> Shim<J> {
         self.tell(Side::Server, &answer::answer(Some(id), member, value));
         if let Stage::Running(running) = ask.stage {
             let text = value.to_canonical();
-            self.judge.settle([running.settle(Ended::of(status, text.as_bytes()))]);
+            let found = labels::of_result(text.as_bytes());
+            self.judge.settle([running.settle(Ended::of(status, text.as_bytes()).with(found))]);
         }
     }
 }

@@ -8,9 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tipstaff_core::Digest;
 use tipstaff_core::limits::RESULT_BYTES_MAX;
 use tipstaff_core::receipt::Status;
+use tipstaff_core::{Digest, Labels};
 use tipstaff_monitor::Ended;
 
 use super::client::TOO_MANY;
@@ -19,6 +19,7 @@ use super::{Call, IN_FLIGHT_MAX, Pages, Shim, Side, Stage};
 use crate::answer::{self, Failure};
 use crate::frame::Frame;
 use crate::judge::{Effect as _, Judge};
+use crate::labels;
 use crate::message::{Id, Malformed, Message, OWN_ID};
 use crate::raw::{self, Member, Members};
 use crate::request::{self, Form, Route};
@@ -27,11 +28,14 @@ use crate::tools::Page;
 /// A batch larger than this is written out at once.
 const BATCH_BYTES: usize = 256 << 10;
 
+/// What a client is told in the place of a result that its session doesn't know of.
+const UNRECORDED: &str = "What the result holds could not be recorded, so it was not passed on. The call had its effect.";
+
 /// Frames for the client that go out in one write, and what is settled after it.
 pub(crate) struct Batch<J: Judge> {
     frames: String,
     results: Vec<u8>,
-    ended: Vec<(J::Effect, Status, Range<usize>)>,
+    ended: Vec<(J::Effect, (Status, Labels), Range<usize>)>,
 }
 
 impl<J: Judge> Batch<J> {
@@ -111,8 +115,9 @@ impl<J: Judge> Shim<J> {
             batch.frames.clear();
         }
         let results = &batch.results;
-        self.judge.settle(batch.ended.drain(..).map(|(running, status, place)| {
-            running.settle(Ended::of(status, results.get(place).unwrap_or_default()))
+        self.judge.settle(batch.ended.drain(..).map(|(running, (status, found), place)| {
+            let result = results.get(place).unwrap_or_default();
+            running.settle(Ended::of(status, result).with(found))
         }));
         batch.results.clear();
         if batch.frames.capacity() > 4 * BATCH_BYTES {
@@ -127,6 +132,35 @@ impl<J: Judge> Shim<J> {
         };
         match (call.stage, outcome) {
             (Stage::Running(running), outcome) => {
+                let (Outcome::Result(text) | Outcome::Error(text)) = outcome;
+                let found = labels::of_result(text.as_bytes());
+                if !self.is_told_of(found) {
+                    self.flush(batch);
+                    let status = match outcome {
+                        Outcome::Result(result) => status(result),
+                        Outcome::Error(_) => Status::Error,
+                    };
+                    let receipt = running.receipt();
+                    let ended = Ended::of(status, text.as_bytes()).with(found);
+                    if !self.judge.settle_first(running.settle(ended)) {
+                        let failure = Failure { text: UNRECORDED, receipt: Some(receipt) };
+                        batch.frames.push_str(&answer::failure(id, call.form, failure));
+                        return;
+                    }
+                    let mut table = self.table();
+                    table.told = table.told.union(found);
+                    drop(table);
+                    let shown = self.terms.receipt_in_meta.then_some(receipt);
+                    match outcome {
+                        Outcome::Error(_) => batch.frames.push_str(line),
+                        Outcome::Result(result) => {
+                            let to = (id, call.form);
+                            pass_on(&mut batch.frames, to, (line, result), shown, Some(receipt));
+                        }
+                    }
+                    batch.frames.push('\n');
+                    return;
+                }
                 let receipt = self.terms.receipt_in_meta.then(|| running.receipt());
                 let (raw, status) = match outcome {
                     Outcome::Error(error) => {
@@ -142,7 +176,8 @@ impl<J: Judge> Shim<J> {
                 batch.frames.push('\n');
                 let start = batch.results.len();
                 batch.results.extend_from_slice(raw.as_bytes());
-                batch.ended.push((running, status, start..batch.results.len()));
+                let place = start..batch.results.len();
+                batch.ended.push((running, (status, found), place));
             }
             (Stage::ToolList(pages), Outcome::Result(result)) => {
                 self.flush(batch);
@@ -157,6 +192,12 @@ impl<J: Judge> Shim<J> {
                 batch.frames.push('\n');
             }
         }
+    }
+
+    /// Whether the session knows of these labels already. If it doesn't, the client must not see the result
+    /// before it does: another server of the same client could be asked to carry it out at once.
+    fn is_told_of(&self, found: Labels) -> bool {
+        found.is_empty() || found.minus(self.table().told).is_empty()
     }
 
     fn take_answered(&self, id: &Id) -> Option<Call<J::Effect>> {

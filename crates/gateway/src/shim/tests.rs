@@ -77,6 +77,11 @@ impl Judge for Script {
 
     fn attend(&self) {}
 
+    fn settle_first(&self, settlement: String) -> bool {
+        self.log.lock().unwrap().push(format!("first {settlement}"));
+        !settlement.contains("unrecorded")
+    }
+
     fn settle(&self, settlements: impl IntoIterator<Item = String>) {
         self.log.lock().unwrap().extend(settlements);
     }

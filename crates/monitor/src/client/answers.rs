@@ -25,15 +25,20 @@ use crate::wire::{self, Frames, Heard, digest_of, number, number_of, object, tex
 
 impl Sink for Inner {
     fn settle(&self, settlement: Settlement) {
-        self.tell(&settled(&settlement));
+        self.tell(&settled(&settlement, None));
     }
 }
 
-pub(super) fn settled(Settlement { of, outcome }: &Settlement) -> Vec<u8> {
+/// The frame of a settlement. One with a number is answered when it counts.
+pub(super) fn settled(Settlement { of, outcome }: &Settlement, n: Option<u64>) -> Vec<u8> {
     let digest = outcome.result_digest.map_or(Json::Null, |d| Json::String(d.to_hex()));
+    let labels = outcome.labels.as_deref().unwrap_or_default().iter();
+    let labels = Json::Array(labels.map(|label| Json::string(label)).collect());
     wire::frame(&object([
         ("bytes", number(outcome.bytes)),
         ("digest", digest),
+        ("labels", labels),
+        ("n", n.map_or(Json::Null, number)),
         ("receipt", Json::String(of.to_hex())),
         ("status", Json::string(outcome.status.as_str())),
         ("t", Json::string("settle")),

@@ -74,6 +74,8 @@ pub(super) fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError
             env_allow: allowed.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect(),
             call_timeout: Duration::from_secs(number_of(&answer, "call_timeout_s").unwrap_or(600)),
             stderr_folder: text_of(&answer, "stderr").unwrap_or_default().into(),
+            session: text_of(&answer, "session").unwrap_or_default(),
+            log: text_of(&answer, "log").unwrap_or_default(),
         };
         let heard = stream.try_clone().map_err(broken)?;
         return Ok(Connected { stream, heard, frames, settings });

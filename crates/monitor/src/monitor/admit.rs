@@ -11,12 +11,12 @@ use tipstaff_classify::Meaning;
 use tipstaff_context::{Context, Distance};
 use tipstaff_core::action::Salt;
 use tipstaff_core::receipt::{DecisionRef, Door, Enforcement, Kind, Signed};
-use tipstaff_core::{Action, Digest, Json, Label, Millis, Verdict};
+use tipstaff_core::{Action, Digest, Json, Label, Labels, Millis, Verdict};
 use tipstaff_ledger::{Draft, LedgerError};
 use tipstaff_policy::{InWords, Reason};
 
 use super::refusal::Words;
-use super::{Member, Monitor, lock};
+use super::{Measure, Member, Monitor, lock};
 use crate::fold::{declassify, fold_action};
 use crate::judge::{
     Answered, Barred, ENGINE, Facts, Judged, Listing, judge, meaning_to_json, tier,
@@ -174,7 +174,10 @@ impl Monitor {
         let mut salt = [0; 16];
         self.random.fill(&mut salt)?;
         let salt = Salt(salt);
-        let distance = self.distance(law, member, action);
+        let measure = self.measure.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let distance =
+            measure.as_deref().and_then(|measure| self.distance(measure, law, member, action));
+        let carries = measure.map_or(Labels::NONE, |measure| measure.carries(action));
         // INVARIANT: the session is locked from reading its context to having the receipt's place, so
         // that the order of the chain is the order in which contexts were read and folded.
         let mut session = lock(&member.session);
@@ -183,6 +186,7 @@ impl Monitor {
         }
         let mut facts = self.facts(law, member, &mut session.pace, action, after);
         facts.distance = distance;
+        facts.carries = carries;
         facts.words = law.standing.config.in_words(action, &session.requests.words);
         let context = &session.context;
         let mut judged = judge(rules, action, &mut facts, context, &mut |facts, paths| {
@@ -335,13 +339,20 @@ impl Monitor {
             said: law.standing.config.meaning_of(action),
             words: InWords::default(),
             distance: None,
+            carries: Labels::NONE,
             limits: law.standing.config.context.limits(),
         }
     }
 
     /// How far an action is from what its session was asked for, if somebody wants to know. It may take
     /// long, so nothing is locked meanwhile.
-    fn distance(&self, law: &Law<'_>, member: &Member, action: &Action) -> Option<Distance> {
+    fn distance(
+        &self,
+        measure: &dyn Measure,
+        law: &Law<'_>,
+        member: &Member,
+        action: &Action,
+    ) -> Option<Distance> {
         let requests = Arc::clone(&lock(&member.session).requests);
         let limits = law.standing.config.context.limits();
         let is_limited = || {
@@ -353,8 +364,7 @@ impl Monitor {
         if requests.texts.is_empty() || !is_wanted() {
             return None;
         }
-        let measure = self.measure.read().unwrap_or_else(PoisonError::into_inner).clone();
-        measure?.distance(&requests.texts, action)
+        measure.distance(&requests.texts, action)
     }
 }
 

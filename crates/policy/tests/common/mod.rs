@@ -95,6 +95,7 @@ impl Ask {
             principal: "agent-1",
             user: "user-1",
             sink: self.sink,
+            carries: Labels::NONE,
             words: InWords::default(),
             session: &self.session,
             limits: self.limits,
