@@ -9,6 +9,9 @@ use tipstaff_monitor::ClientError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GatewayError {
+    /// The session's request can't be signed.
+    #[error("the session's request can't be signed: {0}")]
+    Unsigned(String),
     /// The command of the server can't be started.
     #[error("`{command}` could not be started: {source}; is it installed and on the PATH?")]
     NotStarted {

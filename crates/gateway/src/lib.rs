@@ -29,7 +29,7 @@ pub use api::{Api, Latency};
 pub use error::GatewayError;
 pub use name::server_name;
 pub use notes::serve_notes;
-pub use wrap::{EndSignals, Reached, WrapEnd, WrapOptions, end_signals, wrap};
+pub use wrap::{EndSignals, Reached, WrapEnd, WrapOptions, end_signals, open_with, wrap};
 
 /// One line on standard error, for the person who reads the client's log.
 pub(crate) fn say(text: &str) {

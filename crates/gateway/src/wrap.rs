@@ -15,9 +15,12 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tipstaff_core::action::Salt;
 use tipstaff_core::limits::{BODY_BYTES_MAX, RESULT_BYTES_MAX};
 use tipstaff_core::receipt::Door;
-use tipstaff_monitor::{Caller, Client, Join, Setting};
+use tipstaff_identity::{HomeKeys, SystemRandom};
+use tipstaff_monitor::{Caller, Client, Join, Setting, Tell, Told};
+use tipstaff_store::Random as _;
 
 use crate::child::{self, Log, Server};
 use crate::error::GatewayError;
@@ -44,6 +47,8 @@ pub struct WrapOptions {
     pub server_name: Option<String>,
     /// How the server is reached.
     pub reached: Reached,
+    /// What the user wants, in words: it opens the session, signed.
+    pub intent: Option<String>,
 }
 
 /// How a server is reached.
@@ -93,10 +98,12 @@ impl WrapEnd {
 /// # Errors
 /// [`GatewayError`] if the monitor can't be reached or the server can't be started.
 pub fn wrap(options: WrapOptions) -> Result<WrapEnd, GatewayError> {
-    let WrapOptions { home, server_name: name, reached } = options;
+    let WrapOptions { home, server_name: name, reached, intent } = options;
     let (command, args, env) = match reached {
         Reached::Command { command, args, env } => (command, args, env),
-        Reached::Url { url, headers } => return wrap_url(&home, name, &url, headers),
+        Reached::Url { url, headers } => {
+            return wrap_url(&home, name, &url, headers, intent);
+        }
     };
     if command.is_empty() {
         return Err(GatewayError::NoCommand);
@@ -106,6 +113,7 @@ pub fn wrap(options: WrapOptions) -> Result<WrapEnd, GatewayError> {
     let (door, caller) = (Door::McpStdio, Caller::Parent);
     let join = Join { server: server.clone(), door, command: whole, caller };
     let monitor = Client::join(&home, join)?;
+    open_with(&monitor, &home, intent)?;
     let settings = monitor.settings().clone();
 
     let more: Vec<String> = settings.env_allow.iter().cloned().chain(env).collect();
@@ -131,6 +139,28 @@ pub fn wrap(options: WrapOptions) -> Result<WrapEnd, GatewayError> {
     let end = run(monitor.clone(), terms, (child, log, signals), (input, Pipe::new(output)))?;
     monitor.leave();
     Ok(end)
+}
+
+/// Tells a door's session, signed, what its user wants. It counts as the session's opening, and from a client's
+/// hook at any time.
+///
+/// # Errors
+/// [`GatewayError::Unsigned`]
+pub fn open_with(
+    monitor: &Client,
+    home: &std::path::Path,
+    intent: Option<String>,
+) -> Result<(), GatewayError> {
+    let Some(text) = intent else { return Ok(()) };
+    let unsigned = |why: String| GatewayError::Unsigned(why);
+    let key = HomeKeys::approver(home).map_err(|error| unsigned(error.to_string()))?;
+    let mut salt = [0; 16];
+    SystemRandom.fill(&mut salt).map_err(|error| unsigned(error.to_string()))?;
+    let settings = monitor.settings();
+    let (session, log) = (settings.session.clone(), settings.log.clone());
+    let told = Told { tell: Tell::Request(text), session, log, salt: Salt(salt) };
+    monitor.open_with(&told.sign(&key));
+    Ok(())
 }
 
 /// Signals that ask for an end, caught from the moment that this exists.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::MonitorError;
-pub use context::{ContextConfig, MeaningConfig};
+pub use context::{ContextConfig, Embedding, MeaningConfig};
 use servers::setting_fault;
 pub use servers::{SEPARATOR, ServerConfig, Servers, Setting};
 
@@ -65,6 +65,8 @@ repeats_per_minute = 20
 #   drift_limit_ppm, from drift_from_tier on: what is farther from the request is refused
 #   aligned_ppm: what nothing permits may be asked for when it is as near, where a policy says so
 #   confidence: what is known with less (catalogue 100, by name 50, not at all 0) is deferred
+#   embedding: what measures distances; without one words are compared, which proves less
+#     { folder = \"/models/all-MiniLM-L6-v2\" } or { url = \"https://…/v1\", model = \"…\", key = \"env:KEY\" }
 [context]
 risk_limit = 100
 

@@ -33,7 +33,9 @@ mod wire;
 
 pub use approval::{Reply, Statement};
 pub use client::{Answered, Caller, Client, Entrusted, Join, Waits};
-pub use config::{Config, Limits, SEPARATOR, ServerConfig, Servers, Setting, Settings};
+pub use config::{
+    Config, ContextConfig, Embedding, Limits, SEPARATOR, ServerConfig, Servers, Setting, Settings,
+};
 pub use error::{ClientError, MonitorError, Rejection, Untold};
 pub use explain::{Explainer, check_policies};
 pub use home::Home;

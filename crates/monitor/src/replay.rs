@@ -112,6 +112,37 @@ pub fn each_recorded(
     })
 }
 
+/// The context in which a verdict was made: what its session had accumulated by then. `None` if there is no
+/// such receipt, or if what its session did is no longer kept.
+///
+/// # Errors
+/// [`LedgerError`] if the log can't be read.
+pub fn context_at(
+    reader: &LogReader,
+    sealing: &SealingKey,
+    verdict: &Signed,
+) -> Result<Option<Context>, LedgerError> {
+    let (kept, chain) = (reader.kept(), &verdict.receipt().chain);
+    let (mut context, mut reached) = (None, false);
+    reader.each_leaf(|index, leaf| {
+        let signed = Signed::from_leaf(leaf)?;
+        reached |= signed.hash() == verdict.hash();
+        if reached || signed.receipt().chain != *chain {
+            return Ok(());
+        }
+        let plain = kept.open(sealing, chain, index).ok();
+        if signed.receipt().action == "session:open" {
+            context = plain.as_deref().and_then(nonce_of).map(Context::new);
+        } else if let Some(known) = &mut context
+            && fold(known, &signed, plain.as_deref()) == Folded::Worst
+        {
+            context = None;
+        }
+        Ok(())
+    })?;
+    Ok(context.filter(|context| reached && context.digest() == verdict.receipt().context_digest))
+}
+
 struct Replayer<'a> {
     home: &'a Home,
     kept: &'a Kept,

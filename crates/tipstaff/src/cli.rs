@@ -69,6 +69,10 @@ pub(crate) enum Command {
         /// folder, or `keyring:SERVICE/ACCOUNT` (repeatable)
         #[arg(long, value_name = "NAME=PLACE", requires = "url", conflicts_with = "command")]
         header_from: Vec<String>,
+        /// A file with what the user wants: it opens the session, signed, and what the agent does is
+        /// measured against it
+        #[arg(long, value_name = "FILE")]
+        intent: Option<PathBuf>,
         /// The server's command
         #[arg(last = true, required_unless_present = "url")]
         command: Vec<String>,
@@ -135,6 +139,9 @@ pub(crate) enum Command {
         /// The call's id, or its beginning
         id: String,
     },
+    /// Look at sessions that go on, and tell them what is wanted, given or harmless
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Stop everything: no call is permitted
     Pause,
     /// Let policies decide again
@@ -205,6 +212,38 @@ pub(crate) enum Command {
     /// Run the monitor of a home; doors start it by themselves
     #[command(hide = true)]
     Monitor,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommand {
+    /// One entry a session: what it has met, and which receipt brought it in
+    List,
+    /// Say, signed, what the user wants: actions are measured against it
+    Request {
+        /// The session, or its beginning [default: the only one]
+        #[arg(long)]
+        session: Option<String>,
+        /// What is wanted, in words
+        text: String,
+    },
+    /// Give a session an attribute that policies wait for: `context.given_NAME`
+    Give {
+        /// The session, or its beginning [default: the only one]
+        #[arg(long)]
+        session: Option<String>,
+        /// The attribute
+        #[arg(value_name = "given_NAME=VALUE")]
+        given: String,
+    },
+    /// Say that labels no longer apply to what a session has met
+    Declassify {
+        /// The session, or its beginning [default: the only one]
+        #[arg(long)]
+        session: Option<String>,
+        /// The labels
+        #[arg(required = true)]
+        labels: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -28,6 +28,8 @@ use self::contract::{Contract, Form};
 use self::event::{After, Before, Event, INPUT_BYTES_MAX, Told};
 use crate::home::Place;
 
+/// Longest prompt that is heard, in bytes; of a longer one its beginning.
+const PROMPT_BYTES_MAX: usize = 16 * 1024;
 /// How long a verdict that asks nobody may take.
 const VERDICT_WAIT: Duration = Duration::from_secs(30);
 /// How long to wait until an outcome is taken.
@@ -89,8 +91,12 @@ fn answer(at: &Place, options: Options) -> Result<(Answer, Form), String> {
     let answer = match event {
         Event::Before(before) => judge(&at.home, *before, form, options)?,
         Event::After(after) => record(&at.home, after)?,
-        // Every prompt may go on: nothing is done with it yet.
-        Event::Prompt { .. } | Event::Other => Answer::Nothing,
+        // Every prompt may go on, whether or not it is heard.
+        Event::Prompt { text, .. } => {
+            heard(&at.home, text);
+            Answer::Nothing
+        }
+        Event::Other => Answer::Nothing,
     };
     Ok((answer, form))
 }
@@ -183,6 +189,20 @@ fn still_held(held: &Held) -> String {
         "Held as {id}: a person has to approve this call (`tipstaff approve {id}`), and nobody has yet. \
          After approval repeat the same call, with the same arguments. Until then go on with other work."
     )
+}
+
+/// What its user typed is what the session's actions are measured against. Who types it can't be told from who
+/// starts this program, so it adds no permit that the policies don't tie to it.
+fn heard(home: &Home, mut text: String) {
+    text.truncate(text.floor_char_boundary(PROMPT_BYTES_MAX));
+    if text.trim().is_empty() {
+        return;
+    }
+    if let Ok(client) = join(home, "hook") {
+        // Without it distances and names stay unknown, which permits nothing.
+        let _ = tipstaff_gateway::open_with(&client, home.root(), Some(text));
+        client.leave();
+    }
 }
 
 fn record(home: &Home, after: After) -> Result<Answer, String> {

@@ -23,11 +23,13 @@ mod home;
 mod hook;
 mod install;
 mod log;
+mod measure;
 mod outcome;
 mod policy;
 mod queue;
 mod receipts;
 mod serve;
+mod session;
 mod suggest;
 mod tail;
 mod tools;
@@ -42,7 +44,8 @@ use clap::Parser as _;
 use tipstaff_monitor::Reply;
 
 use crate::cli::{
-    Cli, Command, KeysCommand, LogCommand, PolicyCommand, ReceiptsCommand, ToolsCommand,
+    Cli, Command, KeysCommand, LogCommand, PolicyCommand, ReceiptsCommand, SessionCommand,
+    ToolsCommand,
 };
 use crate::hook::{Options, Permitted};
 use crate::install::{Step, Strictness, Wanted};
@@ -96,9 +99,14 @@ fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Init => home::init(&at),
         Command::Demo { keep } => demo::run(&at, keep),
-        Command::Wrap { name, env, url: None, command, .. } => wrap::wrap(&at, name, env, command),
-        Command::Wrap { name, url: Some(url), header_env, bearer_env, header_from, .. } => {
-            let given = wrap::Given { from_env: header_env, bearer: bearer_env, from: header_from };
+        Command::Wrap { name, env, url: None, command, intent, .. } => {
+            wrap::wrap(&at, name, env, command, intent.as_deref())
+        }
+        Command::Wrap {
+            name, url: Some(url), header_env, bearer_env, header_from, intent, ..
+        } => {
+            let (bearer, from) = (bearer_env, header_from);
+            let given = wrap::Given { from_env: header_env, bearer, from, intent };
             wrap::wrap_url(&at, name, url, given)
         }
         Command::Install { client, include, enforce, dry_run, undo } => {
@@ -115,6 +123,16 @@ fn run(cli: Cli) -> Outcome {
         Command::Queue => queue::list(&at),
         Command::Approve { id } => queue::answer(&at, &id, Reply::Approve),
         Command::Refuse { id } => queue::answer(&at, &id, Reply::Refuse),
+        Command::Session(SessionCommand::List) => session::list(&at),
+        Command::Session(SessionCommand::Request { session, text }) => {
+            session::request(&at, session.as_deref(), &text)
+        }
+        Command::Session(SessionCommand::Give { session, given }) => {
+            session::give(&at, session.as_deref(), &given)
+        }
+        Command::Session(SessionCommand::Declassify { session, labels }) => {
+            session::declassify(&at, session.as_deref(), &labels)
+        }
         Command::Pause => queue::pause(&at),
         Command::Resume => queue::resume(&at),
         Command::Why { id } => receipts::why(&at, &id),

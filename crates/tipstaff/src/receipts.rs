@@ -1,15 +1,17 @@
 //! Receipts for people: lists, one whole, exports, why, and replay.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 
 use tipstaff_core::receipt::{Enforcement, Kind, Receipt, Signed};
-use tipstaff_core::{Digest, Json};
+use tipstaff_core::{Digest, Json, Verdict};
 use tipstaff_ledger::LedgerError;
-use tipstaff_monitor::replay::replay as derive_again;
+use tipstaff_monitor::replay::{context_at, replay as derive_again};
 
 use crate::cli::Format;
 use crate::home::{Opened, Place};
 use crate::outcome::{Failure, Outcome};
+use crate::queue::plain;
 
 pub(crate) fn list(at: &Place, session: Option<&str>, last: Option<usize>) -> Outcome {
     let opened = at.open()?;
@@ -121,7 +123,9 @@ pub(crate) fn why(at: &Place, id: &str) -> Outcome {
         Some(rule) => println!("  rule      {rule} ({})", decision.reason),
         None => println!("  rule      none ({})", decision.reason),
     }
+    println!("  kind      {}", action_class(decision.verdict, &decision.reason));
     println!("  policies  {}", decision.policy_set.short());
+    print!("{}", met(&opened, &verdict));
     match &inputs {
         Some(inputs) => {
             let at = |pointer| inputs.pointer(pointer).map(Json::to_canonical).unwrap_or_default();
@@ -135,7 +139,68 @@ pub(crate) fn why(at: &Place, id: &str) -> Outcome {
     }
     println!("  outcome   {}", outcome.unwrap_or("none"));
     println!("  receipt   {}", verdict.hash());
+    if let Some(change) = would_change(&decision.reason) {
+        println!("  otherwise {change}");
+    }
     Ok(())
+}
+
+/// The class of an action by how context bore on its verdict (AARM v1, table I).
+fn action_class(verdict: Verdict, reason: &str) -> &'static str {
+    match (reason, verdict) {
+        ("forbidden", _) => "forbidden, whatever the context",
+        ("risk" | "drifted", _) => "permitted, and denied by its context",
+        ("aligned", _) => "not permitted, and asked for because of its context",
+        ("needs_context" | "conflict" | "uncertain", _) => {
+            "deferred: its context doesn't decide yet"
+        }
+        (_, Verdict::Allow | Verdict::Modify) => "permitted by rule",
+        (_, Verdict::StepUp) => "permitted by rule, with a person's approval",
+        (_, Verdict::Defer) => "deferred",
+        (_, Verdict::Deny) => "denied by rule",
+    }
+}
+
+/// What the verdict's session had met, and which actions brought it in.
+fn met(opened: &Opened, verdict: &Signed) -> String {
+    let mut out = String::new();
+    let said = verdict.receipt().context.as_ref();
+    if let Some((ppm, method)) = said.and_then(|c| c.distance_ppm.zip(c.distance_method.as_ref())) {
+        let _ = writeln!(out, "  distance  {ppm} ppm from the request ({method})");
+    }
+    let context = context_at(&opened.reader, &opened.sealing, verdict).ok().flatten();
+    for label in context.iter().flat_map(|context| context.labels().iter()) {
+        let Some(of) = context.as_ref().and_then(|context| context.brought(label)) else {
+            continue;
+        };
+        let found = find(opened, &of.to_hex()).ok();
+        let tool = found.and_then(|(index, signed)| {
+            let inputs = Json::parse(kept(opened, index, &signed).ok()?.as_bytes()).ok()?;
+            Some(inputs.pointer("/inputs/tool")?.as_str()?.to_owned())
+        });
+        let tool = tool.map_or_else(|| "an earlier action".to_owned(), |tool| plain(&tool));
+        let _ = writeln!(out, "  met       {label}: {tool}, receipt {}", of.short());
+    }
+    out
+}
+
+/// What would lead to another answer.
+fn would_change(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "risk" => {
+            "another session that has not met these; or a person declassifies what was harmless \
+             (`tipstaff session declassify`)"
+        }
+        "drifted" => "a request of the user's that wants this (`tipstaff session request`)",
+        "needs_context" => {
+            "what is missing: a request (`tipstaff session request`) or an attribute (`tipstaff session give`)"
+        }
+        "conflict" => "policies that agree, or a `@rank` that says which one wins",
+        "uncertain" => "a `[meaning]` of this tool in config.toml",
+        "no_rule" => "a policy that permits it",
+        "forbidden" => "nothing but another policy",
+        _ => return None,
+    })
 }
 
 pub(crate) fn replay(at: &Place) -> Outcome {

@@ -9,6 +9,7 @@ use tipstaff_gateway::{
 use tipstaff_monitor::{MonitorError, Service};
 
 use crate::home::Place;
+use crate::measure;
 use crate::outcome::{Failure, Outcome};
 
 pub(crate) fn serve(at: &Place, listen: SocketAddr) -> Outcome {
@@ -40,6 +41,7 @@ pub(crate) fn serve(at: &Place, listen: SocketAddr) -> Outcome {
         ),
     })?;
     let monitor = Arc::clone(service.monitor());
+    measure::install(&at.home, &monitor);
     notify(&monitor, at.home.root().to_owned()).map_err(not_served)?;
     let token = Token::open_or_create(at.home.root()).map_err(not_served)?;
     let api = Api::new(Arc::clone(&monitor), &at.home, token).map_err(not_served)?;

@@ -7,6 +7,7 @@ use tipstaff_gateway::{Reached, WrapEnd, WrapOptions, notify, serve_notes, wrap 
 use tipstaff_monitor::{MonitorError, Role, Service, Setting};
 
 use crate::home::Place;
+use crate::measure;
 use crate::outcome::{Failure, Outcome};
 
 pub(crate) fn wrap(
@@ -14,7 +15,9 @@ pub(crate) fn wrap(
     name: Option<String>,
     env: Vec<String>,
     command: Vec<String>,
+    intent: Option<&Path>,
 ) -> Outcome {
+    let intent = intent.map(crate::session::intent).transpose()?;
     let mut words = command.into_iter();
     let options = WrapOptions {
         home: at.home.root().to_owned(),
@@ -24,6 +27,7 @@ pub(crate) fn wrap(
             args: words.collect(),
             env,
         },
+        intent,
     };
     run(options)
 }
@@ -34,6 +38,7 @@ pub(crate) struct Given {
     pub(crate) from_env: Vec<String>,
     pub(crate) bearer: Option<String>,
     pub(crate) from: Vec<String>,
+    pub(crate) intent: Option<std::path::PathBuf>,
 }
 
 pub(crate) fn wrap_url(at: &Place, name: Option<String>, url: String, given: Given) -> Outcome {
@@ -61,8 +66,9 @@ pub(crate) fn wrap_url(at: &Place, name: Option<String>, url: String, given: Giv
         })?;
         headers.insert(name.to_owned(), place);
     }
+    let intent = given.intent.as_deref().map(crate::session::intent).transpose()?;
     let reached = Reached::Url { url: url.into(), headers };
-    run(WrapOptions { home: at.home.root().to_owned(), server_name: name, reached })
+    run(WrapOptions { home: at.home.root().to_owned(), server_name: name, reached, intent })
 }
 
 /// Whether a word can be the name of a variable.
@@ -95,6 +101,7 @@ pub(crate) fn notes(folder: &Path) -> Outcome {
 
 pub(crate) fn monitor(at: &Place) -> Outcome {
     let ended = Service::open(&at.home, Role::Background).and_then(|service| {
+        measure::install(&at.home, service.monitor());
         // Without notices calls are held all the same.
         let _ = notify(service.monitor(), at.home.root().to_owned());
         service.run()

@@ -33,7 +33,7 @@ use crate::message::{INVALID_REQUEST, Id, Malformed, Message};
 use crate::pipe::{Pipe, PipeError};
 use crate::raw::{self, Members};
 use crate::shim::Judgement;
-use crate::wrap::{WrapEnd, end_signals, spawn};
+use crate::wrap::{WrapEnd, end_signals, open_with, spawn};
 
 /// Time for answers after the client has closed its side.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -53,6 +53,7 @@ pub(crate) fn wrap_url(
     name: Option<String>,
     url: &Setting,
     headers: BTreeMap<String, Setting>,
+    intent: Option<String>,
 ) -> Result<WrapEnd, GatewayError> {
     let home = std::path::absolute(home).map_err(GatewayError::system("the home folder"))?;
     // What a far server calls a path is none of the client's folder: it must not resolve below it.
@@ -65,6 +66,7 @@ pub(crate) fn wrap_url(
     // An address can be a secret, too: it is not said.
     let (door, caller, command) = (Door::McpStdio, Caller::Parent, Vec::new());
     let monitor = Client::join(&home, Join { server: name.clone(), door, command, caller })?;
+    open_with(&monitor, &home, intent)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(BLOCKING_MAX)

@@ -26,6 +26,29 @@ pub struct ContextConfig {
     pub aligned_ppm: Option<u32>,
     /// What is known with less confidence is deferred.
     pub confidence: u32,
+    /// What measures distances; words are compared where nothing is named.
+    pub embedding: Option<Embedding>,
+}
+
+/// A sentence embedder.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Embedding {
+    /// A folder with the weights of all-MiniLM-L6-v2.
+    Folder {
+        /// The folder; relative ones are within the home.
+        folder: String,
+    },
+    /// An endpoint with OpenAI's embeddings interface.
+    Endpoint {
+        /// The address before `/embeddings`.
+        url: String,
+        /// The model's name.
+        model: String,
+        /// Where the key is: `env:NAME`, or `file:NAME` in the secrets folder.
+        #[serde(default)]
+        key: Option<String>,
+    },
 }
 
 /// What a tool means.
@@ -55,6 +78,7 @@ impl Default for ContextConfig {
             drift_from_tier: 3,
             aligned_ppm: None,
             confidence: 0,
+            embedding: None,
         }
     }
 }

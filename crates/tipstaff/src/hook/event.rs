@@ -32,13 +32,8 @@ pub(crate) enum Event {
     Before(Box<Before>),
     /// A tool was used.
     After(After),
-    /// A person wrote something to the agent. Nothing is done with it yet.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a session's intent will be opened from it"))]
-    Prompt {
-        /// The client's name of the session.
-        session: String,
-        text: String,
-    },
+    /// A person wrote something to the agent.
+    Prompt { text: String },
     /// Nothing that is judged.
     Other,
 }
@@ -213,7 +208,7 @@ impl<'a> Envelope<'a> {
     fn prompt(&self) -> Event {
         let text = self.prompt.and_then(text_of).filter(|text| text.len() <= BODY_BYTES_MAX);
         match text {
-            Some(text) => Event::Prompt { session: self.session().to_owned(), text },
+            Some(text) => Event::Prompt { text },
             None => Event::Other,
         }
     }

@@ -169,7 +169,7 @@ fn what_gemini_says_becomes_an_action() {
 }
 
 #[test]
-fn a_prompt_is_read_with_its_session() {
+fn a_prompt_is_read() {
     for (contract, name, session) in [
         (Contract::ClaudeCode, "UserPromptSubmit", "session_id"),
         (Contract::Codex, "UserPromptSubmit", "session_id"),
@@ -181,9 +181,7 @@ fn a_prompt_is_read_with_its_session() {
             r#"{{"hook_event_name":"{name}","{session}":"s","prompt":"do \"it\"","attachments":[]}}"#
         );
         match read_of(contract, &input).unwrap() {
-            Event::Prompt { session, text } => {
-                assert_eq!((session.as_str(), text.as_str()), ("s", "do \"it\""), "{name}");
-            }
+            Event::Prompt { text } => assert_eq!(text, "do \"it\"", "{name}"),
             other => panic!("{name}: {other:?}"),
         }
         let none = input.replace("\"do \\\"it\\\"\"", "7");
