@@ -7,12 +7,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tipstaff_classify::{Annotations, Catalogue, classify};
+use tipstaff_context::{Context, Distance, Entry, Measure as MeasureKind, Step};
 use tipstaff_core::receipt::{Door, Status};
-use tipstaff_core::{Action, Json, Millis, Tier};
+use tipstaff_core::{Action, Digest, Json, Label, Labels, Millis, Sink, Tier};
+use tipstaff_gateway::labels;
 use tipstaff_identity::Peer;
-use tipstaff_monitor::{Ended, Home, ListedTool, Member, Monitor};
+use tipstaff_monitor::{Ended, Home, ListedTool, Measure, Member, Monitor};
 use tipstaff_policy::paths::PathFacts;
-use tipstaff_policy::{Classified, PolicySet, PolicySource, Request, SessionContext, ToolPins};
+use tipstaff_policy::{
+    Classified, Distances, InWords, Limits, PolicySet, PolicySource, Request, SessionContext,
+    ToolPins,
+};
 use tipstaff_store::{Disk, DiskFile, NativeDisk, StoreError};
 
 use crate::echo::{SERVER, TOOL};
@@ -28,7 +33,22 @@ const LARGER: usize = 100;
 pub(crate) fn run(scratch: &Path, actions: usize, out: &Out) -> Result<(), Failure> {
     whole(scratch, actions, out)?;
     verdict(out)?;
+    context(out)?;
     classifier(out)
+}
+
+/// What the monitor of the command line looks at, except distances: there is no request here.
+#[derive(Debug)]
+struct Detectors;
+
+impl Measure for Detectors {
+    fn distance(&self, _: &[String], _: &Action) -> Option<Distance> {
+        None
+    }
+
+    fn carries(&self, action: &Action) -> Labels {
+        labels::of_arguments(action.parameters().to_canonical().as_bytes())
+    }
 }
 
 /// A monitor whose log is written and never synced, with one door joined.
@@ -36,6 +56,7 @@ pub(crate) fn unsynced(home: &Home) -> Result<(Arc<Monitor>, Arc<Member>), Failu
     home.create()?;
     let disk = Arc::new(Unsynced(NativeDisk::new(home.root())));
     let monitor = Monitor::open_on(home, disk)?;
+    monitor.measure_with(Arc::new(Detectors));
     let peer = Peer::of_process(std::process::id(), 1000);
     let joined = monitor.join(&peer, None, SERVER, Door::McpStdio);
     let member = joined.map_err(|refusal| Failure::wrong(refusal.text))?;
@@ -186,7 +207,7 @@ const AGENTS: usize = 2_000;
 fn time_decide(set: &PolicySet, agents: usize) -> Result<f64, Failure> {
     let names: Vec<String> = (0..agents).map(|number| format!("{number:032x}")).collect();
     let action = call(SERVER, TOOL, ARGUMENTS)?;
-    let session = SessionContext::default();
+    let session = SessionContext { labels: Some(Labels::NONE), ..SessionContext::default() };
     let request = Request {
         action: &action,
         tier: Tier::T1,
@@ -195,7 +216,11 @@ fn time_decide(set: &PolicySet, agents: usize) -> Result<f64, Failure> {
         paths: PathFacts::default(),
         principal: "0011",
         user: "2233",
+        sink: Sink::None,
+        carries: Labels::NONE,
+        words: InWords::default(),
         session: &session,
+        limits: Limits::default(),
         now: Millis(1_776_772_800_000),
     };
     let verdict = set.decide(&request).verdict;
@@ -208,6 +233,44 @@ fn time_decide(set: &PolicySet, agents: usize) -> Result<f64, Failure> {
         let asked = Request { principal, ..request.clone() };
         std::hint::black_box(set.decide(std::hint::black_box(&asked)));
     }))
+}
+
+/// What a context costs an action: what policies read of it, and folding the action in, with a distance, so
+/// that its digest is new each time.
+fn context(out: &Out) -> Result<(), Failure> {
+    let tools: Vec<String> = (0..200).map(|number| format!("server/tool{number}")).collect();
+    let gives: Labels = [Label::Secret, Label::Untrusted].into_iter().collect();
+    let step = |number: usize| {
+        let tool = tools.get(number % tools.len()).map_or("", String::as_str);
+        let distance_ppm = u32::try_from(number % 1_000_000).ok();
+        let (tier, sink, receipt) = (Tier::T4, Sink::External, Digest::of(&number.to_le_bytes()));
+        Entry::Action(Step { tool, tier, gives, sink, distance_ppm, receipt })
+    };
+    let mut figures = serde_json::Map::new();
+    println!("a session's context, µs of processor time for an action:");
+    for before in [10_usize, 100_000] {
+        let mut context = Context::new([7; 16]);
+        for number in 0..before {
+            context.fold(&step(number));
+        }
+        let mut number = before;
+        let us = time(|| {
+            let read = SessionContext {
+                labels: Some(context.labels()),
+                distances: Some(Distances::at(5, MeasureKind::Semantic, context.drift())),
+                given: context.attributes().clone(),
+            };
+            std::hint::black_box(read);
+            context.fold(std::hint::black_box(&step(number)));
+            number += 1;
+        });
+        println!(
+            "  after {before} actions: {us:.2}; {} bytes that policies read",
+            context.text().len()
+        );
+        figures.insert(before.to_string(), us.into());
+    }
+    out.write("context", &serde_json::Value::Object(figures))
 }
 
 fn classifier(out: &Out) -> Result<(), Failure> {

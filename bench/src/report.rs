@@ -112,6 +112,13 @@ fn promises(lines: &[Value], out: &mut String) {
         "%",
         |value| value >= VERIFY_RATIO * 100.0,
     );
+    let context = of(lines, "context");
+    for (at, most) in [("10", 5.0), ("100000", 10.0)] {
+        let what = format!("a session's context, after {at} actions: at most {most} µs an action");
+        let met: fn(f64) -> bool =
+            if at == "10" { |value| value <= 5.0 } else { |value| value <= 10.0 };
+        row(&what, figure(context, at), "µs", met);
+    }
     let (approve, hook) = (of(lines, "approve"), of(lines, "hook"));
     row(
         &format!("from `tipstaff approve` to the call's answer: p50 at most {APPROVE_MS} ms"),

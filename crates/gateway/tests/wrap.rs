@@ -36,6 +36,7 @@ fn main() -> ExitCode {
                     args: vec!["notes".into(), (*notes).to_owned()],
                     env: Vec::new(),
                 },
+                intent: None,
             };
             ExitCode::from(wrap(options).unwrap().exit_code())
         }

@@ -456,6 +456,21 @@ pub(crate) fn meaning_to_json(means: Meaning) -> Json {
     Json::Object(Object::new(members).unwrap_or_default())
 }
 
+/// The canonical text of [`meaning_to_json`].
+pub(crate) fn meaning_text(means: Meaning) -> String {
+    let mut out = String::with_capacity(96);
+    out.push_str("{\"gives\":[");
+    for (at, label) in means.gives.iter().enumerate() {
+        out.push_str(if at == 0 { "\"" } else { ",\"" });
+        out.push_str(label.as_str());
+        out.push('"');
+    }
+    out.push_str("],\"sink\":\"");
+    out.push_str(means.sink.as_str());
+    out.push_str("\"}");
+    out
+}
+
 /// Reads what was kept.
 pub(crate) fn meaning_from_json(json: &Json) -> Option<Meaning> {
     let gives: Option<Vec<&str>> =
@@ -545,6 +560,18 @@ mod tests {
             );
         }
         said
+    }
+
+    #[test]
+    fn a_meaning_has_one_text() {
+        for gives in [Labels::NONE, Label::ALL.into_iter().collect()] {
+            for sink in Sink::ALL {
+                let means = Meaning { gives, sink };
+                let json = meaning_to_json(means);
+                assert_eq!(meaning_text(means), json.to_canonical());
+                assert_eq!(meaning_from_json(&json), Some(means));
+            }
+        }
     }
 
     #[test]

@@ -142,6 +142,9 @@ pub(crate) enum Command {
     /// Look at sessions that go on, and tell them what is wanted, given or harmless
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Find out how far is too far from a request
+    #[command(subcommand)]
+    Drift(DriftCommand),
     /// Stop everything: no call is permitted
     Pause,
     /// Let policies decide again
@@ -212,6 +215,15 @@ pub(crate) enum Command {
     /// Run the monitor of a home; doors start it by themselves
     #[command(hide = true)]
     Monitor,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DriftCommand {
+    /// Say what thresholds would do to labelled sessions, with the embedder of config.toml
+    Calibrate {
+        /// A file of labelled sessions, one a line in JSON
+        sessions: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

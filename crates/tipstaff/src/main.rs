@@ -19,6 +19,7 @@ macro_rules! print {
 mod cli;
 mod demo;
 mod doctor;
+mod drift;
 mod home;
 mod hook;
 mod install;
@@ -44,8 +45,8 @@ use clap::Parser as _;
 use tipstaff_monitor::Reply;
 
 use crate::cli::{
-    Cli, Command, KeysCommand, LogCommand, PolicyCommand, ReceiptsCommand, SessionCommand,
-    ToolsCommand,
+    Cli, Command, DriftCommand, KeysCommand, LogCommand, PolicyCommand, ReceiptsCommand,
+    SessionCommand, ToolsCommand,
 };
 use crate::hook::{Options, Permitted};
 use crate::install::{Step, Strictness, Wanted};
@@ -133,6 +134,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Session(SessionCommand::Declassify { session, labels }) => {
             session::declassify(&at, session.as_deref(), &labels)
         }
+        Command::Drift(DriftCommand::Calibrate { sessions }) => drift::run(&at, &sessions),
         Command::Pause => queue::pause(&at),
         Command::Resume => queue::resume(&at),
         Command::Why { id } => receipts::why(&at, &id),

@@ -18,9 +18,7 @@ use tipstaff_policy::{InWords, Reason};
 use super::refusal::Words;
 use super::{Measure, Member, Monitor, lock};
 use crate::fold::{declassify, fold_action};
-use crate::judge::{
-    Answered, Barred, ENGINE, Facts, Judged, Listing, judge, meaning_to_json, tier,
-};
+use crate::judge::{Answered, Barred, ENGINE, Facts, Judged, Listing, judge, meaning_text, tier};
 use crate::pace::Pace;
 use crate::permit::{Permit, Refusal, Settlement, Sink};
 use crate::policies::Rules;
@@ -435,7 +433,7 @@ fn kept_inputs(facts: &Facts, inputs: &str, means: Meaning, requested: Option<&s
     format!(
         "{{\"facts\":{},\"inputs\":{inputs},\"means\":{},\"requested\":{}}}",
         facts.to_json().to_canonical(),
-        meaning_to_json(means).to_canonical(),
+        meaning_text(means),
         requested.unwrap_or("null")
     )
     .into_bytes()
