@@ -420,7 +420,7 @@ fn the_own_tools_of_every_client_are_known() {
             "vscode",
             "run_in_terminal",
             r#"{"command":"ls","explanation":"e"}"#,
-            "shell:read",
+            "fs:read",
             1,
             &[],
         ),

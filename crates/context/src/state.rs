@@ -302,7 +302,7 @@ mod tests {
             let tool = number.to_string();
             let step = Step { distance_ppm: Some(number), ..step(&tool, Tier::T1, b"s") };
             context.fold(&Entry::Action(step));
-            if number % 1000 == 0 {
+            if number % 100 == 0 {
                 context.fold(&Entry::Attribute { name: &tool, value: "v", receipt });
                 context.fold(&Entry::Request { text: receipt, receipt });
             }
@@ -311,6 +311,6 @@ mod tests {
         assert_eq!(context.attributes.len(), ATTRIBUTES_MAX);
         assert_eq!(context.requests.len(), REQUESTS_MAX);
         assert_eq!(context.drift().unwrap().max_ppm, 19_999);
-        assert!(context.text().len() < 8192);
+        assert!(context.text().len() < 16_384);
     }
 }

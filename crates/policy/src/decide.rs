@@ -470,7 +470,7 @@ impl PolicySet {
             }
         }
         let mut decision = answer(Verdict::Deny, Reason::NoRule, None);
-        decision.advice = Some("No policy permits this. Ask the operator for a rule.".into());
+        decision.advice = Some("Ask the operator for a rule.".into());
         decision
     }
 

@@ -254,7 +254,7 @@ fn what_cannot_be_read_is_refused_with_code_2() {
 }
 
 #[test]
-fn unknown_events_and_prompts_go_on_and_start_nothing() {
+fn unknown_events_start_nothing_and_a_prompt_goes_on_and_is_heard() {
     let world = World::new();
     for client in CLIENTS {
         for name in ["SessionStart", "sessionStart", "BeforeModel", "NotKnownYet"] {
@@ -262,6 +262,9 @@ fn unknown_events_and_prompts_go_on_and_start_nothing() {
             let ran = client.hook(&world, &[], &event);
             assert!(client.goes_on(&ran), "{} {name}: {ran:?}", client.name);
         }
+    }
+    assert_eq!(world.monitor(), None);
+    for client in CLIENTS {
         let (prompt, wanted) = match client.name {
             "cursor" => ("beforeSubmitPrompt", "{\"continue\":true}\n"),
             "gemini" => ("BeforeAgent", ""),
@@ -271,7 +274,11 @@ fn unknown_events_and_prompts_go_on_and_start_nothing() {
         let ran = client.hook(&world, &[], &event);
         assert_eq!((ran.code, ran.out.as_str()), (0, wanted), "{}: {ran:?}", client.name);
     }
-    assert_eq!(world.monitor(), None);
+    world.settle();
+    let receipts = world.receipts();
+    let heard = |line: &&Value| line["receipt"]["action"] == json!("session:request");
+    assert!(receipts.iter().any(|line| heard(&line)), "{receipts:?}");
+    assert!(receipts.iter().all(|line| !line.to_string().contains("rm -rf")));
 }
 
 #[test]

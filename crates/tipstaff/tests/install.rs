@@ -454,12 +454,17 @@ fn an_install_or_undo_that_is_killed_anywhere_loses_nothing() {
     }
     let before = machine.all();
     let mut half_way = 0;
+    // Ends are spread over the time that a whole one takes here and now.
+    let start = std::time::Instant::now();
+    assert_eq!(machine.run(&["install"]).code, 0);
+    let whole = start.elapsed();
+    assert_eq!(machine.run(&["install", "--undo"]).code, 0);
     for round in 0..24_u64 {
         let words: &[&str] = if round % 3 == 2 { &["install", "--undo"] } else { &["install"] };
         let mut command = machine.command();
         command.args(words).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         let mut child = command.spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(20 + round * 7 % 160));
+        std::thread::sleep(whole.mul_f64((round * 7 % 24) as f64 / 24.0));
         let _ = child.kill();
         child.wait().unwrap();
         let changed =

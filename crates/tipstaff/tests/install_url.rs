@@ -64,7 +64,7 @@ fn a_server_at_an_address_works_behind_the_gateway_and_comes_back() {
     assert!(dry.out.contains("TIPSTAFF_HEADER_AUTHORIZATION") && !dry.out.contains("s3cret"));
 
     let ran = machine.run(&["--json", "install"]);
-    assert_eq!((ran.code, &ran.json()["changed"]), (0, &json!(2)), "{ran:?}");
+    assert_eq!((ran.code, &ran.json()["changed"]), (0, &json!(4)), "{ran:?}");
     let outside = ran.json()["not_behind"].to_string();
     assert!(outside.contains("--include open") && outside.contains("SSE"), "{outside}");
     assert!(!ran.out.contains("s3cret"), "{ran:?}");
@@ -113,7 +113,7 @@ fn an_open_server_goes_behind_when_it_is_named_and_an_edit_is_kept() {
     let open = r#"{"mcpServers":{"open":{"url":"https://open.example/mcp"},"other":{"url":"https://o.example/"}}}"#;
     machine.write(CURSOR, open);
     let ran = machine.run(&["--json", "install"]);
-    assert_eq!((ran.code, &ran.json()["changed"]), (0, &json!(0)), "{ran:?}");
+    assert_eq!((ran.code, &ran.json()["changed"]), (0, &json!(1)), "{ran:?}");
     let ran = machine.run(&["--json", "install", "--include", "open"]);
     assert_eq!((ran.code, &ran.json()["changed"]), (0, &json!(1)), "{ran:?}");
     let servers = jsonc(&machine.read(CURSOR));

@@ -59,4 +59,13 @@ impl World {
         command.envs(env.iter().copied()).current_dir(self.work());
         Session::start(command)
     }
+
+    /// The same for a client that is a process of its own: whoever starts a client is one, too.
+    pub fn far_apart(&self, url: &str) -> Session {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "\"$@\"; exit $?", "client", super::BINARY, "wrap", "--name", "far"]);
+        command.args(["--url", url]).env("TIPSTAFF_HOME", self.home());
+        command.env_remove("TIPSTAFF_SESSION").current_dir(self.work());
+        Session::start(command)
+    }
 }
