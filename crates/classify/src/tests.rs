@@ -416,14 +416,7 @@ fn the_own_tools_of_every_client_are_known() {
         ("cursor", "Write", r#"{"file_path":"/a","contents":"x"}"#, "fs:write", 3, &["/a"]),
         ("cursor", "Delete", r#"{"path":"/a"}"#, "fs:delete", 5, &["/a"]),
         ("vscode", "create_file", r#"{"filePath":"/a","content":"/b"}"#, "fs:write", 3, &["/a"]),
-        (
-            "vscode",
-            "run_in_terminal",
-            r#"{"command":"ls","explanation":"e"}"#,
-            "fs:read",
-            1,
-            &[],
-        ),
+        ("vscode", "run_in_terminal", r#"{"command":"ls","explanation":"e"}"#, "fs:read", 1, &[]),
         ("vscode", "run_vscode_command", r#"{"commandId":"x"}"#, "shell:opaque", 4, &[]),
         (
             "gemini",

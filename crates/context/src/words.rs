@@ -52,9 +52,8 @@ impl Words {
     fn holds(&self, value: &str) -> bool {
         let value = plain(value);
         let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-        !value.is_empty()
-            && !(digits && value.len() < DIGITS_MIN)
-            && self.texts.iter().any(|text| occurs(text, &value))
+        let is_findable = !value.is_empty() && (!digits || value.len() >= DIGITS_MIN);
+        is_findable && self.texts.iter().any(|text| occurs(text, &value))
     }
 }
 

@@ -244,7 +244,7 @@ mod tests {
             requester: "s-1".to_owned(),
         };
         let (told, key) = (told(Tell::Request("x".to_owned())), key());
-        let signed = told.clone().sign(&key);
+        let signed = told.sign(&key);
         assert!(!statement.is_signed(key.verifying_key(), &signed.signature));
         let signature = statement.sign(&key);
         assert!(!SignedTold { signature, ..signed }.is_by(&[key.verifying_key().clone()]));

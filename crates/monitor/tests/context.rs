@@ -220,8 +220,7 @@ fn a_request_is_signed_and_what_it_names_and_how_far_an_action_is_decide() {
     let log = monitor.ledger().identity().origin.clone();
     let tell = Tell::Request("Tell #team that the build is green.".to_owned());
     let stranger = tipstaff_core::key::SigningKey::from_seed(&[9; 32].into()).unwrap();
-    let own =
-        Told { tell: tell.clone(), session: chat.chain(), log: log.clone(), salt: Salt([1; 16]) };
+    let own = Told { tell: tell.clone(), session: chat.chain(), log, salt: Salt([1; 16]) };
     assert_eq!(monitor.tell(&own.clone().sign(&stranger), Door::Cli), Err(Untold::NotSigned));
     let key = HomeKeys::approver(world.home.root()).unwrap();
     let other = Told { session: "s-0".to_owned(), ..own };

@@ -35,8 +35,11 @@ const UNRECORDED: &str = "What the result holds could not be recorded, so it was
 pub(crate) struct Batch<J: Judge> {
     frames: String,
     results: Vec<u8>,
-    ended: Vec<(J::Effect, (Status, Labels), Range<usize>)>,
+    ended: Vec<(J::Effect, Found, Range<usize>)>,
 }
+
+/// How an answer looked: its status, and what it holds.
+type Found = (Status, Labels);
 
 impl<J: Judge> Batch<J> {
     pub(crate) const fn new() -> Self {
