@@ -73,13 +73,15 @@ fn every_server_of_every_client_goes_behind_and_comes_back_byte_for_byte() {
     let args = serde_json::to_value(&table["mcp_servers"]["docs"]["args"]).unwrap();
     assert_eq!(args, machine.behind("docs", &["DOCS_KEY"], &["npx", "-y", "docs"]));
     let settings = jsonc(&machine.read(SETTINGS));
-    for event in ["PreToolUse", "PostToolUse", "PostToolUseFailure"] {
+    for event in ["PreToolUse", "PostToolUse", "PostToolUseFailure", "UserPromptSubmit"] {
         let group = &settings["hooks"][event][0];
         assert_eq!((&group["matcher"], &group["hooks"][0]["timeout"]), (&json!("*"), &json!(600)));
         let command = group["hooks"][0]["command"].as_str().unwrap();
         assert_eq!(command, format!("exec {BINARY} hook --home {}", machine.home()));
     }
     assert_eq!(settings["hooks"]["PreToolUse"][0]["hooks"][0]["onFailure"], "block");
+    // A prompt goes on, whether or not it is heard.
+    assert!(settings["hooks"]["UserPromptSubmit"][0]["hooks"][0].get("onFailure").is_none());
     assert_eq!(settings["hooks"]["Stop"][0]["hooks"][0]["command"], "bell");
     assert_eq!(fs::metadata(machine.path(CLAUDE)).unwrap().permissions().mode() & 0o777, 0o640);
     // What stays outside is said, in words too.

@@ -29,7 +29,7 @@ const CLIENTS: [Client; 4] = [
         file: "user/.codex/hooks.json",
         sign: ("user/.codex/config.toml", "model = \"m\"\n"),
         theirs: "{\"hooks\":{\"PreToolUse\":[{\"matcher\":\"Bash\",\"hooks\":[{\"type\":\"command\",\"command\":\"guard\"}]}]}}",
-        events: &["PreToolUse", "PostToolUse"],
+        events: &["PreToolUse", "PostToolUse", "UserPromptSubmit"],
     },
     Client {
         name: "cursor",
@@ -42,6 +42,7 @@ const CLIENTS: [Client; 4] = [
             "postToolUseFailure",
             "beforeMCPExecution",
             "afterMCPExecution",
+            "beforeSubmitPrompt",
         ],
     },
     Client {
@@ -49,14 +50,14 @@ const CLIENTS: [Client; 4] = [
         file: "user/.copilot/hooks/tipstaff.json",
         sign: ("user/.config/Code/User/settings.json", "{}\n"),
         theirs: "{\r\n\t\"hooks\": {\r\n\t\t\"Stop\": [{ \"type\": \"command\", \"command\": \"bell\" }]\r\n\t}\r\n}",
-        events: &["PreToolUse", "PostToolUse"],
+        events: &["PreToolUse", "PostToolUse", "UserPromptSubmit"],
     },
     Client {
         name: "gemini",
         file: "user/.gemini/settings.json",
         sign: ("user/.gemini/GEMINI.md", "be brief\n"),
         theirs: "{\n  // mine\n  \"mcpServers\": {\"db\": {\"command\": \"db-server\", \"args\": []}}, /* why */\n  \"hooks\": {\"AfterTool\": [{\"hooks\": [{\"type\": \"command\", \"command\": \"guard\"}]}]},\n  \"theme\": \"x\"\n}\n",
-        events: &["BeforeTool", "AfterTool"],
+        events: &["BeforeTool", "AfterTool", "BeforeAgent"],
     },
 ];
 
@@ -80,8 +81,10 @@ impl Client {
             assert_eq!(ours.len(), 1, "{} {event}: {}", self.name, machine.read(self.file));
             let seconds = if self.name == "gemini" { 600_000 } else { 600 };
             assert_eq!(ours[0]["timeout"], json!(seconds));
-            let closed =
-                self.name == "cursor" && (event.starts_with("pre") || event.starts_with("before"));
+            // A prompt goes on, whether or not it is heard.
+            let judges = event.starts_with("pre")
+                || event.starts_with("before") && *event != "beforeSubmitPrompt";
+            let closed = self.name == "cursor" && judges;
             assert_eq!(ours[0]["failClosed"] == json!(true), closed, "{event}");
             // A key that a strict reader doesn't know would cost all hooks of the file.
             assert_eq!(ours[0].get("onFailure"), None);

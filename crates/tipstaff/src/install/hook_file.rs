@@ -26,19 +26,24 @@ pub(crate) enum Shape {
 }
 
 impl HookFile {
-    /// The events that Tipstaff judges or settles by.
+    /// The events that Tipstaff judges, settles by, or hears what the user wants from.
     pub(crate) const fn events(self) -> &'static [&'static str] {
         match self.0 {
-            Contract::ClaudeCode => &["PreToolUse", "PostToolUse", "PostToolUseFailure"],
-            Contract::Codex | Contract::Vscode => &["PreToolUse", "PostToolUse"],
+            Contract::ClaudeCode => {
+                &["PreToolUse", "PostToolUse", "PostToolUseFailure", "UserPromptSubmit"]
+            }
+            Contract::Codex | Contract::Vscode => {
+                &["PreToolUse", "PostToolUse", "UserPromptSubmit"]
+            }
             Contract::Cursor => &[
                 "preToolUse",
                 "postToolUse",
                 "postToolUseFailure",
                 "beforeMCPExecution",
                 "afterMCPExecution",
+                "beforeSubmitPrompt",
             ],
-            Contract::Gemini => &["BeforeTool", "AfterTool"],
+            Contract::Gemini => &["BeforeTool", "AfterTool", "BeforeAgent"],
         }
     }
 
@@ -60,8 +65,10 @@ impl HookFile {
     /// What stands in the list of an event.
     pub(crate) fn entry(self, event: &str, own: &Own) -> Value {
         let command = self.command(own);
-        let judges =
-            event.starts_with("Pre") || event.starts_with("pre") || event.starts_with("before");
+        let is_prompt = ["UserPromptSubmit", "beforeSubmitPrompt", "BeforeAgent"].contains(&event);
+        // A prompt goes on, whether or not it is heard.
+        let judges = !is_prompt && event.to_ascii_lowercase().starts_with("pre")
+            || !is_prompt && event.starts_with("before");
         match self.0 {
             // Clients that know `onFailure` refuse the call when the hook itself fails.
             Contract::ClaudeCode if judges => group(json!({
