@@ -299,3 +299,34 @@ fn what_is_given_is_read_and_an_unknown_name_is_not() {
     let report = world.replay();
     assert_eq!((report.differ, report.expired), (0, 0), "{report:?}");
 }
+
+#[test]
+fn a_refused_call_takes_no_label_away() {
+    let text = format!(
+        "{ALL}@id(\"clean\") @rank(\"1\") @declassify(\"untrusted\") permit (principal, \
+         action in Action::\"call\", resource in Server::\"chat\");\n\
+         @id(\"no\") forbid (principal, action, resource in Server::\"chat\") when {{ !context.named }};"
+    );
+    let world = World::new(&text, MEANINGS);
+    let monitor = Monitor::open(&world.home).unwrap();
+    let web = join(&monitor, "web", &["page"]);
+    let chat = join(&monitor, "chat", &["post"]);
+    let page = monitor.admit(&web, action("web", "page", "{}")).unwrap();
+    done(&monitor, &web, page, Labels::NONE);
+    let post = || monitor.admit(&chat, action("chat", "post", "{\"to\":\"#team\"}"));
+    assert_eq!(refused(post()).rule.as_deref(), Some("no"));
+    world.told(&monitor, &chat, Tell::Request("Post to #team.".to_owned())).unwrap();
+    done(&monitor, &chat, post().unwrap(), Labels::NONE);
+    done(&monitor, &chat, post().unwrap(), Labels::NONE);
+    let labels: Vec<Vec<String>> = world
+        .receipts()
+        .iter()
+        .filter(|signed| signed.receipt().decision.is_some())
+        .filter_map(|signed| signed.receipt().context.as_ref()?.labels.clone())
+        .collect();
+    let untrusted = labels.iter().map(|labels| labels.contains(&"untrusted".to_owned()));
+    assert_eq!(untrusted.collect::<Vec<_>>(), [false, true, true, false], "{labels:?}");
+    monitor.shut_down().unwrap();
+    drop((web, chat, monitor));
+    assert_eq!(world.replay().differ, 0);
+}
