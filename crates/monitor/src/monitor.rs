@@ -14,6 +14,7 @@ pub use control::Switch;
 #[cfg(test)]
 pub(crate) use control::approvers_text;
 pub(crate) use control::{Asker, approvers_of, log_line};
+mod facts;
 mod held;
 mod holds;
 pub(crate) use holds::Said;

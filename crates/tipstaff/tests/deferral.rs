@@ -81,6 +81,7 @@ const NOTES: &str = "
 fn a_deferred_call_waits_with_what_depends_on_it_and_survives_the_monitor() {
     let world = world(NOTES);
     fs::write(world.work().join("a.md"), "old").unwrap();
+    fs::write(world.work().join("b.md"), "other").unwrap();
     let mut session = client(&world);
     let write = |name: &str| {
         json!({ "name": "write_note", "arguments": { "name": name, "text": "new" },
@@ -103,7 +104,7 @@ fn a_deferred_call_waits_with_what_depends_on_it_and_survives_the_monitor() {
     let holds = waiting(&world, 3);
     assert_eq!(holds[1]["reason"], json!("depends_on"));
     assert_eq!(holds[1]["after"], json!([of]));
-    assert_eq!(text(&session.call("read_note", json!({ "name": "a.md" }))), "old");
+    assert_eq!(text(&session.call("read_note", json!({ "name": "b.md" }))), "other");
 
     let shown = world.run(&["queue"]);
     assert!(
@@ -115,7 +116,7 @@ fn a_deferred_call_waits_with_what_depends_on_it_and_survives_the_monitor() {
     assert!(approved.err.contains("waits for context"), "{approved:?}");
 
     // The monitor is killed; the shim asks again, in the same order, and it is the same three.
-    kill(world.monitor().unwrap(), "-KILL");
+    kill(world.monitor().unwrap(), "KILL");
     let names = |holds: &[Value]| holds.iter().map(|hold| hold["of"].clone()).collect::<Vec<_>>();
     let until = Instant::now() + Duration::from_secs(20);
     while queue(&world).iter().filter(|hold| hold["doors"] == json!(1)).count() < 3 {

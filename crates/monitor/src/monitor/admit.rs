@@ -4,15 +4,12 @@
 //! runs before its receipt is durable. Rules and standing are held from the judgement to the receipt's
 //! place in the log, and an answer leaves after the commit.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use tipstaff_context::Distance;
 use tipstaff_core::action::Salt;
 use tipstaff_core::receipt::{DecisionRef, Door, Enforcement, Kind};
 use tipstaff_core::{Action, Digest, Millis, Verdict};
 use tipstaff_ledger::{Draft, LedgerError};
-use tipstaff_policy::InWords;
 
 use super::deferrals::{Earlier, Suspends};
 use super::recorded::{
@@ -22,8 +19,7 @@ use super::refusal::Words;
 use super::{Member, Monitor, lock};
 use crate::deferral::Links;
 use crate::fold::fold_action;
-use crate::judge::{Answered, Barred, ENGINE, Facts, Listing, judge, tier};
-use crate::pace::Pace;
+use crate::judge::{Answered, Barred, ENGINE, Facts, judge};
 use crate::permit::{Permit, Refusal, Settlement, Sink};
 use crate::policies::Rules;
 use crate::queue::{Awaits, Hold, HoldState, Missing};
@@ -118,7 +114,7 @@ impl Asked {
 }
 
 impl After {
-    fn answered(self) -> Option<Answered> {
+    pub(super) fn answered(self) -> Option<Answered> {
         match self.why {
             Why::Answered(answered) => Some(answered),
             Why::Known(_) => None,
@@ -126,7 +122,7 @@ impl After {
     }
 
     /// Whether nothing is to be judged any more: it only ends.
-    fn ends_deferral(self) -> bool {
+    pub(super) fn ends_deferral(self) -> bool {
         self.answered().is_some_and(Answered::ends_deferral)
     }
 
@@ -427,62 +423,6 @@ impl Monitor {
         let answered = hold.still_approved(self.now(), law.rules.set.digest());
         Some(After { hold: receipt, approval: Some(approval), why: Why::Answered(answered) })
     }
-
-    fn facts(
-        &self,
-        law: &Law<'_>,
-        member: &Member,
-        pace: &mut Pace,
-        action: &Action,
-        after: Option<After>,
-    ) -> Facts {
-        let now = self.now();
-        let barred = match (law.standing.paused, after) {
-            // It has its own reason.
-            (_, Some(after)) if after.ends_deferral() => None,
-            (true, _) => Some(Barred::Paused),
-            // What waited was counted when it was asked.
-            (false, Some(_)) => None,
-            (false, None) => pace.called(action, now, &law.standing.config.limits),
-        };
-        Facts {
-            now,
-            agent: member.agent.clone(),
-            user: member.user.clone(),
-            listing: listing(member, action, law.rules),
-            roots: law.standing.config.roots.clone(),
-            home: self.home_path.clone(),
-            user_home: self.user_home.clone(),
-            resolved: BTreeMap::new(),
-            physical: BTreeMap::new(),
-            answered: after.and_then(After::answered),
-            barred,
-            deferrals_max: None,
-            depends_on: Vec::new(),
-            said: law.standing.config.meaning_of(action),
-            words: InWords::default(),
-            distance: None,
-            limits: law.standing.config.context.limits(),
-        }
-    }
-
-    /// How far an action is from what its session was asked for, if somebody wants to know. It may take
-    /// long, so nothing is locked meanwhile.
-    fn distance(&self, law: &Law<'_>, member: &Member, action: &Action) -> Option<Distance> {
-        let requests = Arc::clone(&lock(&member.session).requests);
-        let limits = law.standing.config.context.limits();
-        let is_limited = || {
-            let tier = tier(law.rules, action, law.standing.config.meaning_of(action));
-            limits.drift_ppm.is_some() && tier >= limits.drift_from
-        };
-        let is_wanted =
-            || limits.aligned_ppm.is_some() || law.rules.set.uses_distance() || is_limited();
-        if requests.texts.is_empty() || !is_wanted() {
-            return None;
-        }
-        let measure = self.measure.read().unwrap_or_else(PoisonError::into_inner).clone();
-        measure?.distance(&requests.texts, action)
-    }
 }
 
 #[derive(Debug)]
@@ -495,27 +435,5 @@ impl Sink for LocalSink {
     fn settle(&self, settlement: Settlement) {
         // A ledger that can't take it has stopped, and recovery will write the same.
         let _ = self.monitor.settle(&self.member, settlement);
-    }
-}
-
-fn listing(member: &Member, action: &Action, rules: &Rules) -> Listing {
-    // Those doors have no list: their tools are the client's own, or a program's.
-    let listless = matches!(member.door, Door::Api | Door::Hook);
-    if listless || action.operation() != "tools/call" {
-        return Listing::Accepted;
-    }
-    let listed = lock(&member.listed);
-    let now = listed.as_ref().and_then(|listed| listed.tools.get(action.tool()));
-    let pins = rules.pins.servers.get(action.server());
-    let pinned = pins.and_then(|pins| pins.tools.get(action.tool()));
-    match (now, pinned) {
-        (Some(now), Some(pinned)) if now == pinned => Listing::Accepted,
-        (Some(_), Some(_)) => {
-            let changed = pins.zip(listed.as_ref()).is_some_and(|(pins, listed)| {
-                pins.changes(listed).iter().any(|change| change.name == action.tool())
-            });
-            if changed { Listing::Changed } else { Listing::Accepted }
-        }
-        _ => Listing::Unlisted,
     }
 }

@@ -95,3 +95,62 @@ impl Deferrals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tipstaff_core::key::SigningKey;
+    use tipstaff_core::receipt::{DecisionRef, Door, Kind};
+    use tipstaff_core::{Json, Tier};
+
+    use super::*;
+    use crate::sessions::tests::session;
+
+    fn signed(verdict: Verdict, reason: &str, now: u64, deferral: Option<&str>) -> Receipt {
+        let kind = ("fs:write", Tier::T3);
+        let mut receipt = session().receipt(Kind::Verdict, kind, Door::McpStdio, Millis(now));
+        let zero = Digest::ZERO;
+        receipt.deferral = deferral.map(|text| Json::parse(text.as_bytes()).unwrap());
+        receipt.decision = Some(DecisionRef {
+            catalogue: zero,
+            engine: String::new(),
+            policy_set: zero,
+            reason: reason.to_owned(),
+            rule: None,
+            schema: zero,
+            tool_pins: zero,
+            verdict,
+        });
+        receipt
+    }
+
+    fn sealed(receipt: Receipt) -> Signed {
+        Signed::new(receipt, &SigningKey::from_seed(&[1; 32].into()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_log_that_resolves_twice_or_late_is_found() {
+        let text = "{\"after\":[],\"expires\":100,\"missing\":[],\"state\":\"deferred\"}";
+        let deferred = sealed(signed(Verdict::Defer, "needs_context", 1, Some(text)));
+        let of = deferred.hash();
+        let resolved = |verdict, reason: &str, now| {
+            let text = format!("{{\"of\":\"{}\",\"state\":\"resolved\"}}", of.to_hex());
+            Receipt { continues: Some(of), ..signed(verdict, reason, now, Some(&text)) }
+        };
+        let allowed = resolved(Verdict::Allow, "permitted", 99);
+        let mut log = Deferrals::default();
+        assert!(log.fault(&allowed).unwrap().contains("nothing is deferred"));
+        log.fold(&deferred);
+        assert_eq!(log.fault(&allowed), None);
+        let late = resolved(Verdict::Allow, "permitted", 100);
+        assert_eq!(log.fault(&late), Some("its time was over"));
+        let early = resolved(Verdict::Deny, "deferral_expired", 99);
+        assert_eq!(log.fault(&early), Some("its time was not over"));
+        assert_eq!(log.fault(&resolved(Verdict::Deny, "deferral_expired", 100)), None);
+        let silent = Receipt { deferral: None, ..allowed.clone() };
+        assert!(log.fault(&silent).unwrap().contains("doesn't say so"));
+        let other = Receipt { continues: Some(Digest::ZERO), ..allowed.clone() };
+        assert_eq!(log.fault(&other), Some("deferral"));
+        log.fold(&sealed(allowed.clone()));
+        assert!(log.fault(&allowed).unwrap().contains("followed before"));
+    }
+}
