@@ -68,6 +68,7 @@ mod tests {
             meta: Json::parse(br#"{"progressToken":1}"#).unwrap().as_object().cloned(),
             task: Some(Json::parse(br#"{"ttl":5}"#).unwrap()),
             form: Form::Error,
+            depends_on: Vec::new(),
         };
         let arguments = Json::parse(br#"{"z":1,"a":[]}"#).unwrap();
         let action = Action::new("s", "t", TOOLS_CALL, arguments.clone(), None).unwrap();

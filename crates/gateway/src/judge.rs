@@ -20,7 +20,8 @@ pub(crate) trait Judge: Send + Sync + Sized + 'static {
     /// What is recorded of an effect that has ended.
     type Settlement: Send;
 
-    fn submit(&self, action: Action, then: Box<dyn Answered<Self::Warrant>>);
+    /// Asks for an action that depends on others, which are named by their receipts.
+    fn submit(&self, action: Action, depends_on: &[Digest], then: Box<dyn Answered<Self::Warrant>>);
     /// Gives a held request up.
     fn withdraw(&self, number: u64);
     fn settle(&self, settlements: impl IntoIterator<Item = Self::Settlement>);
@@ -53,8 +54,8 @@ impl Judge for Client {
     type Effect = Running;
     type Settlement = Settlement;
 
-    fn submit(&self, action: Action, then: Box<dyn Answered<Permit>>) {
-        Self::submit(self, action, then);
+    fn submit(&self, action: Action, depends_on: &[Digest], then: Box<dyn Answered<Permit>>) {
+        self.submit_depending(action, depends_on, then);
     }
 
     fn withdraw(&self, number: u64) {

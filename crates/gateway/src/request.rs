@@ -5,8 +5,8 @@
 //! unjudged; everything else, the unknown included, is an action, and of an action only the judged
 //! parameters and a short list of `_meta` members are sent on.
 
-use tipstaff_core::Action;
 use tipstaff_core::json::{Json, Object};
+use tipstaff_core::{Action, Digest};
 
 use crate::message::{INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Malformed};
 
@@ -29,6 +29,10 @@ const SERVER_PASSES: [&str; 2] = ["ping", "roots/list"];
 /// `_meta` members that are sent on beside those of the protocol's own namespace.
 const META: [&str; 4] = ["progressToken", "traceparent", "tracestate", "baggage"];
 const META_NAMESPACE: &str = "io.modelcontextprotocol/";
+/// The `_meta` member that names the deferred calls that a call depends on, by their receipts. It is not sent on.
+const DEPENDS_ON: &str = "tipstaff/depends_on";
+/// Most of them.
+const DEPENDS_ON_MAX: usize = 16;
 /// The operation whose tool has a name of its own.
 pub(crate) const TOOLS_CALL: &str = "tools/call";
 
@@ -55,6 +59,8 @@ pub(crate) struct Envelope {
     pub(crate) meta: Option<Object>,
     pub(crate) task: Option<Json>,
     pub(crate) form: Form,
+    /// Receipts of the calls that it depends on.
+    pub(crate) depends_on: Vec<Digest>,
 }
 
 /// In which form a refusal or a failure is told.
@@ -134,7 +140,8 @@ fn tool_call(server: &str, id: &Id, params: &Object) -> Result<Draft, Malformed>
     let action = Action::new(server, name, TOOLS_CALL, arguments, None)
         .map_err(|error| wrong(&format!("The call was not forwarded: {error}.")))?;
     let form = if task.is_some() { Form::Error } else { Form::ToolResult };
-    Ok(Draft { action, envelope: Envelope { id: id.clone(), meta: meta(id, params)?, task, form } })
+    let (meta, depends_on) = (meta(id, params)?, depends_on(id, params)?);
+    Ok(Draft { action, envelope: Envelope { id: id.clone(), meta, task, form, depends_on } })
 }
 
 fn method_action(server: &str, id: &Id, method: &str, params: &Object) -> Result<Route, Malformed> {
@@ -150,8 +157,8 @@ fn method_action(server: &str, id: &Id, method: &str, params: &Object) -> Result
     let action = Action::new(server, method, method, parameters, resource).map_err(|error| {
         wrong(INVALID_REQUEST, format!("The request was not forwarded: {error}."))
     })?;
-    let meta = meta(id, params)?;
-    let envelope = Envelope { id: id.clone(), meta, task: None, form: Form::Error };
+    let (meta, depends_on) = (meta(id, params)?, depends_on(id, params)?);
+    let envelope = Envelope { id: id.clone(), meta, task: None, form: Form::Error, depends_on };
     Ok(Route::Judge(Box::new(Draft { action, envelope })))
 }
 
@@ -175,6 +182,21 @@ fn meta(id: &Id, params: &Object) -> Result<Option<Object>, Malformed> {
         .map(|(name, value)| (name.to_owned(), value.clone()))
         .collect();
     Ok(if kept.is_empty() { None } else { Object::new(kept) })
+}
+
+fn depends_on(id: &Id, params: &Object) -> Result<Vec<Digest>, Malformed> {
+    let Some(named) = params.get("_meta").and_then(|meta| meta.get(DEPENDS_ON)) else {
+        return Ok(Vec::new());
+    };
+    let read = |of: &Json| Digest::from_hex(of.as_str()?).ok();
+    let named = named.as_array().filter(|named| named.len() <= DEPENDS_ON_MAX);
+    named.and_then(|named| named.iter().map(read).collect()).ok_or_else(|| Malformed {
+        code: INVALID_PARAMS,
+        id: Some(id.clone()),
+        text: format!(
+            "`{DEPENDS_ON}` must be an array of at most {DEPENDS_ON_MAX} receipts, each of 64 lower-case hex digits."
+        ),
+    })
 }
 
 #[cfg(test)]
@@ -213,6 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_call_depends_on_is_read_and_not_sent_on() {
+        let of = Digest::of(b"x").to_hex();
+        let call = |named: &str| {
+            format!(r#"{{"name":"t","_meta":{{"tipstaff/depends_on":{named},"progressToken":1}}}}"#)
+        };
+        let found = draft(TOOLS_CALL, &call(&format!("[\"{of}\"]"))).envelope;
+        assert_eq!(found.depends_on, [Digest::of(b"x")]);
+        assert_eq!(Json::Object(found.meta.unwrap()).to_canonical(), r#"{"progressToken":1}"#);
+        let many = format!("[{}]", vec![format!("\"{of}\""); 17].join(","));
+        for bad in ["\"x\"", "[1]", "[\"12\"]", "{}", &many] {
+            assert!(route(TOOLS_CALL, &call(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_call_carries_its_arguments_and_little_else() {
         let params = r#"{"name":"t","arguments":{"a":1},"_meta":{"progressToken":"p","x/y":1,
             "io.modelcontextprotocol/related-task":{},"traceparent":"00"}}"#;
@@ -224,6 +261,7 @@ mod tests {
             r#"{"io.modelcontextprotocol/related-task":{},"progressToken":"p","traceparent":"00"}"#;
         assert_eq!(meta, kept);
         assert_eq!(draft.envelope.progress_token(), Some(Id::Text("p".into())));
+        assert!(draft.envelope.depends_on.is_empty());
         assert!(route(TOOLS_CALL, r#"{"name":"t","extra":1}"#).is_err());
         assert!(route(TOOLS_CALL, r#"{"name":"t","arguments":[1]}"#).is_err());
         assert!(route(TOOLS_CALL, r#"{"arguments":{}}"#).is_err());

@@ -289,6 +289,7 @@ impl<J: Judge> Shim<J> {
     /// Asks the monitor, and carries the action out if it permits.
     fn submit(self: &Arc<Self>, side: Side, serial: u64, draft: Draft) {
         let Draft { action, envelope } = draft;
+        let depends_on = envelope.depends_on.clone();
         let asking = Asking {
             shim: Arc::clone(self),
             side,
@@ -297,7 +298,7 @@ impl<J: Judge> Shim<J> {
             since: Instant::now(),
             took: None,
         };
-        self.judge.submit(action, Box::new(asking));
+        self.judge.submit(action, &depends_on, Box::new(asking));
     }
 
     /// A person is asked: the call waits as long as the question stands.

@@ -208,19 +208,32 @@ impl Client {
 
     /// Asks for a permit. The number names the request if it has to be withdrawn.
     pub fn submit(&self, action: Action, then: OnVerdict) -> u64 {
-        self.ask(action, None, Then::Permit(then))
+        self.ask(action, None, &[], Then::Permit(then))
+    }
+
+    /// Like [`Client::submit`], for an action that depends on others, which are named by their receipts.
+    pub fn submit_depending(&self, action: Action, depends_on: &[Digest], then: OnVerdict) -> u64 {
+        self.ask(action, None, depends_on, Then::Permit(then))
     }
 
     /// Asks for a caller that carries the action out by itself (doors `api` and `hook`). The outcome is
     /// reported later, by the receipt or by `ticket`.
     pub fn entrust(&self, action: Action, ticket: Option<Digest>, then: OnEntrusted) -> u64 {
-        self.ask(action, ticket, Then::Entrusted(then))
+        self.ask(action, ticket, &[], Then::Entrusted(then))
     }
 
-    fn ask(&self, action: Action, ticket: Option<Digest>, then: Then) -> u64 {
+    fn ask(
+        &self,
+        action: Action,
+        ticket: Option<Digest>,
+        depends_on: &[Digest],
+        then: Then,
+    ) -> u64 {
         let n = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let depends_on = depends_on.iter().map(|of| Json::String(of.to_hex())).collect();
         let request = object([
             ("action", wire::action_to_json(&action)),
+            ("depends_on", Json::Array(depends_on)),
             ("n", number(n)),
             ("t", Json::string("admit")),
             ("ticket", ticket.map_or(Json::Null, |ticket| Json::String(ticket.to_hex()))),

@@ -39,6 +39,11 @@ idle_exit_s = 60
 # person would have to approve is refused at once.
 approval_wait_s = 900
 
+# Seconds that a call waits for context that is not known yet (docs/deferral.md). Then it is refused. 0: it
+# is refused at once. `deferrals_max`: how many calls of a session may wait so; one more is refused.
+deferral_wait_s = 300
+deferrals_max = 16
+
 # Where to post a notice of each held call, such as \"http://127.0.0.1:9000/held\". An address that is a
 # secret goes by reference: \"file:NAME\" in the home's secrets folder, \"env:VARIABLE\", or
 # \"keyring:SERVICE/ACCOUNT\".
@@ -88,6 +93,9 @@ risk_limit = 100
 # headers = { Authorization = \"file:tickets\" }   # a file of mode 600 in the home's secrets folder
 ";
 
+/// Most calls of a session that any home lets wait for context: each is named in a receipt.
+const DEFERRALS_MAX: u64 = 64;
+
 /// The configuration of a home.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -106,6 +114,10 @@ pub struct Config {
     pub idle_exit_s: u64,
     /// Seconds that a held call waits for a person. 0: nobody is asked.
     pub approval_wait_s: u64,
+    /// Seconds that a call waits for context. 0: it is refused at once.
+    pub deferral_wait_s: u64,
+    /// How many calls of a session may wait for context.
+    pub deferrals_max: u64,
     /// Where to post a notice of each held call.
     pub approval_webhook: Option<Setting>,
     /// Whether nothing is stopped and everything is only recorded.
@@ -176,6 +188,8 @@ impl Default for Config {
             session_grace_s: 3,
             idle_exit_s: 60,
             approval_wait_s: 900,
+            deferral_wait_s: 300,
+            deferrals_max: 16,
             approval_webhook: None,
             observe: false,
             observe_servers: Vec::new(),
@@ -202,6 +216,10 @@ impl Config {
                 return Err(MonitorError::Config(what));
             }
         }
+        if config.deferrals_max > DEFERRALS_MAX {
+            let what = format!("`deferrals_max` is over {DEFERRALS_MAX}");
+            return Err(MonitorError::Config(what));
+        }
         let webhook = config.approval_webhook.as_ref();
         let webhook = webhook.and_then(|setting| setting_fault("approval_webhook", setting));
         let fault = webhook.or_else(|| context::fault(&config));
@@ -221,5 +239,6 @@ mod tests {
         assert_eq!(Config::parse(DEFAULT_TEXT).unwrap(), Config::default());
         assert!(Config::parse("roots = [\"here\"]").is_err());
         assert!(Config::parse("rooots = []").is_err());
+        assert!(Config::parse("deferrals_max = 65").is_err());
     }
 }

@@ -71,6 +71,12 @@ pub enum Rejection {
     /// What was signed is another call, or other terms.
     #[error("what was signed is not the call that waits")]
     AnotherCall,
+    /// It waits for context, not for a person.
+    #[error(
+        "it is deferred: it waits for context, which a person's yes doesn't supply; `tipstaff queue` says what \
+         is missing"
+    )]
+    Deferred,
     /// Its time is over.
     #[error("its time is over")]
     Expired,
@@ -98,6 +104,7 @@ impl Rejection {
         match self {
             Self::Answered => "answered",
             Self::AnotherCall => "another_call",
+            Self::Deferred => "deferred",
             Self::Expired => "expired",
             Self::NotSigned => "not_signed",
             Self::PolicyChanged => "policy_changed",

@@ -61,6 +61,8 @@ impl Explainer {
             roots: self.roots.clone(),
             answered: None,
             barred: None,
+            deferrals_max: None,
+            depends_on: Vec::new(),
             ..recorded.clone()
         };
         judge(&self.rules, action, &mut facts, &Context::new([0; 16]), &mut |_, _| {})
@@ -86,6 +88,8 @@ impl Explainer {
             physical: BTreeMap::new(),
             answered: None,
             barred: None,
+            deferrals_max: None,
+            depends_on: Vec::new(),
             said: self.config.meaning_of(action),
             words: InWords::default(),
             distance: None,

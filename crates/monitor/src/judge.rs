@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use tipstaff_classify::{Basis, Classification, Meaning, PathUse, classify};
 use tipstaff_context::{Context, Distance};
 use tipstaff_core::json::Object;
-use tipstaff_core::{Action, Json, Label, Labels, Millis, Sink, Tier, Verdict};
+use tipstaff_core::{Action, Digest, Json, Label, Labels, Millis, Sink, Tier, Verdict};
 use tipstaff_policy::paths::{Bounds, PathFacts, Place, facts};
 use tipstaff_policy::{Classified, Decision, Distances, InWords, Limits, Request, SessionContext};
 
 pub use crate::pins::Listing;
 use crate::policies::Rules;
+use crate::wire::{digests, number, number_of};
 
 /// Name and version of this procedure: what it decides for the same inputs never changes under one name.
 pub const ENGINE: &str = "tipstaff-3+cedar-4.14.1";
@@ -31,6 +32,12 @@ pub enum Answered {
     Refused,
     /// The requester is gone.
     Withdrawn,
+    /// What it was deferred for did not become known in time.
+    DeferralExpired,
+    /// A person ended its deferral.
+    DeferralRefused,
+    /// The requester of what was deferred is gone.
+    DeferralWithdrawn,
 }
 
 /// What keeps everything or this agent from acting, whatever the policies say.
@@ -44,12 +51,36 @@ pub enum Barred {
     Rate,
     /// The same call was refused again and again.
     Repeated,
+    /// Too many calls of the session are deferred already.
+    Cascade,
+    /// A call that it depends on was refused.
+    DependencyDenied,
+    /// It names a call that was not deferred in this session.
+    DependencyUnknown,
+    /// A call that it depends on is not over yet. This alone defers.
+    DependsOn,
+    /// It carries a stand-in for a result.
+    Placeholder,
 }
 
 impl Answered {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Approved, Self::Expired, Self::PolicyChanged, Self::Refused, Self::Withdrawn];
+    pub const ALL: [Self; 8] = [
+        Self::Approved,
+        Self::Expired,
+        Self::PolicyChanged,
+        Self::Refused,
+        Self::Withdrawn,
+        Self::DeferralExpired,
+        Self::DeferralRefused,
+        Self::DeferralWithdrawn,
+    ];
+
+    /// Whether it ends a deferral.
+    #[must_use]
+    pub const fn ends_deferral(self) -> bool {
+        matches!(self, Self::DeferralExpired | Self::DeferralRefused | Self::DeferralWithdrawn)
+    }
 
     /// The reason in receipts.
     #[must_use]
@@ -60,13 +91,26 @@ impl Answered {
             Self::PolicyChanged => "approval_policy_changed",
             Self::Refused => "approval_refused",
             Self::Withdrawn => "approval_withdrawn",
+            Self::DeferralExpired => "deferral_expired",
+            Self::DeferralRefused => "deferral_refused",
+            Self::DeferralWithdrawn => "deferral_withdrawn",
         }
     }
 }
 
 impl Barred {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Budget, Self::Paused, Self::Rate, Self::Repeated];
+    pub const ALL: [Self; 9] = [
+        Self::Budget,
+        Self::Paused,
+        Self::Rate,
+        Self::Repeated,
+        Self::Cascade,
+        Self::DependencyDenied,
+        Self::DependencyUnknown,
+        Self::DependsOn,
+        Self::Placeholder,
+    ];
 
     /// The reason in receipts.
     #[must_use]
@@ -76,6 +120,11 @@ impl Barred {
             Self::Paused => "paused",
             Self::Rate => "rate",
             Self::Repeated => "repeated",
+            Self::Cascade => "deferral_cascade",
+            Self::DependencyDenied => "dependency_denied",
+            Self::DependencyUnknown => "dependency_unknown",
+            Self::DependsOn => "depends_on",
+            Self::Placeholder => "placeholder",
         }
     }
 }
@@ -105,6 +154,10 @@ pub struct Facts {
     pub answered: Option<Answered>,
     /// What bars it, if something does.
     pub barred: Option<Barred>,
+    /// How many calls of the session could be deferred, where that was too few.
+    pub deferrals_max: Option<u64>,
+    /// The calls that its caller says it depends on, by their receipts.
+    pub depends_on: Vec<Digest>,
     /// What the operator says of the tool, instead of what its class does.
     pub said: Option<Said>,
     /// What of it stands in the principal's own words.
@@ -183,7 +236,11 @@ fn judge_all(
         (None, _, Listing::Accepted) => None,
     };
     if let Some(reason) = refused {
-        return denied(&classified, reason);
+        let mut denied = denied(&classified, reason);
+        if facts.barred == Some(Barred::DependsOn) {
+            denied.verdict = Verdict::Defer;
+        }
+        return denied;
     }
     resolve(facts, &classified.paths);
     let decide = |request: &Request<'_>| rules.set.decide(request);
@@ -244,6 +301,13 @@ impl Facts {
         if let Some(barred) = self.barred {
             members.push(("barred".to_owned(), text(barred.as_str())));
         }
+        if let Some(max) = self.deferrals_max {
+            members.push(("deferrals_max".to_owned(), number(max)));
+        }
+        if !self.depends_on.is_empty() {
+            let named = self.depends_on.iter().map(|of| Json::String(of.to_hex())).collect();
+            members.push(("depends_on".to_owned(), Json::Array(named)));
+        }
         if let Some(said) = self.said {
             let tier = said.tier.map_or(Json::Null, |tier| Json::from(i64::from(tier.number())));
             members.push(("said".to_owned(), meaning_to_json(said.meaning)));
@@ -302,6 +366,11 @@ impl Facts {
                     Some(Barred::ALL.into_iter().find(|barred| barred.as_str() == word)?)
                 }
             },
+            deferrals_max: match json.get("deferrals_max") {
+                None => None,
+                Some(_) => Some(number_of(json, "deferrals_max")?),
+            },
+            depends_on: json.get("depends_on").map_or(Some(Vec::new()), digests)?,
             said: match json.get("said") {
                 None => None,
                 Some(kept) => Some(Said {
@@ -510,10 +579,8 @@ fn limits_from_json(json: &Json) -> Option<Limits> {
 mod tests {
     use std::fmt::Write as _;
 
-    use tipstaff_classify::{Annotations, Catalogue};
-    use tipstaff_core::Digest;
-
     use super::*;
+    use tipstaff_classify::{Annotations, Catalogue};
 
     /// What the rules that have no digest of their own say of some of everything.
     fn opinions() -> String {

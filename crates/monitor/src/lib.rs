@@ -9,6 +9,7 @@
 mod approval;
 mod client;
 mod config;
+mod deferral;
 mod error;
 mod explain;
 mod fold;

@@ -9,13 +9,16 @@ pub use admit::Held;
 pub(crate) use admit::{Answer, Asked};
 mod closing;
 mod control;
+mod deferrals;
 pub use control::Switch;
 #[cfg(test)]
 pub(crate) use control::approvers_text;
 pub(crate) use control::{Asker, approvers_of, log_line};
+mod facts;
 mod held;
 mod holds;
 pub(crate) use holds::Said;
+mod recorded;
 mod refusal;
 mod start;
 mod tell;
@@ -36,6 +39,7 @@ use tipstaff_ledger::{Draft, Ledger, LedgerError};
 use tipstaff_store::{Clock, Random};
 
 use crate::config::{Config, Servers, Setting, Settings};
+use crate::deferral::Deferrals;
 use crate::fold::fold;
 use crate::home::{Home, Lock};
 use crate::pace::Pace;
@@ -43,7 +47,7 @@ use crate::permit::{Refusal, Settlement};
 use crate::pins::ServerPins;
 use crate::policies::Rules;
 use crate::queue::Queue;
-use crate::sessions::{Lasting, NO_MEMBER, Session};
+use crate::sessions::{Lasting, NO_MEMBER, Review, Session};
 use crate::standing::Standing;
 use crate::tails::{News, Tails, Watch};
 
@@ -61,7 +65,7 @@ pub struct Monitor {
     sessions: Mutex<HashMap<String, Arc<Mutex<Session>>>>,
     /// The processes that doors acted for since the start and that still live.
     clients: Mutex<Vec<Process>>,
-    /// Calls that wait for a person. Locked after a session where both are.
+    /// Calls that wait. Locked after a session where both are.
     queue: Mutex<Queue>,
     pub(crate) tails: Tails,
     /// Public halves of the keys that may approve.
@@ -350,6 +354,8 @@ impl Monitor {
             lasting: Lasting::Grace,
             pace: Pace::default(),
             requests: Arc::default(),
+            deferrals: Deferrals::default(),
+            review: Review::Idle,
         };
         let receipt = session.receipt(Kind::Session, ("session:open", Tier::T1), door, self.now());
         let inputs = format!("{{\"nonce\":\"{}\"}}", digest::hex(&nonce));
@@ -360,17 +366,20 @@ impl Monitor {
 
     fn append_outcome(
         &self,
-        session: &Mutex<Session>,
+        shared: &Arc<Mutex<Session>>,
         of: Digest,
         outcome: Outcome,
     ) -> Result<(), LedgerError> {
-        let mut session = lock(session);
+        let mut session = lock(shared);
         // Settled already, by recovery or by a door that was given up: the first record stands.
         let Some(open) = session.open.get(&of) else { return Ok(()) };
         let receipt = session.outcome(of, open, outcome, self.now());
         let appended = self.ledger.append(Draft { receipt, inputs: None })?;
         let _ = fold(&mut session.context, &appended.signed, None);
+        session.deferral(appended.signed.receipt(), appended.signed.hash());
         session.open.remove(&of);
+        drop(session);
+        self.review_if_due(shared);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Calls that wait for a person (row A4).
+//! Calls that wait, for a person or for context (row A4).
 //!
 //! The adversary is an agent that asks until somebody is tired, or that has a call run twice on one yes.
 //! A call that is repeated while it waits is the same held call; their number is bounded; each is taken
@@ -28,6 +28,7 @@ pub(crate) struct Hold {
     /// Hash of the verdict's receipt, which names the hold.
     pub(crate) receipt: Digest,
     pub(crate) index: u64,
+    pub(crate) awaits: Awaits,
     pub(crate) action: Action,
     /// `inputs_digest` of the receipt.
     pub(crate) inputs_digest: Digest,
@@ -43,10 +44,36 @@ pub(crate) struct Hold {
     pub(crate) since: Millis,
     pub(crate) expires: Millis,
     pub(crate) session: Arc<Mutex<Session>>,
+    /// Name of its chain.
+    pub(crate) chain: String,
     /// The requester's process, where there is one on this machine.
     pub(crate) client: Option<Process>,
+    /// The door that asked; a restart doesn't know it.
+    pub(crate) asker: Option<Arc<Member>>,
     pub(crate) state: HoldState,
     pub(crate) waiters: Vec<Waiter>,
+}
+
+/// What a call waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Awaits {
+    /// A person has to approve it.
+    Person,
+    /// More has to be known before it can be judged.
+    Context(Missing),
+}
+
+/// What has to be known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// The reason in its receipt.
+    pub(crate) reason: String,
+    /// Names of attributes.
+    pub(crate) names: Vec<String>,
+    /// Deferred calls that have to be over first.
+    pub(crate) after: Vec<Digest>,
+    /// The calls that its caller says it depends on.
+    pub(crate) depends_on: Vec<Digest>,
 }
 
 /// How far it is.
@@ -58,6 +85,9 @@ pub(crate) enum HoldState {
     Answering,
     /// Approved by this receipt; nobody waited for it then, so it runs when it is repeated.
     Approved(Digest),
+    /// What it was deferred for may be known by now, and nobody waited for it then: it is judged when it is
+    /// repeated.
+    Ready,
 }
 
 /// A door that waits.
@@ -67,7 +97,8 @@ pub(crate) struct Waiter {
     pub(crate) number: u64,
     /// The caller's own name of the action.
     pub(crate) ticket: Option<Digest>,
-    pub(crate) then: Box<dyn FnOnce(Answer) + Send>,
+    /// Hears the answer, after what else it waits for.
+    pub(crate) then: Box<dyn Fn(Answer) + Send>,
 }
 
 impl std::fmt::Debug for Waiter {
@@ -87,6 +118,26 @@ pub(crate) struct Queue {
 }
 
 impl Hold {
+    /// Whether it waits for context.
+    pub(crate) const fn is_deferred(&self) -> bool {
+        matches!(self.awaits, Awaits::Context(_))
+    }
+
+    /// How it ends when nobody supplied in time what it waits for.
+    pub(crate) const fn expired(&self) -> Answered {
+        if self.is_deferred() { Answered::DeferralExpired } else { Answered::Expired }
+    }
+
+    /// How it ends when a person says no.
+    pub(crate) const fn refused(&self) -> Answered {
+        if self.is_deferred() { Answered::DeferralRefused } else { Answered::Refused }
+    }
+
+    /// How it ends when its requester is gone.
+    pub(crate) const fn withdrawn(&self) -> Answered {
+        if self.is_deferred() { Answered::DeferralWithdrawn } else { Answered::Withdrawn }
+    }
+
     /// What an approval of it is worth by now.
     pub(crate) fn still_approved(&self, now: Millis, policy_set: Digest) -> Answered {
         match (now < self.expires, self.policy_set == policy_set) {
@@ -114,13 +165,37 @@ impl Queue {
         self.holds.insert(hold.receipt, hold);
     }
 
-    /// The same call of the same agent.
+    /// The same call of the same agent, held for a person.
     pub(crate) fn same(&self, agent: &str, action: &Action) -> Option<&Hold> {
-        self.holds.values().find(|hold| hold.agent == agent && hold.action == *action)
+        let mut holds = self.holds.values().filter(|hold| !hold.is_deferred());
+        holds.find(|hold| hold.agent == agent && hold.action == *action)
+    }
+
+    /// The same call of the same agent, deferred.
+    pub(crate) fn same_deferred(&self, agent: &str, action: &Action) -> Option<&Hold> {
+        let mut holds = self.holds.values().filter(|hold| hold.is_deferred());
+        holds.find(|hold| hold.agent == agent && hold.action == *action)
     }
 
     pub(crate) fn get_mut(&mut self, receipt: Digest) -> Option<&mut Hold> {
         self.holds.get_mut(&receipt)
+    }
+
+    /// The deferred calls of a session, in the order in which they were asked.
+    pub(crate) fn deferred_of(&self, session: &Arc<Mutex<Session>>) -> Vec<Digest> {
+        let holds = self.list().into_iter().filter(|hold| hold.is_deferred());
+        holds.filter(|hold| Arc::ptr_eq(&hold.session, session)).map(|hold| hold.receipt).collect()
+    }
+
+    /// The sessions that have deferred calls.
+    pub(crate) fn deferring(&self) -> Vec<Arc<Mutex<Session>>> {
+        let mut sessions: Vec<Arc<Mutex<Session>>> = Vec::new();
+        for hold in self.list().into_iter().filter(|hold| hold.is_deferred()) {
+            if !sessions.iter().any(|known| Arc::ptr_eq(known, &hold.session)) {
+                sessions.push(Arc::clone(&hold.session));
+            }
+        }
+        sessions
     }
 
     /// Takes a call out: whoever has it runs it or ends it.

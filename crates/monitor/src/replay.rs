@@ -6,6 +6,7 @@
 //! everything that the receipt says about it.
 
 mod approvals;
+mod deferrals;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,12 +14,14 @@ use std::sync::Arc;
 use tipstaff_classify::Catalogue;
 use tipstaff_context::Context;
 use tipstaff_core::receipt::{DecisionRef, Enforcement, Kind, Receipt, Signed};
-use tipstaff_core::{Action, Digest, Json};
+use tipstaff_core::{Action, Digest, Json, Verdict};
 use tipstaff_ledger::{Kept, LedgerError, LogReader, SealingKey};
 use tipstaff_policy::PolicySource;
 
 use approvals::Approvals;
+use deferrals::Deferrals;
 
+use crate::deferral::is_deferred;
 use crate::error::MonitorError;
 use crate::fold::{Folded, declassified, fold};
 use crate::home::Home;
@@ -59,6 +62,7 @@ pub fn replay(
         contexts: HashMap::new(),
         rules: HashMap::new(),
         approvals: Approvals::default(),
+        deferrals: Deferrals::default(),
         report: Replay::default(),
     };
     let mut failed = None;
@@ -151,11 +155,18 @@ struct Replayer<'a> {
     contexts: HashMap<String, Option<Context>>,
     rules: HashMap<[Digest; 3], Option<Arc<Rules>>>,
     approvals: Approvals,
+    deferrals: Deferrals,
     report: Replay,
 }
 
 impl Replayer<'_> {
     fn receipt(&mut self, index: u64, signed: &Signed) -> Result<(), MonitorError> {
+        let looked = self.look(index, signed);
+        self.deferrals.fold(signed);
+        looked
+    }
+
+    fn look(&mut self, index: u64, signed: &Signed) -> Result<(), MonitorError> {
         let receipt = signed.receipt();
         if receipt.kind == Kind::Session && receipt.action == "session:open" {
             let plain = self.kept.open(self.sealing, &receipt.chain, index).ok();
@@ -170,7 +181,8 @@ impl Replayer<'_> {
         if receipt.kind != Kind::Verdict {
             return Ok(());
         }
-        if let Some(fault) = self.approvals.fault(receipt) {
+        let deferral = self.deferrals.fault(receipt);
+        if let Some(fault) = self.approvals.fault(receipt).or(deferral) {
             self.differs(signed, fault);
             return Ok(());
         }
@@ -232,6 +244,11 @@ impl Replayer<'_> {
             self.differs(signed, fault);
             return Ok(());
         }
+        let free = |mut facts: Facts| judge(&rules, &action, &mut facts, context, &mut |_, _| {});
+        if let Some(fault) = self.deferrals.bar_fault(receipt, &action, &facts, free) {
+            self.differs(signed, fault);
+            return Ok(());
+        }
         let recorded = facts.clone();
         // What a path resolved to then is an input: nothing is looked up again.
         let judged = judge(&rules, &action, &mut facts, context, &mut |_, _| {});
@@ -249,6 +266,7 @@ impl Replayer<'_> {
             ("executed action", *executed_now == executed),
             ("meaning", means_match(&judged, plain)),
             ("declassified", judged.declassify == declassified(receipt.obligations.as_ref())),
+            ("missing", missing_match(&judged, receipt)),
             ("now", recorded.now == receipt.now),
             ("inputs_digest", inputs_match(receipt, plain)),
         ];
@@ -309,6 +327,14 @@ fn context_fault(context: &Context, facts: &Facts, receipt: &Receipt) -> Option<
         ("method", said.distance_method.as_ref() == distance.map(|distance| &distance.method)),
     ];
     checks.into_iter().find(|(_, same)| !same).map(|(what, _)| what)
+}
+
+fn missing_match(judged: &Judged, receipt: &Receipt) -> bool {
+    let Some(deferral) = receipt.deferral.as_ref().filter(|_| is_deferred(receipt)) else {
+        return true;
+    };
+    let names = judged.missing.iter().map(|name| Json::string(name)).collect();
+    judged.verdict == Verdict::Defer && deferral.get("missing") == Some(&Json::Array(names))
 }
 
 fn means_match(judged: &Judged, plain: &[u8]) -> bool {

@@ -210,8 +210,12 @@ fn converse(
                     let action = frame.get("action").and_then(wire::action_from_json);
                     let action = action.ok_or_else(|| bad("not an action"))?;
                     let ticket = digest_of(&frame, "ticket");
+                    let depends_on = frame.get("depends_on").map(wire::digests);
+                    let depends_on =
+                        depends_on.map(|named| named.ok_or_else(|| bad("not receipts")));
+                    let depends_on = depends_on.transpose()?.unwrap_or_default();
                     numbers.push((n, ticket));
-                    asked.push(Asked { action, ticket });
+                    asked.push(Asked { action, ticket, depends_on });
                 }
                 Some("withdraw") => {
                     let n = number_of(&frame, "n").ok_or_else(|| bad("no number"))?;
@@ -298,6 +302,7 @@ fn verdict(n: u64, answer: &Answer) -> Json {
             ("rule", text(held.rule.as_deref())),
             ("t", Json::string("held")),
             ("text", Json::string(&held.text)),
+            ("verdict", Json::string(held.verdict.as_str())),
         ]),
         Answer::Refused(refusal) => refused(n, refusal),
     }

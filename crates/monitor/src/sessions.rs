@@ -16,6 +16,7 @@ use tipstaff_core::receipt::{
 use tipstaff_core::{Digest, Millis, Tier};
 use tipstaff_identity::Process;
 
+use crate::deferral::{Deferrals, Stirred};
 use crate::pace::Pace;
 
 /// Name of the chain of control receipts.
@@ -42,6 +43,22 @@ pub(crate) struct Session {
     pub(crate) pace: Pace,
     /// What its principal asked for: the first request, and the last ones.
     pub(crate) requests: Arc<Requests>,
+    /// What became of its deferred calls.
+    pub(crate) deferrals: Deferrals,
+    /// Whether its deferred calls are being judged again.
+    pub(crate) review: Review,
+}
+
+/// Whether the deferred calls of a session are being judged again: by one thread at a time, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Review {
+    #[default]
+    Idle,
+    /// Something changed that they may have waited for.
+    Due,
+    Busy,
+    /// Something changed meanwhile: once more.
+    Again,
 }
 
 /// What a session's principal asked for.
@@ -128,6 +145,16 @@ impl Session {
         }
     }
 
+    /// Keeps what a receipt says of its deferred calls.
+    pub(crate) fn deferral(&mut self, receipt: &Receipt, hash: Digest) {
+        if self.deferrals.fold(receipt, hash) == Stirred::Yes {
+            self.review = match self.review {
+                Review::Idle | Review::Due => Review::Due,
+                Review::Busy | Review::Again => Review::Again,
+            };
+        }
+    }
+
     /// Keeps what its principal asked for, as many as its context is measured against.
     pub(crate) fn asked(&mut self, text: String) {
         let mut texts = self.requests.texts.clone();
@@ -176,6 +203,8 @@ pub(crate) mod tests {
             lasting: Lasting::Grace,
             pace: Pace::default(),
             requests: Arc::default(),
+            deferrals: Deferrals::default(),
+            review: Review::Idle,
         }
     }
 }

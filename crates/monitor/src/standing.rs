@@ -39,4 +39,10 @@ impl Standing {
         let wait = self.config.approval_wait_s;
         (wait > 0).then(|| wait.saturating_mul(1000))
     }
+
+    /// How long a call waits for context, in milliseconds. `None`: none does.
+    pub(crate) fn deferral_ms(&self) -> Option<u64> {
+        let wait = self.config.deferral_wait_s;
+        (wait > 0).then(|| wait.saturating_mul(1000))
+    }
 }

@@ -61,6 +61,11 @@ pub(crate) fn digest_of(json: &Json, name: &str) -> Option<Digest> {
     Digest::from_hex(json.get(name)?.as_str()?).ok()
 }
 
+/// An array of digests.
+pub(crate) fn digests(json: &Json) -> Option<Vec<Digest>> {
+    json.as_array()?.iter().map(|digest| Digest::from_hex(digest.as_str()?).ok()).collect()
+}
+
 /// A number member.
 pub(crate) fn number_of(json: &Json, name: &str) -> Option<u64> {
     u64::try_from(json.get(name)?.as_integer()?).ok()

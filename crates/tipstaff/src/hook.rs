@@ -183,6 +183,9 @@ fn permitted(asked: &Action, entrusted: &Entrusted, form: Form, permitted: Permi
 }
 
 fn still_held(held: &Held) -> String {
+    if held.verdict == Verdict::Defer {
+        return held.text.clone();
+    }
     let receipt = held.receipt.to_hex();
     let id = receipt.get(..8).unwrap_or_default();
     format!(

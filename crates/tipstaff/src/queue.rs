@@ -1,4 +1,4 @@
-//! Calls that wait for a person, and the kill switch.
+//! Calls that wait, and the kill switch.
 //!
 //! The adversary is a call that looks harmless on the screen of whoever approves it: it is shown whole,
 //! with everything that a terminal would act upon spelled out, and what is signed is what was shown.
@@ -30,7 +30,10 @@ pub(crate) fn list(at: &Place) -> Outcome {
     for hold in &holds {
         println!("{}", described(hold));
     }
-    println!("Answer with `tipstaff approve ID` or `tipstaff refuse ID`.");
+    println!(
+        "Answer with `tipstaff approve ID` or `tipstaff refuse ID`. What is deferred needs context, not a yes; \
+         `refuse` ends it."
+    );
     Ok(())
 }
 
@@ -178,8 +181,9 @@ fn described(hold: &Json) -> String {
     let (service, rule) = (text(hold, "service"), text(hold, "rule"));
     let requester = text(hold, "requester");
     let state = match text(hold, "state").as_str() {
-        "approved" => "approved, runs when it is repeated",
-        _ => "waits",
+        "approved" => "approved, runs when it is repeated".to_owned(),
+        state @ ("deferred" | "ready") => deferred(hold, state),
+        _ => "waits".to_owned(),
     };
     let _ = write!(
         out,
@@ -189,6 +193,28 @@ fn described(hold: &Json) -> String {
         if rule.is_empty() { "-" } else { &rule },
         left(hold)
     );
+    out
+}
+
+/// What a deferred call waits for, and where that can be said.
+fn deferred(hold: &Json, state: &str) -> String {
+    let words = |name: &str, digits: usize| {
+        let words = hold.get(name).and_then(Json::as_array).unwrap_or_default().iter();
+        let words =
+            words.filter_map(Json::as_str).map(|word| plain(word.get(..digits).unwrap_or(word)));
+        words.collect::<Vec<_>>().join(", ")
+    };
+    let (missing, after) = (words("missing", usize::MAX), words("after", 12));
+    let mut out = format!("deferred ({})", plain(&text(hold, "reason")));
+    for (what, words) in [("not known yet", missing), ("after", after)] {
+        if !words.is_empty() {
+            let _ = write!(out, ", {what}: {words}");
+        }
+    }
+    if state == "ready" {
+        out.push_str(", judged when it is repeated");
+    }
+    let _ = write!(out, "; session {}", plain(&text(hold, "session")));
     out
 }
 

@@ -24,6 +24,8 @@ use crate::request::TOOLS_CALL;
 
 const BODY: &str = "Send an object with server, tool and parameters; see /api/openapi.json.";
 const OUTCOME: &str = "Send an object with status (ok, error or ambiguous), and result or bytes; see /api/openapi.json.";
+/// Most receipts that an action may depend on.
+const DEPENDS_ON_MAX: usize = 16;
 /// Longest resource in bytes: as long as a line of a request may be.
 const RESOURCE_BYTES_MAX: usize = 8 << 10;
 
@@ -31,6 +33,7 @@ const RESOURCE_BYTES_MAX: usize = 8 << 10;
 struct Asked {
     action: Action,
     session: Option<String>,
+    depends_on: Vec<Digest>,
 }
 
 /// The answer on an action.
@@ -91,7 +94,7 @@ pub(crate) fn judge(
         })?,
     };
     let before = asked.action.clone();
-    let judged = desk.judge(&session, asked.action).map_err(|_| {
+    let judged = desk.judge(&session, asked.action, &asked.depends_on).map_err(|_| {
         let message = "Too many actions or sessions are open.";
         let next = "Report the outcomes of open actions, then try again.";
         Fault::new(StatusCode::TOO_MANY_REQUESTS, "busy", message, next)
@@ -189,7 +192,7 @@ pub(crate) fn settle(receipt: &str, body: &[u8], desk: &dyn Desk) -> Answered {
 
 fn read(body: &[u8]) -> Result<Asked, Fault> {
     let json = strict(body, BODY)?;
-    let known = ["server", "tool", "operation", "parameters", "resource", "session"];
+    let known = ["server", "tool", "operation", "parameters", "resource", "session", "depends_on"];
     let members = members(&json, &known, BODY)?;
     let text = |name: &str| match members.get(name) {
         None => Ok(None),
@@ -217,7 +220,15 @@ fn read(body: &[u8]) -> Result<Asked, Fault> {
         let message = format!("This is no action: {error}.");
         Fault::bad("bad_action", message, "Names have 1 to 256 bytes and no control characters.")
     })?;
-    Ok(Asked { action, session: text("session")?.map(str::to_owned) })
+    let named = members.get("depends_on").map_or(Some(&[][..]), Json::as_array);
+    let named = named.filter(|named| named.len() <= DEPENDS_ON_MAX).and_then(|named| {
+        named.iter().map(|of| Digest::from_hex(of.as_str()?).ok()).collect::<Option<Vec<Digest>>>()
+    });
+    let depends_on = named.ok_or_else(|| {
+        let next = "Send an array of at most 16 receipts of this session, each of 64 lower-case hex digits.";
+        Fault::bad("bad_member", "`depends_on` names no receipts.", next)
+    })?;
+    Ok(Asked { action, session: text("session")?.map(str::to_owned), depends_on })
 }
 
 /// A body through the strict parser.

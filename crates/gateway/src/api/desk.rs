@@ -30,8 +30,13 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// Whoever judges.
 pub(crate) trait Desk: Send + Sync {
-    /// Judges one action of a session.
-    fn judge(&self, session: &Handle, action: Action) -> Result<Judged, Busy>;
+    /// Judges one action of a session, which depends on the calls of these receipts.
+    fn judge(
+        &self,
+        session: &Handle,
+        action: Action,
+        depends_on: &[Digest],
+    ) -> Result<Judged, Busy>;
     /// Takes the end of a permitted action, once.
     fn settle(&self, receipt: Digest, ended: Ended<'_>) -> Settled;
     /// Ends what stayed out too long.
@@ -150,12 +155,17 @@ impl MonitorDesk {
 }
 
 impl Desk for MonitorDesk {
-    fn judge(&self, session: &Handle, action: Action) -> Result<Judged, Busy> {
+    fn judge(
+        &self,
+        session: &Handle,
+        action: Action,
+        depends_on: &[Digest],
+    ) -> Result<Judged, Busy> {
         let member = match self.door(session, action.server())? {
             Ok(member) => member,
             Err(refusal) => return Ok(Judged::Refused(refusal)),
         };
-        match self.monitor.admit(&member, action) {
+        match self.monitor.admit_depending(&member, action, depends_on) {
             Err(refusal) => Ok(Judged::Refused(refusal)),
             Ok(permit) => {
                 let (verdict, receipt) = (permit.verdict(), permit.receipt());

@@ -36,7 +36,7 @@ impl Judge for Script {
     type Effect = FakeRunning;
     type Settlement = String;
 
-    fn submit(&self, action: Action, mut then: Box<dyn Answered<FakePermit>>) {
+    fn submit(&self, action: Action, _: &[Digest], mut then: Box<dyn Answered<FakePermit>>) {
         let running = FakeRunning(Some(Arc::clone(&self.log)));
         let tool = action.tool().to_owned();
         let action = if tool.starts_with("change") {
@@ -48,7 +48,8 @@ impl Judge for Script {
         if held {
             let expires = tipstaff_core::Millis(u64::MAX / 2);
             let text = "A person is asked.".to_owned();
-            let held = Held { receipt: Digest::ZERO, expires, rule: None, text };
+            let verdict = Verdict::StepUp;
+            let held = Held { receipt: Digest::ZERO, expires, rule: None, verdict, text };
             let waits = then.held(7, &held);
             self.log.lock().unwrap().push(format!("{waits:?}"));
         }

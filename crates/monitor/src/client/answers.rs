@@ -88,7 +88,10 @@ fn rejoin(inner: &Inner) -> Result<UnixStream, ClientError> {
     let Connected { mut stream, heard, frames, .. } = connect(&inner.home, &inner.join)?;
     *lock(&inner.frames) = frames;
     let mut state = lock(&inner.state);
-    let again = state.waiting.values().map(Waiting::frame);
+    // In the order in which it was asked: what waits there waits in that order.
+    let mut asked: Vec<(&u64, &Waiting)> = state.waiting.iter().collect();
+    asked.sort_by_key(|(number, _)| **number);
+    let again = asked.into_iter().map(|(_, waiting)| waiting.frame());
     let known = [state.child.as_deref(), state.tools.as_deref()];
     let bytes = known.into_iter().flatten().chain(again).collect::<Vec<_>>().concat();
     stream.write_all(&bytes).map_err(|error| ClientError::Broken(error.to_string()))?;
@@ -146,6 +149,7 @@ fn hold(inner: &Inner, n: u64, answer: &Json) {
             receipt: digest_of(answer, "receipt")?,
             expires: Millis(number_of(answer, "expires")?),
             rule: text_of(answer, "rule"),
+            verdict: Verdict::parse(&text_of(answer, "verdict")?)?,
             text: text_of(answer, "text")?,
         })
     };

@@ -4,25 +4,25 @@
 //! runs before its receipt is durable. Rules and standing are held from the judgement to the receipt's
 //! place in the log, and an answer leaves after the commit.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use tipstaff_classify::Meaning;
-use tipstaff_context::{Context, Distance};
 use tipstaff_core::action::Salt;
-use tipstaff_core::receipt::{DecisionRef, Door, Enforcement, Kind, Signed};
-use tipstaff_core::{Action, Digest, Json, Label, Labels, Millis, Verdict};
+use tipstaff_core::receipt::{DecisionRef, Door, Enforcement, Kind};
+use tipstaff_core::{Action, Digest, Labels, Millis, Verdict};
 use tipstaff_ledger::{Draft, LedgerError};
-use tipstaff_policy::{InWords, Reason};
 
+use super::deferrals::{Earlier, Suspends};
+use super::recorded::{
+    brought, deferred, kept_inputs, obligations, resolved, rests_on, shown, waiting,
+};
 use super::refusal::Words;
-use super::{Measure, Member, Monitor, lock};
-use crate::fold::{declassify, fold_action};
-use crate::judge::{Answered, Barred, ENGINE, Facts, Judged, Listing, judge, meaning_text, tier};
-use crate::pace::Pace;
+use super::{Member, Monitor, lock};
+use crate::deferral::Links;
+use crate::fold::fold_action;
+use crate::judge::{Answered, Barred, ENGINE, Facts, judge};
 use crate::permit::{Permit, Refusal, Settlement, Sink};
 use crate::policies::Rules;
-use crate::queue::{Hold, HoldState};
+use crate::queue::{Awaits, Hold, HoldState, Missing};
 use crate::resolve::resolve;
 use crate::sessions::{NO_MEMBER, OpenVerdict};
 use crate::standing::Standing;
@@ -33,7 +33,7 @@ use crate::tails::News;
 pub(crate) enum Answer {
     /// It may run now.
     Granted(Granted),
-    /// It waits for a person.
+    /// It waits, for a person or for context.
     Held(Held),
     /// It may not run.
     Refused(Refusal),
@@ -50,15 +50,17 @@ pub(crate) struct Granted {
     pub(crate) executed: Option<Action>,
 }
 
-/// A call that waits for a person's answer.
+/// A call that waits for a person's answer, or for context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// Hash of the receipt that holds it. A person names the hold by the first digits.
+    /// Hash of the receipt that holds it. A person names it by the first digits.
     pub receipt: Digest,
-    /// When it is refused if nobody answers.
+    /// When it is refused if nothing came of it.
     pub expires: Millis,
-    /// The policy that wants a person asked.
+    /// The policy that wants a person asked, or more known.
     pub rule: Option<String>,
+    /// STEP_UP or DEFER.
+    pub verdict: Verdict,
     /// What to tell the agent.
     pub text: String,
 }
@@ -69,14 +71,33 @@ pub(crate) struct Asked {
     pub(crate) action: Action,
     /// The caller's own name of it.
     pub(crate) ticket: Option<Digest>,
+    /// Receipts of the calls that it depends on.
+    pub(crate) depends_on: Vec<Digest>,
 }
 
-/// The question to a person that a judgement follows.
+/// The call that waited and that a judgement follows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct After {
     pub(crate) hold: Digest,
     pub(crate) approval: Option<Digest>,
-    pub(crate) answered: Answered,
+    pub(crate) why: Why,
+}
+
+/// Why what waited is judged again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The question is answered, or is no longer one.
+    Answered(Answered),
+    /// What it was deferred for may be known by now.
+    Known(Runs),
+}
+
+/// Whether somebody is there to carry a deferred call out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runs {
+    Now,
+    /// Not before it is repeated: what would permit it is not recorded yet.
+    Later,
 }
 
 /// What is in force at one position of the log.
@@ -88,13 +109,32 @@ pub(super) struct Law<'a> {
 impl Asked {
     /// A request without a name of its own.
     pub(crate) const fn of(action: Action) -> Self {
-        Self { action, ticket: None }
+        Self { action, ticket: None, depends_on: Vec::new() }
+    }
+}
+
+impl After {
+    pub(super) fn answered(self) -> Option<Answered> {
+        match self.why {
+            Why::Answered(answered) => Some(answered),
+            Why::Known(_) => None,
+        }
+    }
+
+    /// Whether nothing is to be judged any more: it only ends.
+    pub(super) fn ends_deferral(self) -> bool {
+        self.answered().is_some_and(Answered::ends_deferral)
+    }
+
+    /// Whether it follows a deferral.
+    fn is_resolution(self) -> bool {
+        self.ends_deferral() || matches!(self.why, Why::Known(_))
     }
 }
 
 impl Monitor {
     /// Judges and records one action. The permit is there once its receipt is durable. What is held for
-    /// a person is refused for now: when it was approved, the same call runs if it is asked again.
+    /// a person, or deferred, is refused for now: when it may run, the same call runs if it is asked again.
     ///
     /// # Errors
     /// [`Refusal`], with its receipt where one could be written.
@@ -103,8 +143,23 @@ impl Monitor {
         member: &Arc<Member>,
         action: Action,
     ) -> Result<Permit, Refusal> {
+        self.admit_depending(member, action, &[])
+    }
+
+    /// Like [`Monitor::admit`], for an action that depends on others, which are named by their receipts.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn admit_depending(
+        self: &Arc<Self>,
+        member: &Arc<Member>,
+        action: Action,
+        depends_on: &[Digest],
+    ) -> Result<Permit, Refusal> {
         let asked = action.clone();
-        let answer = self.admit_batch(member, vec![Asked::of(action)]).pop();
+        let depends_on = depends_on.to_vec();
+        let answer =
+            self.admit_batch(member, vec![Asked { depends_on, ..Asked::of(action) }]).pop();
         let granted = match answer {
             Some(Answer::Granted(granted)) => granted,
             Some(Answer::Held(held)) => return Err(held.into()),
@@ -118,18 +173,24 @@ impl Monitor {
     }
 
     /// Judges and records several actions of one door with one commit.
-    pub(crate) fn admit_batch(&self, member: &Member, asked: Vec<Asked>) -> Vec<Answer> {
+    pub(crate) fn admit_batch(&self, member: &Arc<Member>, asked: Vec<Asked>) -> Vec<Answer> {
         let asked = asked.iter().map(|asked| (asked, None)).collect();
-        self.answer_batch(member, asked)
+        let answers = self.answer_batch(member, asked);
+        self.review_if_due(&member.session);
+        answers
     }
 
-    /// Judges and records what follows a person's answer, or its absence.
-    pub(super) fn admit_after(&self, member: &Member, asked: &Asked, after: After) -> Answer {
+    /// Judges and records what follows a person's answer, or its absence, or new context.
+    pub(super) fn admit_after(&self, member: &Arc<Member>, asked: &Asked, after: After) -> Answer {
         let answer = self.answer_batch(member, vec![(asked, Some(after))]).pop();
         answer.unwrap_or_else(|| Answer::Refused(Refusal::unrecorded("nothing was asked")))
     }
 
-    fn answer_batch(&self, member: &Member, asked: Vec<(&Asked, Option<After>)>) -> Vec<Answer> {
+    fn answer_batch(
+        &self,
+        member: &Arc<Member>,
+        asked: Vec<(&Asked, Option<After>)>,
+    ) -> Vec<Answer> {
         // INVARIANT: rules and standing are not replaced between a judgement and its receipt's place in
         // the log, so that what was in force at a position is what the receipts before it say (law 7).
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
@@ -159,16 +220,13 @@ impl Monitor {
     fn append_verdict(
         &self,
         law: &Law<'_>,
-        member: &Member,
+        member: &Arc<Member>,
         asked: &Asked,
         mut after: Option<After>,
     ) -> Result<(u64, Answer), LedgerError> {
         let (rules, action) = (law.rules, &asked.action);
-        let enforcement = law.standing.enforcement(member.door, &member.server);
-        let observed = enforcement == Enforcement::Observe;
-        if after.is_none() && !observed {
-            after = self.approved(law, member, action);
-        }
+        let standing = law.standing.enforcement(member.door, &member.server);
+        let watched = standing == Enforcement::Observe;
         let mut salt = [0; 16];
         self.random.fill(&mut salt)?;
         let salt = Salt(salt);
@@ -176,26 +234,73 @@ impl Monitor {
         let distance =
             measure.as_deref().and_then(|measure| self.distance(measure, law, member, action));
         let carries = measure.map_or(Labels::NONE, |measure| measure.carries(action));
+        let mut taken = None;
+        if after.is_none() {
+            match self.earlier(law, member, action) {
+                Earlier::Waits(index, held) => return Ok((index, Answer::Held(held))),
+                Earlier::Deferred(follows, hold) => (after, taken) = (Some(follows), Some(hold)),
+                Earlier::Nothing if watched => {}
+                Earlier::Nothing => after = self.approved(law, member, action),
+            }
+        }
+        // What only ends is not let through by watching.
+        let ends = after.is_some_and(After::ends_deferral);
+        let observed = watched && !ends;
         // INVARIANT: the session is locked from reading its context to having the receipt's place, so
         // that the order of the chain is the order in which contexts were read and folded.
         let mut session = lock(&member.session);
         if session.closed {
             return Err(LedgerError::Stopped("the session was closed".to_owned()));
         }
+        let mut links = Links::of(action, &asked.depends_on);
+        if let Some(Awaits::Context(missing)) = taken.as_ref().map(|hold: &Hold| &hold.awaits) {
+            links = Links::of(action, &[asked.depends_on.as_slice(), &missing.depends_on].concat());
+        }
         let mut facts = self.facts(law, member, &mut session.pace, action, after);
         facts.distance = distance;
         facts.carries = carries;
         facts.words = law.standing.config.in_words(action, &session.requests.words);
+        if facts.barred.is_none() && after.and_then(After::answered).is_none() {
+            facts.barred = session.deferrals.bar(&links);
+        }
+        facts.depends_on.clone_from(&links.named);
         let context = &session.context;
-        let mut judged = judge(rules, action, &mut facts, context, &mut |facts, paths| {
-            resolve(facts, paths, &member.cwd);
-        });
+        let mut resolves = |facts: &mut Facts, paths: &[_]| resolve(facts, paths, &member.cwd);
+        let mut judged = judge(rules, action, &mut facts, context, &mut resolves);
+        let mut suspended = None;
+        if judged.verdict == Verdict::Defer && !observed && after.is_none() {
+            match self.suspends(law, &session, (member, action), facts.now) {
+                Suspends::Not => {}
+                Suspends::Same(index, held) => return Ok((index, Answer::Held(held))),
+                Suspends::Until(expires) => suspended = Some(expires),
+                Suspends::Crowded(most) => {
+                    (facts.barred, facts.deferrals_max) = (Some(Barred::Cascade), Some(most));
+                    judged = judge(rules, action, &mut facts, context, &mut resolves);
+                }
+            }
+        }
         let obligations = obligations(&judged);
         if observed {
             // It passes as it was asked; the receipt says what would have been.
             judged.modified = None;
         }
         let permits = observed || matches!(judged.verdict, Verdict::Allow | Verdict::Modify);
+        let missing = || Missing {
+            reason: judged.reason.to_owned(),
+            names: judged.missing.clone(),
+            after: session.deferrals.after(&links),
+            depends_on: links.named.clone(),
+        };
+        if let Some(After { hold, why: Why::Known(runs), .. }) = after {
+            let kept = match (permits, judged.verdict, runs) {
+                (true, _, Runs::Later) => Some(HoldState::Ready),
+                (false, Verdict::Defer, _) => Some(HoldState::Waiting),
+                _ => None,
+            };
+            if let Some(state) = kept {
+                return Ok(self.waits_on(hold, taken, state, missing()));
+            }
+        }
         let executed = judged.modified.take().map(|(executed, _)| executed);
         let inputs = executed.as_ref().unwrap_or(action).inputs(salt);
         let requested = executed.is_some().then(|| action.inputs(salt));
@@ -213,9 +318,16 @@ impl Monitor {
             }
             None => None,
         };
+        let awaits = match suspended {
+            Some(_) => Awaits::Context(missing()),
+            None => Awaits::Person,
+        };
         let kind = (judged.class.as_str(), judged.tier);
         let mut receipt = session.receipt(Kind::Verdict, kind, member.door, facts.now);
-        receipt.enforcement = enforcement;
+        if !ends {
+            receipt.enforcement = standing;
+        }
+        let enforcement = receipt.enforcement;
         if let (Some(context), Some(distance)) = (&mut receipt.context, &facts.distance) {
             context.distance_ppm = Some(distance.ppm);
             context.distance_method = Some(distance.method.clone());
@@ -229,6 +341,11 @@ impl Monitor {
             (None, Some(After { approval: Some(approval), .. })) => Some(rests_on(approval)),
             (None, _) => None,
         };
+        receipt.deferral = match (suspended, &awaits, after) {
+            (Some(expires), Awaits::Context(missing), _) => Some(deferred(missing, expires)),
+            (_, _, Some(after)) if after.is_resolution() => Some(resolved(after.hold)),
+            _ => None,
+        };
         receipt.decision = Some(DecisionRef {
             catalogue: rules.catalogue_digest,
             engine: ENGINE.to_owned(),
@@ -241,17 +358,20 @@ impl Monitor {
         });
         let appended = self.ledger.append(Draft { receipt, inputs: Some(kept) })?;
         let (index, hash) = (appended.index, appended.signed.hash());
+        session.deferral(appended.signed.receipt(), hash);
         let news = if expires.is_some() { News::Held } else { News::Any };
         self.tails.tell(news, || shown(&appended.signed, action, expires));
-        if let Some(expires) = expires {
+        if let Some(expires) = expires.or(suspended) {
             let inputs_digest = appended.signed.receipt().inputs_digest.unwrap_or(hash);
             let hold = Hold {
                 receipt: hash,
                 index,
+                awaits,
                 action: action.clone(),
                 inputs_digest,
                 policy_set: rules.set.digest(),
                 agent: member.agent.clone(),
+                chain: session.chain.clone(),
                 service: session.service.clone(),
                 class: judged.class,
                 tier: judged.tier,
@@ -262,6 +382,7 @@ impl Monitor {
                 expires,
                 session: Arc::clone(&member.session),
                 client: member.client,
+                asker: Some(Arc::clone(member)),
                 state: HoldState::Waiting,
                 waiters: Vec::new(),
             };
@@ -304,93 +425,7 @@ impl Monitor {
         // INVARIANT: whoever takes it out of the queue runs it, so that one approval runs one call.
         let (hold, approval) = queue.take_approved(receipt)?;
         let answered = hold.still_approved(self.now(), law.rules.set.digest());
-        Some(After { hold: receipt, approval: Some(approval), answered })
-    }
-
-    fn facts(
-        &self,
-        law: &Law<'_>,
-        member: &Member,
-        pace: &mut Pace,
-        action: &Action,
-        after: Option<After>,
-    ) -> Facts {
-        let now = self.now();
-        let barred = match law.standing.paused {
-            true => Some(Barred::Paused),
-            // An approved call was counted when it was asked.
-            false if after.is_some() => None,
-            false => pace.called(action, now, &law.standing.config.limits),
-        };
-        Facts {
-            now,
-            agent: member.agent.clone(),
-            user: member.user.clone(),
-            listing: listing(member, action, law.rules),
-            roots: law.standing.config.roots.clone(),
-            home: self.home_path.clone(),
-            user_home: self.user_home.clone(),
-            resolved: BTreeMap::new(),
-            physical: BTreeMap::new(),
-            answered: after.map(|after| after.answered),
-            barred,
-            said: law.standing.config.meaning_of(action),
-            words: InWords::default(),
-            distance: None,
-            carries: Labels::NONE,
-            limits: law.standing.config.context.limits(),
-        }
-    }
-
-    /// How far an action is from what its session was asked for, if somebody wants to know. It may take
-    /// long, so nothing is locked meanwhile.
-    fn distance(
-        &self,
-        measure: &dyn Measure,
-        law: &Law<'_>,
-        member: &Member,
-        action: &Action,
-    ) -> Option<Distance> {
-        let requests = Arc::clone(&lock(&member.session).requests);
-        let limits = law.standing.config.context.limits();
-        let is_limited = || {
-            let tier = tier(law.rules, action, law.standing.config.meaning_of(action));
-            limits.drift_ppm.is_some() && tier >= limits.drift_from
-        };
-        let is_wanted =
-            || limits.aligned_ppm.is_some() || law.rules.set.uses_distance() || is_limited();
-        if requests.texts.is_empty() || !is_wanted() {
-            return None;
-        }
-        measure.distance(&requests.texts, action)
-    }
-}
-
-impl From<&Hold> for Held {
-    fn from(hold: &Hold) -> Self {
-        let name = hold.receipt.short();
-        Self {
-            receipt: hold.receipt,
-            expires: hold.expires,
-            rule: hold.rule.clone(),
-            text: format!(
-                "Tipstaff holds this call ({}, {}) for a person's approval, as {name}, until {}. It was \
-                 not done. A person answers with `tipstaff approve {name}` or `tipstaff refuse {name}`; \
-                 after that, the same call, repeated unchanged, runs once.",
-                hold.class, hold.tier, hold.expires
-            ),
-        }
-    }
-}
-
-impl From<Held> for Refusal {
-    fn from(held: Held) -> Self {
-        Self {
-            verdict: Some(Verdict::StepUp),
-            receipt: Some(held.receipt),
-            rule: held.rule,
-            text: held.text,
-        }
+        Some(After { hold: receipt, approval: Some(approval), why: Why::Answered(answered) })
     }
 }
 
@@ -405,91 +440,4 @@ impl Sink for LocalSink {
         // A ledger that can't take it has stopped, and recovery will write the same.
         let _ = self.monitor.settle(&self.member, settlement);
     }
-}
-
-fn listing(member: &Member, action: &Action, rules: &Rules) -> Listing {
-    // Those doors have no list: their tools are the client's own, or a program's.
-    let listless = matches!(member.door, Door::Api | Door::Hook);
-    if listless || action.operation() != "tools/call" {
-        return Listing::Accepted;
-    }
-    let listed = lock(&member.listed);
-    let now = listed.as_ref().and_then(|listed| listed.tools.get(action.tool()));
-    let pins = rules.pins.servers.get(action.server());
-    let pinned = pins.and_then(|pins| pins.tools.get(action.tool()));
-    match (now, pinned) {
-        (Some(now), Some(pinned)) if now == pinned => Listing::Accepted,
-        (Some(_), Some(_)) => {
-            let changed = pins.zip(listed.as_ref()).is_some_and(|(pins, listed)| {
-                pins.changes(listed).iter().any(|change| change.name == action.tool())
-            });
-            if changed { Listing::Changed } else { Listing::Accepted }
-        }
-        _ => Listing::Unlisted,
-    }
-}
-
-fn kept_inputs(facts: &Facts, inputs: &str, means: Meaning, requested: Option<&str>) -> Vec<u8> {
-    format!(
-        "{{\"facts\":{},\"inputs\":{inputs},\"means\":{},\"requested\":{}}}",
-        facts.to_json().to_canonical(),
-        meaning_text(means),
-        requested.unwrap_or("null")
-    )
-    .into_bytes()
-}
-
-/// What a verdict obliges to: a changed action, labels that no longer apply.
-fn obligations(judged: &Judged) -> Option<Json> {
-    let mut members = Vec::new();
-    if let Some((_, patch)) = &judged.modified {
-        // The patch's own name is the operator's word, so the public log has its digest.
-        let digest = Json::String(Digest::of(patch.as_bytes()).to_hex());
-        members.push(("modify".to_owned(), digest));
-    }
-    if !judged.declassify.is_empty() {
-        members.push(declassify(judged.declassify));
-    }
-    if members.is_empty() { None } else { Json::object(members) }
-}
-
-/// The earlier actions without which a session's context would not have refused.
-fn brought(context: &Context, judged: &Judged) -> Vec<(Label, Digest)> {
-    if judged.reason != Reason::Risk.as_str() {
-        return Vec::new();
-    }
-    let labels = context.labels().iter().filter(|label| *label != Label::External);
-    labels.filter_map(|label| Some((label, context.brought(label)?))).collect()
-}
-
-/// One line for whoever watches. Arguments are not for a screen that others may see.
-fn shown(signed: &Signed, action: &Action, expires: Option<Millis>) -> Json {
-    use crate::wire::{number, object, text};
-    let receipt = signed.receipt();
-    let decision = receipt.decision.as_ref();
-    object([
-        ("class", Json::string(&receipt.action)),
-        ("door", Json::string(receipt.door.as_str())),
-        ("enforcement", Json::string(receipt.enforcement.as_str())),
-        ("held_until", expires.map_or(Json::Null, |expires| number(expires.0))),
-        ("now", number(receipt.now.0)),
-        ("reason", text(decision.map(|decision| decision.reason.as_str()))),
-        ("receipt", Json::String(signed.hash().to_hex())),
-        ("rule", text(decision.and_then(|decision| decision.rule.as_deref()))),
-        ("session", Json::string(&receipt.session)),
-        ("tier", number(u64::from(receipt.tier.number()))),
-        ("tool", Json::String(action.qualified_tool())),
-        ("verdict", text(decision.map(|decision| decision.verdict.as_str()))),
-    ])
-}
-
-fn waiting(expires: Millis) -> Json {
-    crate::wire::object([
-        ("expires", crate::wire::number(expires.0)),
-        ("state", Json::string("held")),
-    ])
-}
-
-fn rests_on(approval: Digest) -> Json {
-    crate::wire::object([("receipt", Json::String(approval.to_hex()))])
 }

@@ -14,12 +14,13 @@ use tipstaff_policy::PolicySource;
 
 use super::{Member, Monitor, lock};
 use crate::config::Config;
+use crate::deferral::Deferrals;
 use crate::error::MonitorError;
 use crate::pace::Pace;
 use crate::permit::Refusal;
 use crate::pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
 use crate::policies::{Rules, read_policies};
-use crate::sessions::{CONTROL_CHAIN, Lasting, Session};
+use crate::sessions::{CONTROL_CHAIN, Lasting, Review, Session};
 use crate::standing;
 
 /// The process that brought a request, as the kernel names it, and its user.
@@ -52,6 +53,7 @@ impl Monitor {
         let server = member.server();
         if !self.rules().pins.servers.contains_key(server) {
             self.pin(server, &listed).map_err(|e| Refusal::unrecorded(&e.to_string()))?;
+            self.review_all();
         }
         let rules = self.rules();
         let pins = rules.pins.servers.get(server).cloned().unwrap_or_default();
@@ -117,6 +119,7 @@ impl Monitor {
         })?;
         self.pin(server, &listed)?;
         lock(&self.pending).remove(server);
+        self.review_all();
         Ok(listed.tools.len())
     }
 
@@ -130,8 +133,11 @@ impl Monitor {
         {
             return;
         }
-        if let Err(error) = self.change_policies(&source) {
-            log_line(&format!("the changed policies are refused, the old ones stay: {error}"));
+        match self.change_policies(&source) {
+            Ok(()) => self.review_all(),
+            Err(error) => {
+                log_line(&format!("the changed policies are refused, the old ones stay: {error}"));
+            }
         }
     }
 
@@ -142,8 +148,11 @@ impl Monitor {
         if lock(&self.tried).config.replace(found) == Some(found) {
             return;
         }
-        if let Err(error) = self.change_config(&text) {
-            log_line(&format!("the changed configuration is refused, the old one stays: {error}"));
+        match self.change_config(&text) {
+            Ok(()) => self.review_all(),
+            Err(error) => log_line(&format!(
+                "the changed configuration is refused, the old one stays: {error}"
+            )),
         }
     }
 
@@ -243,6 +252,8 @@ impl Monitor {
         let from = self.ledger.state().control.get("switch").copied();
         self.append_control("switch", from, self.home.keep(text)?)?;
         current.paused = paused;
+        drop(current);
+        self.review_all();
         Ok(())
     }
 
@@ -291,6 +302,8 @@ impl Monitor {
             lasting: Lasting::Grace,
             pace: Pace::default(),
             requests: std::sync::Arc::default(),
+            deferrals: Deferrals::default(),
+            review: Review::Idle,
         }
     }
 

@@ -1,20 +1,21 @@
-//! Finding the calls again that waited for a person when a monitor ended.
+//! Finding the calls again that waited when a monitor ended.
 //!
-//! The adversary is a crash: a call that was held is still held, one that was approved and did not run
+//! The adversary is a crash: a call that was held or deferred still is, one that was approved and did not run
 //! yet still may, one that ran does not run again, and one that was refused stays refused.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use tipstaff_core::receipt::{Kind, Receipt, Signed};
-use tipstaff_core::{Action, Digest, Millis, Verdict};
+use tipstaff_core::{Action, Digest, Json, Millis, Verdict};
 use tipstaff_ledger::{Kept, SealingKey};
 
 use crate::approval::Reply;
-use crate::queue::{Hold, HoldState};
+use crate::deferral::is_deferred;
+use crate::queue::{Awaits, Hold, HoldState, Missing};
 use crate::replay::read_inputs;
 use crate::sessions::Session;
-use crate::wire::number_of;
+use crate::wire::{digests, number_of};
 
 /// The fold of held calls over the receipts of open sessions.
 #[derive(Debug, Default)]
@@ -28,6 +29,7 @@ struct Found {
     user: String,
     expires: Millis,
     answer: Option<(Reply, Digest)>,
+    awaits: Awaits,
 }
 
 impl Holds {
@@ -67,7 +69,13 @@ impl Holds {
             let answer = found.answer;
             let mut hold = found.hold(hash, Arc::clone(session));
             match answer {
-                None => waiting.push(hold),
+                None => {
+                    if hold.is_deferred() {
+                        // What it waits for may have become known while no monitor ran.
+                        hold.state = HoldState::Ready;
+                    }
+                    waiting.push(hold);
+                }
                 Some((Reply::Approve, approval)) => {
                     hold.state = HoldState::Approved(approval);
                     waiting.push(hold);
@@ -81,11 +89,14 @@ impl Holds {
 
 impl Found {
     fn hold(self, hash: Digest, session: Arc<Mutex<Session>>) -> Hold {
-        let Self { index, receipt, action, user, expires, .. } = self;
+        let Self { index, receipt, action, user, expires, awaits, .. } = self;
         let decision = receipt.decision.as_ref();
         Hold {
             receipt: hash,
             index,
+            awaits,
+            chain: receipt.chain.clone(),
+            asker: None,
             action,
             inputs_digest: receipt.inputs_digest.unwrap_or(hash),
             policy_set: decision.map_or(Digest::ZERO, |decision| decision.policy_set),
@@ -107,14 +118,31 @@ impl Found {
 }
 
 fn found(kept: &Kept, sealing: &SealingKey, index: u64, receipt: &Receipt) -> Option<Found> {
-    if receipt.decision.as_ref()?.verdict != Verdict::StepUp {
-        return None;
-    }
-    let approval = receipt.approval.as_ref()?;
-    let expires = Millis(number_of(approval, "expires")?);
+    let (waits, deferred) = match receipt.decision.as_ref()?.verdict {
+        Verdict::StepUp => (receipt.approval.as_ref()?, None),
+        Verdict::Defer if is_deferred(receipt) => {
+            let deferral = receipt.deferral.as_ref()?;
+            (deferral, Some(deferral))
+        }
+        _ => return None,
+    };
+    let expires = Millis(number_of(waits, "expires")?);
     // Without its arguments nobody can be asked about it: it is asked again when it is repeated.
     let plain = kept.open(sealing, &receipt.chain, index).ok()?;
     let (facts, asked, _) = read_inputs(&plain)?;
+    let awaits = match deferred {
+        None => Awaits::Person,
+        Some(deferral) => Awaits::Context(Missing {
+            reason: receipt.decision.as_ref()?.reason.clone(),
+            names: names(deferral.get("missing")?)?,
+            after: digests(deferral.get("after")?)?,
+            depends_on: facts.depends_on,
+        }),
+    };
     let (receipt, user) = (receipt.clone(), facts.user);
-    Some(Found { index, receipt, action: asked, user, expires, answer: None })
+    Some(Found { index, receipt, action: asked, user, expires, answer: None, awaits })
+}
+
+fn names(json: &Json) -> Option<Vec<String>> {
+    json.as_array()?.iter().map(|name| Some(name.as_str()?.to_owned())).collect()
 }

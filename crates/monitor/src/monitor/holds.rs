@@ -13,13 +13,13 @@ use tipstaff_core::{Digest, Json};
 use tipstaff_identity::Peer;
 use tipstaff_ledger::{Draft, LedgerError};
 
-use super::admit::{After, Answer, Asked};
+use super::admit::{After, Answer, Asked, Why};
 use super::{Member, Monitor, lock};
 use crate::approval::{Reply, Statement};
 use crate::error::Rejection;
 use crate::judge::Answered;
 use crate::permit::Refusal;
-use crate::queue::{Hold, HoldState, Waiter};
+use crate::queue::{Awaits, Hold, HoldState, Waiter};
 use crate::sessions::{Lasting, Session};
 
 #[cfg(test)]
@@ -47,6 +47,12 @@ impl Monitor {
             return self.run(&hold, approval, waiter);
         }
         let left_over = lock(&self.queue).wait(receipt, waiter);
+        if lock(&self.queue).get_mut(receipt).is_some_and(|hold| hold.state == HoldState::Ready) {
+            let session = lock(&self.queue).get_mut(receipt).map(|hold| Arc::clone(&hold.session));
+            if let Some(session) = session {
+                self.review(&session);
+            }
+        }
         if let Err(waiter) = left_over {
             let text = "This call was answered meanwhile, or too many wait for it: repeat it.";
             (waiter.then)(Answer::Refused(Refusal::about(receipt, text)));
@@ -109,7 +115,10 @@ impl Monitor {
         };
         match waiter {
             Some(waiter) => self.run(&hold, approval, waiter),
-            None => self.end(hold, Answered::Refused, Some(approval)),
+            None => {
+                let refused = hold.refused();
+                self.end(hold, refused, Some(approval));
+            }
         }
         for other in others {
             let text = "The same call was asked for again, and ran once, there.";
@@ -125,12 +134,18 @@ impl Monitor {
         }
         let (now, rules) = (self.now(), self.rules());
         let policy_set = rules.set.digest();
-        let changed = lock(&self.queue).take_if(|hold| hold.policy_set != policy_set);
+        let changed = lock(&self.queue).take_if(|hold| {
+            // What waits for context is judged under what is in force then.
+            hold.policy_set != policy_set && !hold.is_deferred()
+        });
         for hold in changed {
             self.end(hold, Answered::PolicyChanged, None);
         }
-        for hold in lock(&self.queue).take_if(|hold| hold.expires <= now) {
-            self.end(hold, Answered::Expired, None);
+        let mut expired = lock(&self.queue).take_if(|hold| hold.expires <= now);
+        expired.sort_by_key(|hold| hold.index);
+        for hold in expired {
+            let expired = hold.expired();
+            self.end(hold, expired, None);
         }
     }
 
@@ -144,8 +159,10 @@ impl Monitor {
         };
         for (receipt, session) in asked {
             if is_deserted(&lock(&session), grace) {
-                for hold in lock(&self.queue).take_if(|hold| hold.receipt == receipt) {
-                    self.end(hold, Answered::Withdrawn, None);
+                let deserted = lock(&self.queue).take_if(|hold| hold.receipt == receipt);
+                for hold in deserted {
+                    let withdrawn = hold.withdrawn();
+                    self.end(hold, withdrawn, None);
                 }
             }
         }
@@ -153,26 +170,29 @@ impl Monitor {
 
     /// Refuses what waited, with a receipt, and tells who waits.
     pub(super) fn end(&self, hold: Hold, answered: Answered, approval: Option<Digest>) {
-        let after = After { hold: hold.receipt, approval, answered };
-        let member = Member::absent(&hold);
+        let after = After { hold: hold.receipt, approval, why: Why::Answered(answered) };
+        let member = Arc::new(Member::absent(&hold));
         let answer = self.admit_after(&member, &Asked::of(hold.action), after);
         for waiter in hold.waiters {
             (waiter.then)(answer.clone());
         }
+        self.review_if_due(&member.session);
     }
 
     /// Runs what was approved, for the door that waits for it.
     fn run(&self, hold: &Hold, approval: Digest, waiter: Waiter) {
         let answered = hold.still_approved(self.now(), self.rules().set.digest());
-        let after = After { hold: hold.receipt, approval: Some(approval), answered };
-        let asked = Asked { action: hold.action.clone(), ticket: waiter.ticket };
+        let why = Why::Answered(answered);
+        let after = After { hold: hold.receipt, approval: Some(approval), why };
+        let asked = Asked { ticket: waiter.ticket, ..Asked::of(hold.action.clone()) };
         (waiter.then)(self.admit_after(&waiter.member, &asked, after));
+        self.review_if_due(&waiter.member.session);
     }
 
     /// Tells a door what it would be told if it asked again now.
     fn ask_again(&self, of: Digest, waiter: Waiter) {
         let action = lock(&self.queue).get_mut(of).map(|hold| hold.action.clone());
-        let asked = action.map(|action| Asked { action, ticket: waiter.ticket });
+        let asked = action.map(|action| Asked { ticket: waiter.ticket, ..Asked::of(action) });
         let answer = asked.and_then(|asked| self.admit_batch(&waiter.member, vec![asked]).pop());
         (waiter.then)(match answer {
             Some(Answer::Held(held)) => Answer::Refused(held.into()),
@@ -189,8 +209,11 @@ impl Monitor {
         let (now, rules) = (self.now(), self.rules());
         let mut queue = lock(&self.queue);
         let hold = queue.get_mut(said.statement.of).ok_or(Rejection::Unknown)?;
-        if hold.state != HoldState::Waiting {
+        if !matches!(hold.state, HoldState::Waiting | HoldState::Ready) {
             return Err(Rejection::Answered);
+        }
+        if hold.is_deferred() && said.statement.reply == Reply::Approve {
+            return Err(Rejection::Deferred);
         }
         let asked = Statement {
             reply: said.statement.reply,
@@ -212,7 +235,7 @@ impl Monitor {
         if hold.expires <= now {
             return Err(Rejection::Expired);
         }
-        if hold.policy_set != rules.set.digest() {
+        if hold.policy_set != rules.set.digest() && !hold.is_deferred() {
             return Err(Rejection::PolicyChanged);
         }
         if self.is_requesters(hold, said) {
@@ -249,6 +272,12 @@ impl Monitor {
         drop(session);
         self.ledger.commit(appended.index)?;
         Ok(appended.signed.hash())
+    }
+
+    /// The first step of an answer, as a crash after it leaves it.
+    #[cfg(test)]
+    pub(super) fn record_no(&self, said: &Said) {
+        let _ = self.record_answer(said);
     }
 
     fn record_rejection(&self, said: &Said, rejection: &Rejection) -> Result<(), LedgerError> {
@@ -300,7 +329,7 @@ fn is_deserted(session: &Session, grace: Duration) -> bool {
 
 impl Member {
     /// Stands for a door that is gone.
-    fn absent(hold: &Hold) -> Self {
+    pub(super) fn absent(hold: &Hold) -> Self {
         Self {
             id: crate::sessions::NO_MEMBER,
             server: hold.action.server().to_owned(),
@@ -316,29 +345,41 @@ impl Member {
 }
 
 impl Refusal {
-    fn about(receipt: Digest, text: &str) -> Self {
+    pub(super) fn about(receipt: Digest, text: &str) -> Self {
         Self { verdict: None, receipt: Some(receipt), rule: None, text: text.to_owned() }
     }
 }
 
 fn shown(hold: &Hold, log: &str) -> Json {
     use crate::wire::{action_to_json, number, object, text};
-    let state = match hold.state {
-        HoldState::Waiting | HoldState::Answering => "waiting",
-        HoldState::Approved(_) => "approved",
+    let state = match (&hold.awaits, hold.state) {
+        (Awaits::Context(_), HoldState::Ready) => "ready",
+        (Awaits::Context(_), _) => "deferred",
+        (Awaits::Person, HoldState::Approved(_)) => "approved",
+        (Awaits::Person, _) => "waiting",
     };
+    let (mut missing, mut after, mut reason) = (Vec::new(), Vec::new(), None);
+    if let Awaits::Context(context) = &hold.awaits {
+        missing = context.names.iter().map(|name| Json::string(name)).collect();
+        after = context.after.iter().map(|of| Json::String(of.to_hex())).collect();
+        reason = Some(context.reason.as_str());
+    }
     object([
         ("action", action_to_json(&hold.action)),
+        ("after", Json::Array(after)),
         ("class", Json::string(&hold.class)),
         ("doors", number(hold.waiters.len() as u64)),
         ("expires", number(hold.expires.0)),
         ("inputs_digest", Json::String(hold.inputs_digest.to_hex())),
         ("log", Json::string(log)),
+        ("missing", Json::Array(missing)),
         ("of", Json::String(hold.receipt.to_hex())),
         ("policy_set", Json::String(hold.policy_set.to_hex())),
+        ("reason", text(reason)),
         ("requester", Json::string(&hold.agent)),
         ("rule", text(hold.rule.as_deref())),
         ("service", Json::string(&hold.service)),
+        ("session", Json::string(&hold.chain)),
         ("since", number(hold.since.0)),
         ("state", Json::string(state)),
         ("tier", number(u64::from(hold.tier.number()))),

@@ -3,13 +3,17 @@
 //! The adversary is the agent that takes a refusal for a fault and tries again for ever, or the person
 //! who can't find out which rule it was.
 
+use std::fmt::Write as _;
+
 use tipstaff_core::{Action, Digest, Label, Verdict};
 
-use super::admit::After;
+use super::admit::{After, Held, Why};
 use super::{Member, Monitor};
+use crate::deferral::placeholder;
 use crate::judge::Judged;
 use crate::permit::Refusal;
 use crate::policies::Rules;
+use crate::queue::{Awaits, Hold, Missing};
 
 /// What a refusal is made from.
 pub(super) struct Words<'a> {
@@ -44,7 +48,10 @@ impl Monitor {
         let advice = judged.advice.as_ref().map_or_else(String::new, |advice| format!(" {advice}"));
         let again = match (judged.reason, after) {
             ("rate" | "paused", _) => "Don't repeat it now.",
-            (_, Some(_)) => "Repeating it asks a person again.",
+            (_, Some(After { why: Why::Answered(no), .. })) if !no.ends_deferral() => {
+                "Repeating it asks a person again."
+            }
+            (_, Some(_)) => "Repeating it is a new call.",
             _ => "Repeating the same call gives the same answer.",
         };
         Refusal {
@@ -58,6 +65,81 @@ impl Monitor {
                 judged.tier,
                 receipt.short()
             ),
+        }
+    }
+}
+
+impl From<&Hold> for Held {
+    fn from(hold: &Hold) -> Self {
+        let name = hold.receipt.short();
+        let verdict = if hold.is_deferred() { Verdict::Defer } else { Verdict::StepUp };
+        let text = match &hold.awaits {
+            Awaits::Person => format!(
+                "Tipstaff holds this call ({}, {}) for a person's approval, as {name}, until {}. It was \
+                 not done. A person answers with `tipstaff approve {name}` or `tipstaff refuse {name}`; \
+                 after that, the same call, repeated unchanged, runs once.",
+                hold.class, hold.tier, hold.expires
+            ),
+            Awaits::Context(missing) => format!(
+                "Tipstaff deferred this call ({}, {}), as {name}, until {}. It was not done. {} Go on with what \
+                 does not depend on it. Where its result will be needed, write `{}`: such a call waits too, and is \
+                 asked again with the real result. `tipstaff refuse {name}` ends it.",
+                hold.class,
+                hold.tier,
+                hold.expires,
+                supplied(missing, &hold.chain),
+                placeholder(hold.receipt)
+            ),
+        };
+        Self {
+            receipt: hold.receipt,
+            expires: hold.expires,
+            rule: hold.rule.clone(),
+            verdict,
+            text,
+        }
+    }
+}
+
+/// What is missing, and who can supply it.
+fn supplied(missing: &Missing, session: &str) -> String {
+    match missing.reason.as_str() {
+        "depends_on" => {
+            let names: Vec<String> = missing.after.iter().map(Digest::short).collect();
+            format!("It depends on calls that are not over yet: {}.", names.join(", "))
+        }
+        "conflict" => "Policies of equal rank disagree: the operator has to change one.".to_owned(),
+        "uncertain" => {
+            "What it does is not known well enough: the operator has to describe the tool \
+             under `[meaning]`."
+                .to_owned()
+        }
+        _ => {
+            let given = |name: &&String| tipstaff_policy::is_given(name);
+            let gives: Vec<String> = missing.names.iter().filter(given).cloned().collect();
+            let mut text = format!("Not known yet: {}.", missing.names.join(", "));
+            if !gives.is_empty() {
+                let name = gives.first().map_or("", String::as_str);
+                let _ = write!(
+                    text,
+                    " A person supplies it with `tipstaff session give {session} {name} VALUE`."
+                );
+            }
+            if gives.len() < missing.names.len() {
+                text.push_str(" The user supplies it by saying, in a request, what is wanted.");
+            }
+            text
+        }
+    }
+}
+
+impl From<Held> for Refusal {
+    fn from(held: Held) -> Self {
+        Self {
+            verdict: Some(held.verdict),
+            receipt: Some(held.receipt),
+            rule: held.rule,
+            text: held.text,
         }
     }
 }
@@ -78,7 +160,22 @@ fn explained(reason: &str) -> Option<&'static str> {
         "approval_expired" => "A person had to approve it, and nobody did in time.",
         "approval_policy_changed" => "The policies changed while it waited for approval.",
         "approval_refused" => "A person looked at it and refused.",
-        "approval_withdrawn" => "Whoever asked for it is gone.",
+        "approval_withdrawn" | "deferral_withdrawn" => "Whoever asked for it is gone.",
+        "deferral_expired" => "What has to be known first did not become known in time.",
+        "deferral_refused" => "A person ended its wait.",
+        "deferral_cascade" => {
+            "Too many calls of this session wait for context already: wait for them, or tell the user what is \
+             missing."
+        }
+        "depends_on" => "It depends on a call that is not over yet.",
+        "dependency_denied" => "A call that it depends on was refused.",
+        "dependency_unknown" => {
+            "It names a call that it depends on, and no such call was deferred in this session: name only \
+             deferred calls."
+        }
+        "placeholder" => {
+            "It carries a stand-in for a result, which is never sent on: ask again with the real result."
+        }
         "drifted" => "It is permitted, but too far from what the user asked for.",
         "budget" => "The number of calls that this session may make is used up: tell the user.",
         "paused" => "The operator has paused everything: stop, and tell the user.",

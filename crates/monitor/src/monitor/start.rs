@@ -22,15 +22,15 @@ use tipstaff_store::{Clock, Disk, NativeDisk, Random, SystemClock};
 use super::control::approvers_of;
 use super::held::Holds;
 use super::{Monitor, ambiguous, lock};
+use crate::deferral::Deferrals;
 use crate::error::MonitorError;
 use crate::fold::{REQUEST, fold};
 use crate::home::Home;
-use crate::judge::Answered;
 use crate::pace::Pace;
 use crate::pins::Pins;
 use crate::policies::{Rules, read_policies};
 use crate::resolve::real_path;
-use crate::sessions::{CONTROL_CHAIN, Lasting, NO_MEMBER, OpenVerdict, Session};
+use crate::sessions::{CONTROL_CHAIN, Lasting, NO_MEMBER, OpenVerdict, Review, Session};
 use crate::standing::{PAUSED, Standing};
 use crate::tails::Tails;
 use crate::wire::text_of;
@@ -172,8 +172,10 @@ impl Monitor {
             lock(&self.queue).insert(hold);
         }
         for (hold, approval) in refused {
-            self.end(hold, Answered::Refused, Some(approval));
+            let refused = hold.refused();
+            self.end(hold, refused, Some(approval));
         }
+        self.review_all();
         Ok(())
     }
 }
@@ -242,6 +244,8 @@ fn reopened(
         lasting: Lasting::Resumed,
         pace: Pace::default(),
         requests: Arc::default(),
+        deferrals: Deferrals::default(),
+        review: Review::Idle,
     })
 }
 
@@ -256,6 +260,7 @@ fn refold(
     // What is gone counts as the worst.
     let plain = kept.open(sealing, &receipt.chain, index).ok();
     let _ = fold(&mut session.context, signed, plain.as_deref());
+    session.deferral(receipt, signed.hash());
     match receipt.kind {
         Kind::Verdict if receipt.permits() => {
             let open = OpenVerdict {

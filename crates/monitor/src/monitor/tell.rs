@@ -53,7 +53,7 @@ impl Monitor {
 
     fn tell_session(
         &self,
-        session: &Mutex<Session>,
+        shared: &Arc<Mutex<Session>>,
         signed: &SignedTold,
         door: Door,
     ) -> Result<Digest, Untold> {
@@ -64,7 +64,7 @@ impl Monitor {
         if told.log != self.ledger.identity().origin || !signed.is_by(&self.approvers) {
             return Err(Untold::NotSigned);
         }
-        let mut session = lock(session);
+        let mut session = lock(shared);
         if session.closed || session.chain != told.session {
             return Err(Untold::Unknown);
         }
@@ -87,6 +87,7 @@ impl Monitor {
         }
         drop(session);
         self.ledger.commit(appended.index)?;
+        self.review(shared);
         Ok(appended.signed.hash())
     }
 

@@ -15,7 +15,7 @@ struct Script {
 }
 
 impl Desk for Arc<Script> {
-    fn judge(&self, session: &Handle, action: Action) -> Result<Judged, Busy> {
+    fn judge(&self, session: &Handle, action: Action, _: &[Digest]) -> Result<Judged, Busy> {
         self.sessions.lock().unwrap().push((session.clone(), action.clone()));
         let receipt = Digest::of(action.tool().as_bytes());
         let rule = Some("rule".to_owned());

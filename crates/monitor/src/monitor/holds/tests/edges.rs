@@ -16,7 +16,7 @@ fn other(monitor: &Arc<Monitor>, instance: &str, door: Door) -> Arc<Member> {
     member
 }
 
-fn ask(desk: &Desk, member: &Member, action: Action) -> Answer {
+fn ask(desk: &Desk, member: &Arc<Member>, action: Action) -> Answer {
     desk.monitor.admit_batch(member, vec![Asked::of(action)]).remove(0)
 }
 
@@ -317,10 +317,10 @@ fn an_outcome_is_reported_once_and_by_the_session_that_was_permitted() {
     let desk = world.open();
     let [own, stranger] = ["own", "stranger"].map(|name| other(&desk.monitor, name, Door::Hook));
     let ticket = Digest::of(b"ticket");
-    let asked = Asked { action: write("/srv/a"), ticket: Some(ticket) };
+    let asked = Asked { ticket: Some(ticket), ..Asked::of(write("/srv/a")) };
     let answer = desk.monitor.admit_batch(&own, vec![asked]).remove(0);
     let Answer::Granted(granted) = answer else { panic!("it is stopped") };
-    let report = |member: &Member, of: Which| {
+    let report = |member: &Arc<Member>, of: Which| {
         let result = Some("done".to_owned());
         let report =
             Report { of, status: Status::Ok, result, duration_us: 1, labels: Labels::NONE };

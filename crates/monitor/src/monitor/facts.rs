@@ -1,0 +1,104 @@
+//! What the world is like when an action is judged.
+//!
+//! The adversary is whoever changes it between two looks: it is looked at once, and what was seen is kept with the
+//! receipt.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tipstaff_context::Distance;
+use tipstaff_core::receipt::Door;
+use tipstaff_core::{Action, Labels};
+use tipstaff_policy::InWords;
+
+use super::admit::{After, Law};
+use super::{Measure, Member, Monitor, lock};
+use crate::judge::{Barred, Facts, Listing, tier};
+use crate::pace::Pace;
+use crate::policies::Rules;
+
+impl Monitor {
+    pub(super) fn facts(
+        &self,
+        law: &Law<'_>,
+        member: &Member,
+        pace: &mut Pace,
+        action: &Action,
+        after: Option<After>,
+    ) -> Facts {
+        let now = self.now();
+        let barred = match (law.standing.paused, after) {
+            // It has its own reason.
+            (_, Some(after)) if after.ends_deferral() => None,
+            (true, _) => Some(Barred::Paused),
+            // What waited was counted when it was asked.
+            (false, Some(_)) => None,
+            (false, None) => pace.called(action, now, &law.standing.config.limits),
+        };
+        Facts {
+            now,
+            agent: member.agent.clone(),
+            user: member.user.clone(),
+            listing: listing(member, action, law.rules),
+            roots: law.standing.config.roots.clone(),
+            home: self.home_path.clone(),
+            user_home: self.user_home.clone(),
+            resolved: BTreeMap::new(),
+            physical: BTreeMap::new(),
+            answered: after.and_then(After::answered),
+            barred,
+            deferrals_max: None,
+            depends_on: Vec::new(),
+            said: law.standing.config.meaning_of(action),
+            words: InWords::default(),
+            distance: None,
+            carries: Labels::NONE,
+            limits: law.standing.config.context.limits(),
+        }
+    }
+
+    /// How far an action is from what its session was asked for, if somebody wants to know. It may take
+    /// long, so nothing is locked meanwhile.
+    pub(super) fn distance(
+        &self,
+        measure: &dyn Measure,
+        law: &Law<'_>,
+        member: &Member,
+        action: &Action,
+    ) -> Option<Distance> {
+        let requests = Arc::clone(&lock(&member.session).requests);
+        let limits = law.standing.config.context.limits();
+        let is_limited = || {
+            let tier = tier(law.rules, action, law.standing.config.meaning_of(action));
+            limits.drift_ppm.is_some() && tier >= limits.drift_from
+        };
+        let is_wanted =
+            || limits.aligned_ppm.is_some() || law.rules.set.uses_distance() || is_limited();
+        if requests.texts.is_empty() || !is_wanted() {
+            return None;
+        }
+        measure.distance(&requests.texts, action)
+    }
+}
+
+fn listing(member: &Member, action: &Action, rules: &Rules) -> Listing {
+    // Those doors have no list: their tools are the client's own, or a program's.
+    let listless = matches!(member.door, Door::Api | Door::Hook);
+    if listless || action.operation() != "tools/call" {
+        return Listing::Accepted;
+    }
+    let listed = lock(&member.listed);
+    let now = listed.as_ref().and_then(|listed| listed.tools.get(action.tool()));
+    let pins = rules.pins.servers.get(action.server());
+    let pinned = pins.and_then(|pins| pins.tools.get(action.tool()));
+    match (now, pinned) {
+        (Some(now), Some(pinned)) if now == pinned => Listing::Accepted,
+        (Some(_), Some(_)) => {
+            let changed = pins.zip(listed.as_ref()).is_some_and(|(pins, listed)| {
+                pins.changes(listed).iter().any(|change| change.name == action.tool())
+            });
+            if changed { Listing::Changed } else { Listing::Accepted }
+        }
+        _ => Listing::Unlisted,
+    }
+}
