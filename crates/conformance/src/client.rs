@@ -250,7 +250,7 @@ impl Exam<'_> {
         loop {
             let found = self.chain(chain)?.into_iter().find(|shown| {
                 shown.text("/kind") == "verdict"
-                    && (shown.text("/continues") == of || shown.text("/of") == of)
+                    && ["/continues", "/of", "/deferral/of"].iter().any(|at| shown.text(at) == of)
             });
             if found.is_some() || Instant::now() >= until {
                 return Ok(found);

@@ -1,8 +1,8 @@
 //! R4: the five decisions, and what time does to two of them.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Desk, Test, desk, effects, is_suspended, seat};
 use crate::case::Case;
@@ -10,6 +10,9 @@ use crate::client::{Shown, Stop, WAIT};
 use crate::mcp::Called;
 use crate::run::Exam;
 use crate::transport::{Say, Word};
+
+/// Longest chain of dependents that is tried.
+const CASCADE_MAX: usize = 64;
 
 pub(super) const FIVE: Test = (
     ("MCP: write_note, wipe, search with limit 100, pay, deploy", five),
@@ -124,9 +127,22 @@ fn nobody(exam: &Exam<'_>, case: &mut Case) -> Result<(), Stop> {
     let (desk, marker) = (desk(exam)?, exam.marker("R4.2"));
     let shown = step_up(exam, &desk, &marker, case)?;
     case.check(shown.verdict() == "STEP_UP", "the call waits for a person");
+    let row = exam.waiting(&marker, exam.timing.soon)?.unwrap_or_default();
+    in_time(exam, row.get("expires").and_then(Value::as_u64))?;
     let next = exam.follow_up(&desk.chain, shown.hash(), exam.timing.expiry)?;
     expired(case, next.as_ref(), "approval_expired");
     Ok(())
+}
+
+/// Whether this run waits long enough for what ends then (milliseconds since the epoch).
+fn in_time(exam: &Exam<'_>, expires: Option<u64>) -> Result<(), Stop> {
+    let Some(expires) = expires else { return Ok(()) };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let left = Duration::from_millis(expires).saturating_sub(now);
+    if left < exam.timing.expiry {
+        return Ok(());
+    }
+    Err(Stop::untested(format!("its time is over in {} s: give a longer --wait", left.as_secs())))
 }
 
 /// The verdict after the time is over.
@@ -174,6 +190,7 @@ fn nothing(exam: &Exam<'_>, case: &mut Case) -> Result<(), Stop> {
     if !is_suspended(&shown) {
         return Ok(());
     }
+    in_time(exam, shown.at("/deferral/expires").as_u64())?;
     let later = json!({ "marker": marker, "text": "after" });
     let dependent = exam.act_after("write_note", later, Some(&desk.session), &[&first.receipt])?;
     case.of(&dependent.receipt);
@@ -182,6 +199,7 @@ fn nothing(exam: &Exam<'_>, case: &mut Case) -> Result<(), Stop> {
     case.check(so, "what depends on it is suspended with it");
     let free = exam.done("write_note", json!({}), Some(&desk.session))?;
     case.check(free.permitted, "what doesn't depend on it goes on");
+    cascade(exam, &desk, &dependent.receipt, case)?;
     expired(
         case,
         exam.follow_up(&desk.chain, shown.hash(), exam.timing.expiry)?.as_ref(),
@@ -191,6 +209,24 @@ fn nothing(exam: &Exam<'_>, case: &mut Case) -> Result<(), Stop> {
     let denied =
         of.is_some_and(|next| next.verdict() == "DENY" && next.reason() == "dependency_denied");
     case.check(denied, "what depended on it is denied");
+    Ok(())
+}
+
+/// What depends on what depends on it, and so on, is denied from some length on.
+fn cascade(exam: &Exam<'_>, desk: &Desk, first: &str, case: &mut Case) -> Result<(), Stop> {
+    let mut last = first.to_owned();
+    for step in 0..CASCADE_MAX {
+        let parameters = json!({ "marker": exam.marker("R4.3"), "text": format!("step {step}") });
+        let next = exam.act_after("write_note", parameters, Some(&desk.session), &[&last])?;
+        if next.verdict == "DENY" {
+            case.of(&next.receipt);
+            let reason = exam.receipt(&next.receipt)?.reason() == "deferral_cascade";
+            case.check(reason, "a chain of dependents is bounded");
+            return Ok(());
+        }
+        last = next.receipt;
+    }
+    case.check(false, "a chain of dependents is bounded");
     Ok(())
 }
 

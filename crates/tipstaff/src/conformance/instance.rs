@@ -40,7 +40,6 @@ pub(super) struct Instance {
 
 impl Instance {
     /// Starts one.
-    #[expect(clippy::disallowed_methods, reason = "the runner starts what it tests")]
     pub(super) fn start() -> std::io::Result<Self> {
         let folder = Folder(fresh()?);
         let home = prepared(&folder.0)?;
@@ -158,7 +157,6 @@ struct Door {
 }
 
 impl Door {
-    #[expect(clippy::disallowed_methods, reason = "the runner starts the door as any client does")]
     fn open(instance: &Instance) -> std::io::Result<Self> {
         let mut child = program()?
             .arg("--home")
