@@ -160,15 +160,16 @@ impl Api {
 
     fn serve(&self, route: Route<'_>, request: &Request<Vec<u8>>) -> Answered {
         let (query, body) = (request.uri().query(), request.body().as_slice());
-        let by = || request.extensions().get::<Ends>().copied().and_then(Ends::process);
+        let by =
+            || request.extensions().get::<Ends>().copied().map_or_else(Vec::new, Ends::processes);
         match route {
             Route::Action => {
                 let fresh = random::<16>()?;
                 actions::judge(body, (&self.token, fresh), &*self.desk, &self.latency)
             }
             Route::Outcome { receipt } => actions::settle(receipt, body, &*self.desk),
-            Route::Approve => signed::answer(body, by(), &self.monitor),
-            Route::Tell => signed::tell(body, by(), &self.monitor),
+            Route::Approve => signed::answer(body, &by(), &self.monitor),
+            Route::Tell => signed::tell(body, &by(), &self.monitor),
             Route::Conformance => conformance::manifest(self.library.disk()),
             Route::ConformancePage => conformance::page(self.library.disk()),
             Route::Queue => Ok(signed::list("waiting", self.monitor.queue())),

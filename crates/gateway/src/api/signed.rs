@@ -14,8 +14,8 @@ use tipstaff_monitor::{Monitor, Rejection, SignedTold, Statement, Untold};
 
 use super::reply::{Answered, Fault, Reply, bytes, json};
 
-/// A process and its user, as the kernel says.
-pub(crate) type By = Option<(u32, u32)>;
+/// The processes at the other end and their user, as the kernel says.
+pub(crate) type By = [(u32, u32)];
 
 const STATEMENT: &str =
     "Send an object with statement, key_id and signature; see /api/openapi.json.";
@@ -29,7 +29,7 @@ pub(crate) fn list(name: &str, of: Vec<Json>) -> Reply {
 }
 
 /// Takes an approver's answer to a call that waits.
-pub(crate) fn answer(body: &[u8], by: By, monitor: &Arc<Monitor>) -> Answered {
+pub(crate) fn answer(body: &[u8], by: &By, monitor: &Arc<Monitor>) -> Answered {
     let by = person(by, monitor)?;
     let json = read(body, STATEMENT)?;
     let text = |name: &str| json.get(name).and_then(Json::as_str);
@@ -61,7 +61,7 @@ pub(crate) fn answer(body: &[u8], by: By, monitor: &Arc<Monitor>) -> Answered {
 }
 
 /// Tells a session what a person signed.
-pub(crate) fn tell(body: &[u8], by: By, monitor: &Arc<Monitor>) -> Answered {
+pub(crate) fn tell(body: &[u8], by: &By, monitor: &Arc<Monitor>) -> Answered {
     person(by, monitor)?;
     let json = read(body, TOLD)?;
     let signed = SignedTold::from_json(&json)
@@ -83,20 +83,22 @@ pub(crate) fn tell(body: &[u8], by: By, monitor: &Arc<Monitor>) -> Answered {
 }
 
 /// Who brings it, if that can be a person's doing.
-fn person(by: By, monitor: &Monitor) -> Result<(u32, u32), Fault> {
+fn person(by: &By, monitor: &Monitor) -> Result<(u32, u32), Fault> {
     let refuse = |code, message: &str| {
         let next =
             "Bring it from a process of this user on this machine that no agent's client started.";
         Fault::new(StatusCode::FORBIDDEN, code, message, next)
     };
-    let by = by.ok_or_else(|| refuse("unknown_process", "It can't be told which process asks."))?;
-    if monitor.is_judged(by.0, by.1) {
+    let Some(first) = by.first() else {
+        return Err(refuse("unknown_process", "It can't be told which process asks."));
+    };
+    if by.iter().any(|(pid, uid)| monitor.is_judged(*pid, *uid)) {
         return Err(refuse(
             "agents_process",
             "This comes from an agent's client, or from its child.",
         ));
     }
-    Ok(by)
+    Ok(*first)
 }
 
 fn read(body: &[u8], next: &'static str) -> Result<Json, Fault> {

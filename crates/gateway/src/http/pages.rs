@@ -20,8 +20,8 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// The process and the user at the other end, if it is a process of this user on this machine.
-    pub(crate) fn process(self) -> Option<(u32, u32)> {
-        super::peer::process(self.local, self.remote)
+    /// The processes at the other end with their user, as far as they are of this user on this machine.
+    pub(crate) fn processes(self) -> Vec<(u32, u32)> {
+        super::peer::processes(self.local, self.remote)
     }
 }

@@ -15,10 +15,10 @@ pub(super) fn user(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     row(local, remote).map(|row| row.user)
 }
 
-/// The process that holds the remote end of a connection on this machine, and its user. Whose files can't be
-/// looked at is nobody.
-pub(super) fn process(local: SocketAddr, remote: SocketAddr) -> Option<(u32, u32)> {
-    let row = row(local, remote)?;
+/// The processes that hold the remote end of a connection on this machine, and their user: what one opened
+/// another may have inherited. Whose files can't be looked at is nobody.
+pub(super) fn processes(local: SocketAddr, remote: SocketAddr) -> Vec<(u32, u32)> {
+    let Some(row) = row(local, remote) else { return Vec::new() };
     let socket = format!("socket:[{}]", row.inode);
     let holds = |folder: &Path| {
         let files = fs::read_dir(folder.join("fd")).into_iter().flatten().flatten();
@@ -26,12 +26,11 @@ pub(super) fn process(local: SocketAddr, remote: SocketAddr) -> Option<(u32, u32
             .filter_map(|file| fs::read_link(file.path()).ok())
             .any(|to| to.as_os_str() == &*socket)
     };
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let pid = processes.filter(|entry| holds(&entry.path())).find_map(|entry| {
-        let name = entry.file_name();
-        name.to_str()?.parse().ok()
-    })?;
-    Some((pid, row.user))
+    let found = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let found = found.filter(|entry| holds(&entry.path()));
+    // `self` and `thread-self` are names of the same.
+    let pids = found.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.map(|pid| (pid, row.user)).collect()
 }
 
 /// What a row says of one end.
@@ -103,12 +102,12 @@ mod tests {
             let local = server.local_addr().unwrap();
             let ours = rustix::process::getuid().as_raw();
             assert_eq!(user(local, remote), Some(ours));
-            assert_eq!(process(local, remote), Some((std::process::id(), ours)));
+            assert!(processes(local, remote).contains(&(std::process::id(), ours)));
             drop(client);
             // Whoever is gone is nobody, not the superuser.
             std::thread::sleep(std::time::Duration::from_millis(50));
             assert_eq!(user(local, remote), None);
-            assert_eq!(process(local, remote), None);
+            assert!(processes(local, remote).is_empty());
         }
     }
 
