@@ -7,6 +7,7 @@
 
 mod actions;
 mod chain;
+mod conformance;
 mod desk;
 mod latency;
 mod library;
@@ -15,6 +16,7 @@ mod reply;
 mod route;
 mod sample;
 mod session;
+mod signed;
 mod tiles;
 mod watch;
 
@@ -43,7 +45,7 @@ use self::route::{Access, Route, Verb};
 use self::tiles::CHECKPOINT;
 use self::watch::{Requests, Seen, Since};
 use crate::error::GatewayError;
-use crate::http::{Credential, Pages, Token};
+use crate::http::{Credential, Ends, Pages, Token};
 
 /// Least time between publications that questions ask for.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
@@ -153,16 +155,25 @@ impl Api {
         if route.verb() == Verb::Post && request.body().len() > limit {
             return Err(Fault::too_large(limit));
         }
-        self.serve(route, request.uri().query(), request.body())
+        self.serve(route, request)
     }
 
-    fn serve(&self, route: Route<'_>, query: Option<&str>, body: &[u8]) -> Answered {
+    fn serve(&self, route: Route<'_>, request: &Request<Vec<u8>>) -> Answered {
+        let (query, body) = (request.uri().query(), request.body().as_slice());
+        let by =
+            || request.extensions().get::<Ends>().copied().map_or_else(Vec::new, Ends::processes);
         match route {
             Route::Action => {
                 let fresh = random::<16>()?;
                 actions::judge(body, (&self.token, fresh), &*self.desk, &self.latency)
             }
             Route::Outcome { receipt } => actions::settle(receipt, body, &*self.desk),
+            Route::Approve => signed::answer(body, &by(), &self.monitor),
+            Route::Tell => signed::tell(body, &by(), &self.monitor),
+            Route::Conformance => conformance::manifest(self.library.disk()),
+            Route::ConformancePage => conformance::page(self.library.disk()),
+            Route::Queue => Ok(signed::list("waiting", self.monitor.queue())),
+            Route::Sessions => Ok(signed::list("sessions", self.monitor.open_sessions())),
             Route::VerifyChain => chain::verify(body, &self.receipt_key),
             Route::Sample => self.sample(),
             Route::KeySet => {

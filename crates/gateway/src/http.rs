@@ -24,6 +24,7 @@ mod upstream;
 pub use guard::Credential;
 pub use listen::{HttpDoor, HttpOptions};
 pub(crate) use near::wrap_url;
+pub(crate) use pages::Ends;
 pub use pages::Pages;
 pub use remote::notify;
 pub use token::Token;

@@ -122,6 +122,14 @@ impl HomeKeys {
         Ok(SigningKey::from_seed(&read_secret(&folder.join(APPROVER))?.0)?)
     }
 
+    /// An approver's key from a file of its own.
+    ///
+    /// # Errors
+    /// [`IdentityError`]
+    pub fn approver_at(file: &Path) -> Result<SigningKey, IdentityError> {
+        Ok(SigningKey::from_seed(&read_secret(file)?.0)?)
+    }
+
     /// The log's origin, unique per home.
     #[must_use]
     pub fn origin(&self) -> &str {

@@ -7,6 +7,7 @@
 mod admit;
 pub use admit::Held;
 pub(crate) use admit::{Answer, Asked};
+mod brought;
 mod closing;
 mod control;
 mod deferrals;

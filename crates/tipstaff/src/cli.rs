@@ -125,6 +125,32 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4173")]
         listen: std::net::SocketAddr,
     },
+    /// Run the R1-R9 technical tests against an instance, and say what was measured
+    #[command(
+        after_help = "Examples:\n  tipstaff conformance\n  tipstaff conformance --only R3.2,R4.2\n  tipstaff conformance --target http://127.0.0.1:4173 --token-file ~/.local/share/tipstaff/keys/http.token\n\nWithout --target it starts an instance of its own on a temporary home, with rules and tools for the tests, and removes it. What a target needs is in docs/conformance.md. Exits with 0 if each of the chosen tests is met."
+    )]
+    Conformance {
+        /// The instance to test, such as http://127.0.0.1:4173 [default: one of its own]
+        #[arg(long, value_name = "URL", requires = "token_file")]
+        target: Option<String>,
+        /// A file with the target's bearer token
+        #[arg(long, value_name = "FILE", requires = "target")]
+        token_file: Option<PathBuf>,
+        /// An approver's key of the target; without it, what a person has to sign is not tested
+        #[arg(long, value_name = "FILE", requires = "target")]
+        key: Option<PathBuf>,
+        /// Only these items, such as R3.2,O4
+        #[arg(long, value_name = "IDS", value_delimiter = ',')]
+        only: Vec<String>,
+        /// Seconds to wait for what nobody approves or resolves
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        wait: u64,
+    },
+    /// Serve the tools that `conformance` tests with, over MCP (stdio); effects go to a file in the folder
+    ConformanceTools {
+        /// The folder
+        folder: PathBuf,
+    },
     /// Watch: one line a call, live; a held call rings the bell
     Tail,
     /// List the calls that wait for a person

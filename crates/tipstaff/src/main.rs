@@ -17,6 +17,7 @@ macro_rules! print {
 }
 
 mod cli;
+mod conformance;
 mod demo;
 mod doctor;
 mod drift;
@@ -120,6 +121,10 @@ fn run(cli: Cli) -> Outcome {
             install::run(&at, &Wanted { clients: client, include, step })
         }
         Command::Serve { listen } => serve::serve(&at, listen),
+        Command::Conformance { target, token_file, key, only, wait } => {
+            conformance::run(&at, &conformance::Wanted { target, token_file, key, only, wait })
+        }
+        Command::ConformanceTools { folder } => conformance::tools(&folder),
         Command::Tail => tail::run(&at),
         Command::Queue => queue::list(&at),
         Command::Approve { id } => queue::answer(&at, &id, Reply::Approve),

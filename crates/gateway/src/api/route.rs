@@ -9,20 +9,29 @@ use tipstaff_ledger::tile::TileId;
 /// Longest chain to verify in bytes (contract: over 10 MiB is refused).
 pub(crate) const CHAIN_BYTES_MAX: usize = 10 << 20;
 
+/// Longest signed statement in bytes: a request of 16 KiB with every byte spelled out, and what is around it.
+pub(crate) const SIGNED_BYTES_MAX: usize = 128 << 10;
+
 /// What a request is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route<'a> {
     Action,
+    Approve,
     Checkpoint,
+    Conformance,
+    ConformancePage,
     Health,
     KeySet,
     Metrics,
     OpenApi,
     Outcome { receipt: &'a str },
     Receipt { id: &'a str },
+    Queue,
     Receipts,
     Sample,
     ServiceLevel,
+    Sessions,
+    Tell,
     Tile(TileId),
     VerifyChain,
 }
@@ -49,11 +58,17 @@ impl<'a> Route<'a> {
     pub(crate) fn find(path: &'a str) -> Option<Self> {
         match path {
             "/.well-known/jwks.json" => return Some(Self::KeySet),
+            "/aarm/conformance" => return Some(Self::ConformancePage),
             "/api/openapi.json" => return Some(Self::OpenApi),
+            "/api/v1/aarm/conformance" => return Some(Self::Conformance),
             "/api/v1/aarm/sample-chain" => return Some(Self::Sample),
             "/api/v1/aarm/verify-chain" => return Some(Self::VerifyChain),
             "/api/v1/actions" => return Some(Self::Action),
+            "/api/v1/approvals" => return Some(Self::Approve),
+            "/api/v1/queue" => return Some(Self::Queue),
             "/api/v1/receipts" => return Some(Self::Receipts),
+            "/api/v1/sessions" => return Some(Self::Sessions),
+            "/api/v1/told" => return Some(Self::Tell),
             "/api/v1/trust/sla" => return Some(Self::ServiceLevel),
             "/healthz" => return Some(Self::Health),
             "/log/checkpoint" => return Some(Self::Checkpoint),
@@ -74,7 +89,11 @@ impl<'a> Route<'a> {
     /// How it is asked.
     pub(crate) const fn verb(self) -> Verb {
         match self {
-            Self::Action | Self::Outcome { .. } | Self::VerifyChain => Verb::Post,
+            Self::Action
+            | Self::Approve
+            | Self::Outcome { .. }
+            | Self::Tell
+            | Self::VerifyChain => Verb::Post,
             _ => Verb::Get,
         }
     }
@@ -83,6 +102,8 @@ impl<'a> Route<'a> {
     pub(crate) const fn access(self) -> Access {
         match self {
             Self::Checkpoint
+            | Self::Conformance
+            | Self::ConformancePage
             | Self::Health
             | Self::KeySet
             | Self::OpenApi
@@ -90,11 +111,15 @@ impl<'a> Route<'a> {
             | Self::Tile(_)
             | Self::VerifyChain => Access::Anyone,
             Self::Action
+            | Self::Approve
             | Self::Metrics
             | Self::Outcome { .. }
+            | Self::Queue
             | Self::Receipt { .. }
             | Self::Receipts
-            | Self::ServiceLevel => Access::Bearer,
+            | Self::ServiceLevel
+            | Self::Sessions
+            | Self::Tell => Access::Bearer,
         }
     }
 
@@ -103,6 +128,7 @@ impl<'a> Route<'a> {
         match self {
             Self::VerifyChain => CHAIN_BYTES_MAX,
             Self::Action | Self::Outcome { .. } => BODY_BYTES_MAX,
+            Self::Approve | Self::Tell => SIGNED_BYTES_MAX,
             _ => 0,
         }
     }
@@ -111,16 +137,22 @@ impl<'a> Route<'a> {
     pub(crate) const fn template(self) -> &'static str {
         match self {
             Self::Action => "/api/v1/actions",
+            Self::Approve => "/api/v1/approvals",
             Self::Checkpoint => "/log/checkpoint",
+            Self::Conformance => "/api/v1/aarm/conformance",
+            Self::ConformancePage => "/aarm/conformance",
             Self::Health => "/healthz",
             Self::KeySet => "/.well-known/jwks.json",
             Self::Metrics => "/metrics",
             Self::OpenApi => "/api/openapi.json",
             Self::Outcome { .. } => "/api/v1/actions/{receipt}/outcome",
+            Self::Queue => "/api/v1/queue",
             Self::Receipt { .. } => "/api/v1/receipts/{id}",
             Self::Receipts => "/api/v1/receipts",
             Self::Sample => "/api/v1/aarm/sample-chain",
             Self::ServiceLevel => "/api/v1/trust/sla",
+            Self::Sessions => "/api/v1/sessions",
+            Self::Tell => "/api/v1/told",
             Self::Tile(_) => "/log/tile/{tile}",
             Self::VerifyChain => "/api/v1/aarm/verify-chain",
         }
@@ -134,7 +166,13 @@ pub(crate) mod tests {
     use super::*;
 
     /// One path of each route.
-    pub(crate) const PATHS: [&str; 13] = [
+    pub(crate) const PATHS: [&str; 19] = [
+        "/aarm/conformance",
+        "/api/v1/aarm/conformance",
+        "/api/v1/approvals",
+        "/api/v1/queue",
+        "/api/v1/sessions",
+        "/api/v1/told",
         "/.well-known/jwks.json",
         "/api/openapi.json",
         "/api/v1/aarm/sample-chain",

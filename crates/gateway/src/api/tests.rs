@@ -123,6 +123,8 @@ fn code(reply: &Reply) -> String {
 fn what_is_open_is_open_and_the_rest_needs_the_token() {
     let world = World::new();
     let open = [
+        "/aarm/conformance",
+        "/api/v1/aarm/conformance",
         "/.well-known/jwks.json",
         "/api/openapi.json",
         "/api/v1/aarm/sample-chain",

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 
+use super::pages::Ends;
 use super::peer;
 use super::token::Token;
 
@@ -95,6 +96,11 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(local: SocketAddr, remote: SocketAddr) -> Self {
         Self { local, remote, user: tokio::sync::OnceCell::new() }
+    }
+
+    /// Both ends, for a page.
+    pub(super) const fn ends(&self) -> Ends {
+        Ends { local: self.local, remote: self.remote }
     }
 
     /// What the client proves with this request. A wrong token is not made good by the right user.

@@ -282,6 +282,7 @@ impl Shared {
         if let Some(credential) = credential {
             parts.extensions.insert(credential);
         }
+        parts.extensions.insert(connection.ends());
         let Ok(room) = Arc::clone(&self.page_room).acquire_owned().await else {
             return refuse(to, StatusCode::SERVICE_UNAVAILABLE, "This door is closing.");
         };

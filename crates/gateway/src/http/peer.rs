@@ -6,11 +6,41 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 const ESTABLISHED: &str = "01";
 
 /// The user who owns the remote end of a connection on this machine.
 pub(super) fn user(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    row(local, remote).map(|row| row.user)
+}
+
+/// The processes that hold the remote end of a connection on this machine, and their user: what one opened
+/// another may have inherited. Whose files can't be looked at is nobody.
+pub(super) fn processes(local: SocketAddr, remote: SocketAddr) -> Vec<(u32, u32)> {
+    let Some(row) = row(local, remote) else { return Vec::new() };
+    let socket = format!("socket:[{}]", row.inode);
+    let holds = |folder: &Path| {
+        let files = fs::read_dir(folder.join("fd")).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| fs::read_link(file.path()).ok())
+            .any(|to| to.as_os_str() == &*socket)
+    };
+    let found = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let found = found.filter(|entry| holds(&entry.path()));
+    // `self` and `thread-self` are names of the same.
+    let pids = found.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.map(|pid| (pid, row.user)).collect()
+}
+
+/// What a row says of one end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Row {
+    user: u32,
+    inode: u64,
+}
+
+fn row(local: SocketAddr, remote: SocketAddr) -> Option<Row> {
     if !remote.ip().to_canonical().is_loopback() || !local.ip().to_canonical().is_loopback() {
         return None;
     }
@@ -20,8 +50,8 @@ pub(super) fn user(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
         .find_map(|path| find(&fs::read_to_string(path).ok()?, remote, local))
 }
 
-/// The user in the row whose own end is `own` and whose other end is `other`.
-fn find(table: &str, own: SocketAddr, other: SocketAddr) -> Option<u32> {
+/// The row whose own end is `own` and whose other end is `other`.
+fn find(table: &str, own: SocketAddr, other: SocketAddr) -> Option<Row> {
     let same = |text: &str, end: SocketAddr| {
         address(text).is_some_and(|found| {
             found.port() == end.port() && found.ip().to_canonical() == end.ip().to_canonical()
@@ -31,9 +61,9 @@ fn find(table: &str, own: SocketAddr, other: SocketAddr) -> Option<u32> {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let (at, to, state) = (fields.next()?, fields.next()?, fields.next()?);
         let user = fields.nth(3)?;
-        let inode = fields.nth(1)?;
-        let found = state == ESTABLISHED && inode != "0" && same(at, own) && same(to, other);
-        if found { user.parse().ok() } else { None }
+        let inode: u64 = fields.nth(1)?.parse().ok()?;
+        let found = state == ESTABLISHED && inode != 0 && same(at, own) && same(to, other);
+        found.then_some(Row { user: user.parse().ok()?, inode })
     })
 }
 
@@ -70,11 +100,14 @@ mod tests {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (server, remote) = listener.accept().unwrap();
             let local = server.local_addr().unwrap();
-            assert_eq!(user(local, remote), Some(rustix::process::getuid().as_raw()));
+            let ours = rustix::process::getuid().as_raw();
+            assert_eq!(user(local, remote), Some(ours));
+            assert!(processes(local, remote).contains(&(std::process::id(), ours)));
             drop(client);
             // Whoever is gone is nobody, not the superuser.
             std::thread::sleep(std::time::Duration::from_millis(50));
             assert_eq!(user(local, remote), None);
+            assert!(processes(local, remote).is_empty());
         }
     }
 
@@ -87,7 +120,10 @@ mod tests {
             )
         };
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        assert_eq!(find(&row("01", "1000", "5"), at(8080), at(50000)), Some(1000));
+        assert_eq!(
+            find(&row("01", "1000", "5"), at(8080), at(50000)),
+            Some(Row { user: 1000, inode: 5 })
+        );
         assert_eq!(find(&row("01", "1000", "5"), at(50000), at(8080)), None, "the other end");
         assert_eq!(find(&row("06", "0", "0"), at(8080), at(50000)), None);
         assert_eq!(find(&row("01", "0", "0"), at(8080), at(50000)), None);
