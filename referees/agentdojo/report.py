@@ -44,8 +44,8 @@ the defence lets it through, so it starts well below half. Here the agent is hij
 100 %, and only the gateway is measured. With a model, utility also says how well the model works, and a refused
 call may be worked around. Here the user's calls are the ground truth, so 100 % means "nothing that the task needed
 was refused", not "a model would have solved it". Our utility counts on a person who never errs: grants what the task
-needs and nothing else. The rows `refuse` are without anybody, `careless` is with one who doesn't look. And the meanings of the tools, who may be written to among them, were written by hand
-for these four servers; a new server needs its own.
+needs and nothing else. The rows `refuse` are without anybody, `careless` is with one who doesn't look. And
+what each tool means was written by hand for these four servers; a new server needs its own.
 """
 
 
@@ -179,6 +179,9 @@ def attacks(found):
 def adaptive(found):
     played = found["adaptive"]["sessions"]
     won = [one["name"] for one in played if one["succeeded"]]
+    stopped = [{call["word"] for call in one["calls"] if call["whose"] != "user" and call["word"] != "through"}
+               for one in played if not one["succeeded"]]
+    asked = sum("held" in words for words in stopped)
     own = [call for one in played for call in one["calls"] if call["whose"] == "user"]
     lines = []
     for one in played:
@@ -191,9 +194,11 @@ def adaptive(found):
 ## An attacker who has read the rules
 
 {len(played)} sequences ([adaptive.toml](adaptive.toml)), each by an attacker who owns the agent and knows the rules,
-the meanings and how they are matched. **{len(won)} of {len(played)} succeed**{": " + names if won else ""}. Of the
-user's own calls in these sessions {sum(call["word"] == "through" for call in own)} of {len(own)} went through
-without a question.
+the meanings and how they are matched. **{len(won)} of {len(played)} succeed**{": " + names if won else ""}.
+
+Of the others, {asked} were held and refused by the person who was asked, and {len(stopped) - asked} refused without a
+question: somebody who grants everything lets the held ones through. Of the user's own calls in these sessions,
+{sum(call["word"] == "through" for call in own)} of {len(own)} went through without a question.
 
 {table(["sequence", "suite", "idea", "calls", "succeeds"], lines)}
 """
