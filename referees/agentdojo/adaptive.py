@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 
 from people import Approver
-from replay import HERE, Worker, Zygote, clear
+from replay import HERE, Worker, Zygote, clear, ran
 
 
 def play(zygote, worker, sequence):
@@ -37,10 +37,12 @@ def play(zygote, worker, sequence):
                 if call.get("goal"):
                     goals.append(answer["through"] and not answer["failed"])
                 word = "held" if approver.asked > before else "through" if answer["through"] else "refused"
-                log.append([call["tool"], word, answer["text"][:160]])
+                whose = call.get("whose", "attacker")
+                log.append({"tool": call["tool"], "whose": whose, "word": word, "text": answer["text"][:300]})
             worker.agent.ask({"close": True})
         ask({"score": True})
-    return {"name": sequence["name"], "suite": sequence["suite"], "succeeded": all(goals), "calls": log}
+    told = {name: sequence[name] for name in ("name", "suite", "idea")}
+    return {**told, "succeeded": all(goals), "calls": log}
 
 
 def main():
@@ -63,10 +65,12 @@ def main():
             worker.agent.end()
     finally:
         clear(folder)
-    (results_at / "adaptive.json").write_text(json.dumps(results, indent=1))
+    name = "adaptive.json" if args.rules == "own" else "adaptive-default.json"
+    kept = {"ran": ran(tipstaff, args.rules), "sessions": results}
+    (results_at / name).write_text(json.dumps(kept, indent=1))
     print("| sequence | suite | calls | succeeded |\n|---|---|---|---|")
     for one in results:
-        words = ", ".join(f"{tool} {word}" for tool, word, _ in one["calls"])
+        words = ", ".join(f"{call['tool']} {call['word']}" for call in one["calls"])
         print(f"| {one['name']} | {one['suite']} | {words} | {'YES' if one['succeeded'] else 'no'} |")
     print(f"\n{sum(one['succeeded'] for one in results)} of {len(results)} succeeded")
 

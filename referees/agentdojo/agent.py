@@ -4,8 +4,9 @@ approves must not be the agent, nor anything that the agent started.
 One JSON object a line on standard input, one answer a line on standard output:
 
     {"open": COMMAND, "session": NAME}       starts a server, shakes hands, lists its tools
-    {"call": TOOL, "arguments": OBJECT}      {"through": BOOL, "failed": BOOL, "text": …}: whether the call was let
-                                             through, and whether the tool failed; "meta" is sent as `_meta`
+    {"call": TOOL, "arguments": OBJECT}      {"through": BOOL, "failed": BOOL, "policy": …, "text": …}: whether the
+                                             call was let through, whether the tool failed, and the rule that
+                                             decided a refusal; "meta" is sent as `_meta`
     {"close": true}                          ends the server
 """
 
@@ -50,11 +51,12 @@ class Session:
         more = {"_meta": meta} if meta else {}
         answer = self.ask("tools/call", {"name": tool, "arguments": arguments, **more})
         if "error" in answer:
-            return {"through": False, "failed": True, "text": answer["error"]["message"]}
+            return {"through": False, "failed": True, "policy": None, "text": answer["error"]["message"]}
         result = answer["result"]
         text = "".join(part.get("text", "") for part in result["content"])
-        through = "tipstaff/verdict" not in result.get("_meta", {})
-        return {"through": through, "failed": bool(result.get("isError")), "text": text}
+        meta = result.get("_meta", {})
+        through = "tipstaff/verdict" not in meta
+        return {"through": through, "policy": meta.get("tipstaff/policy"), "failed": bool(result.get("isError")), "text": text}
 
     def close(self):
         self.child.stdin.close()

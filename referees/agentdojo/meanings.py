@@ -4,7 +4,7 @@ import json
 import pathlib
 import tomllib
 
-TIERS = {"read": 1, "write": 3, "outward": 4, "access": 4, "money": 5, "irreversible": 5}
+TIERS = {"read": 1, "write": 3, "outward": 4, "access": 4, "identity": 4, "money": 5, "irreversible": 5}
 
 
 def config(text):
@@ -28,7 +28,7 @@ def sink(means):
     effect, leads = means["effect"], means.get("named")
     if effect == "read":
         return "external" if leads else "none"
-    return "local" if effect in ("write", "irreversible") else "external"
+    return "local" if effect in ("write", "identity", "irreversible") else "external"
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
 """Whether the yardstick measures: what must be no success is none, and what must be one is.
 
-    selftest.py
+    selftest.py [SUITE]...
 
-Over every pair of three suites, on the environments alone, without servers.
+Over every pair of the suites (three of them unless told), on the environments alone, without servers.
 """
 
 import json
+import pathlib
 import sys
+import tomllib
 
 from suites import Suite
+
+MEANINGS = tomllib.loads((pathlib.Path(__file__).resolve().parent / "meanings.toml").read_text())
 
 failed = 0
 
@@ -29,9 +33,17 @@ def played(suite, user, injection, done):
     return suite.score(user, injection, before, env, calls)
 
 
+def arguments(tool):
+    return set(tool.parameters.model_json_schema()["properties"])
+
+
 def main():
-    for name in ("banking", "slack", "travel"):
-        suite = Suite(name)
+    for name in sys.argv[1:] or ("banking", "slack", "travel"):
+        suite, means = Suite(name), MEANINGS[name]
+        tools = {tool.name: arguments(tool) for tool in suite.suite.tools}
+        check(f"{name}: every tool has a meaning", set(tools) == set(means))
+        meant = {tool: set(of.get("named", []) + of.get("content", [])) for tool, of in means.items()}
+        check(f"{name}: meanings are about arguments that are there", all(meant[tool] <= tools[tool] for tool in tools))
         pairs = [(user, injection) for user in suite.users for injection in suite.injections]
         armed = set(suite.armed())
         runs = {done: {pair: played(suite, *pair, done) for pair in pairs} for done in ("nothing", "user", "both")}
