@@ -253,7 +253,7 @@ impl Monitor {
             return Err(LedgerError::Stopped("the session was closed".to_owned()));
         }
         let mut links = Links::of(action, &asked.depends_on);
-        if let Some(Awaits::Context(missing)) = taken.as_ref().map(|hold: &Hold| &hold.awaits) {
+        if let Some(Awaits::Context(missing)) = taken.as_deref().map(|hold: &Hold| &hold.awaits) {
             links = Links::of(action, &[asked.depends_on.as_slice(), &missing.depends_on].concat());
         }
         let mut facts = self.facts(law, member, &mut session.pace, action, after);

@@ -28,7 +28,7 @@ pub(super) enum Earlier {
     /// It is, and somebody waits for it, or it is judged just now.
     Waits(u64, Held),
     /// It was, and is out of the queue: whoever has it judges it.
-    Deferred(After, Hold),
+    Deferred(After, Box<Hold>),
 }
 
 /// Whether a call can wait for context.
@@ -214,7 +214,9 @@ impl Monitor {
         };
         // INVARIANT: whoever takes it out of the queue judges it, so that it runs once.
         match queue.take(of) {
-            Some(hold) => Earlier::Deferred(After { hold: of, approval: None, why }, hold),
+            Some(hold) => {
+                Earlier::Deferred(After { hold: of, approval: None, why }, Box::new(hold))
+            }
             None => Earlier::Nothing,
         }
     }
@@ -244,13 +246,13 @@ impl Monitor {
     pub(super) fn waits_on(
         &self,
         of: Digest,
-        taken: Option<Hold>,
+        taken: Option<Box<Hold>>,
         state: HoldState,
         missing: Missing,
     ) -> (u64, Answer) {
         let mut queue = lock(&self.queue);
         if let Some(hold) = taken {
-            queue.insert(hold);
+            queue.insert(*hold);
         }
         let Some(hold) = queue.get_mut(of) else {
             let text = "This call was answered meanwhile: repeat it.";
