@@ -220,6 +220,9 @@ fn a_token_alone_tells_and_approves_nothing() {
     assert_eq!(served.ask("POST /api/v1/told", token, &moved).status, 403);
     let unknown = served.ask("POST /api/v1/told", token, &told(&world, "s-other", &approver));
     assert_eq!(unknown.status, 404);
+    let mut more = told(&world, &session, &approver);
+    more["until"] = "tomorrow".into();
+    assert_eq!(served.ask("POST /api/v1/told", token, &more).status, 400);
     // A person's is taken.
     let taken = served.ask("POST /api/v1/told", token, &told(&world, &session, &approver));
     assert_eq!(taken.status, 200, "{taken:?}");

@@ -31,7 +31,11 @@ pub(crate) fn list(name: &str, of: Vec<Json>) -> Reply {
 /// Takes an approver's answer to a call that waits.
 pub(crate) fn answer(body: &[u8], by: &By, monitor: &Arc<Monitor>) -> Answered {
     let by = person(by, monitor)?;
-    let json = read(body, STATEMENT)?;
+    let json = read(body, &["statement", "key_id", "signature"], STATEMENT)?;
+    let signed = ["action", "answer", "expires", "log", "of", "policy_set", "requester"];
+    if let Some(statement) = json.get("statement") {
+        only(statement, &signed, STATEMENT)?;
+    }
     let text = |name: &str| json.get(name).and_then(Json::as_str);
     let said = || {
         let statement = Statement::from_json(json.get("statement")?)?;
@@ -63,7 +67,8 @@ pub(crate) fn answer(body: &[u8], by: &By, monitor: &Arc<Monitor>) -> Answered {
 /// Tells a session what a person signed.
 pub(crate) fn tell(body: &[u8], by: &By, monitor: &Arc<Monitor>) -> Answered {
     person(by, monitor)?;
-    let json = read(body, TOLD)?;
+    let members = ["tell", "session", "log", "salt", "key_id", "signature"];
+    let json = read(body, &members, TOLD)?;
     let signed = SignedTold::from_json(&json)
         .ok_or_else(|| Fault::bad("malformed", "This is nothing signed to tell.", TOLD))?;
     monitor.tell(&signed, Door::Api).map(receipt).map_err(|untold| {
@@ -101,10 +106,22 @@ fn person(by: &By, monitor: &Monitor) -> Result<(u32, u32), Fault> {
     Ok(*first)
 }
 
-fn read(body: &[u8], next: &'static str) -> Result<Json, Fault> {
-    Json::parse(body).map_err(|error| {
+fn read(body: &[u8], known: &[&str], next: &'static str) -> Result<Json, Fault> {
+    let json = Json::parse(body).map_err(|error| {
         Fault::bad("malformed_json", format!("The body is refused: {error}."), next)
-    })
+    })?;
+    only(&json, known, next)?;
+    Ok(json)
+}
+
+/// What is beside the known members could be taken for signed, and isn't.
+fn only(json: &Json, known: &[&str], next: &'static str) -> Result<(), Fault> {
+    let members =
+        json.as_object().ok_or_else(|| Fault::bad("no_object", "This is no object.", next))?;
+    match members.iter().all(|(name, _)| known.contains(&name)) {
+        true => Ok(()),
+        false => Err(Fault::bad("unknown_member", "There is an unknown member.", next)),
+    }
 }
 
 fn receipt(receipt: Digest) -> Reply {
