@@ -86,6 +86,8 @@ class Home:
                 file.unlink()
             for file in RULES[rules].glob("*.cedar"):
                 shutil.copy(file, folder / "policies")
+        if rules == "open":
+            text = text.replace("risk_limit = 100", "risk_limit = 0")
         if rules == "own":
             text += "\n" + meanings.config((HERE / "meanings.toml").read_text())
         text = text.replace("session_grace_s = 3", "session_grace_s = 0")

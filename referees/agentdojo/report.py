@@ -69,7 +69,7 @@ def sessions(found, suites=NAMES, suffix=""):
     return [
         {**one, "suite": suite}
         for suite in suites
-        for name in (f"{suite}-{arm}{suffix}" for arm in (*ARMS, "careless"))
+        for name in (f"{suite}-{arm}{suffix}" for arm in (*ARMS, "open", "careless"))
         for one in found.get(name, {"sessions": []})["sessions"]
     ]
 
@@ -111,7 +111,7 @@ def tables(found):
             pairs = [one for one in of(everything, arm, protocol)
                      if (one["suite"], one["user"], one["injection"], protocol) in alone]
             kept.append([arm, protocol, share(total("hijacked", pairs), len(pairs))])
-    lines = [row for suite in NAMES for row in rows(suite, sessions(found, [suite]), (*ARMS, "careless"))]
+    lines = [row for suite in NAMES for row in rows(suite, sessions(found, [suite]), ("none", "open", "grant", "refuse", "careless"))]
     tuned = list(rows(" and ".join(TUNED), sessions(found, TUNED), ("careless",)))
     unseen = [name for name in NAMES if name not in TUNED]
     together = [*rows("all", everything, ARMS)]
@@ -129,6 +129,7 @@ def tables(found):
     default = sessions(found, suffix="-default")
     if default:
         lines = [row for suite in NAMES for row in rows(suite, [o for o in default if o["suite"] == suite], ARMS)]
+        lines += rows("all", default, ARMS)
         text += "\n\nThe rules of a new home, without meanings, for comparison:\n\n" + table(HEAD, lines)
     return text
 
