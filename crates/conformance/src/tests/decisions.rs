@@ -206,8 +206,10 @@ fn nothing(exam: &Exam<'_>, case: &mut Case) -> Result<(), Stop> {
         "deferral_expired",
     );
     let of = exam.follow_up(&desk.chain, &dependent.receipt, exam.timing.expiry)?;
+    // Asked for within the same moment, its own time may be over too.
+    let reasons = ["dependency_denied", "deferral_expired"];
     let denied =
-        of.is_some_and(|next| next.verdict() == "DENY" && next.reason() == "dependency_denied");
+        of.is_some_and(|next| next.verdict() == "DENY" && reasons.contains(&next.reason()));
     case.check(denied, "what depended on it is denied");
     Ok(())
 }

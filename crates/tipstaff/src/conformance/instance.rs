@@ -253,7 +253,17 @@ fn prepared(folder: &Path) -> std::io::Result<PathBuf> {
     let quoted = |path: &Path| Value::from(path.to_string_lossy().into_owned()).to_string();
     let command =
         [quoted(&std::env::current_exe()?), "\"conformance-tools\"".to_owned(), quoted(&effects)];
-    let config = format!("{CONFIG}\n[servers.{SERVER}]\ncommand = [{}]\n", command.join(", "));
+    // A sentence embedding needs weights, which this program doesn't bring.
+    let model = std::env::var_os("TIPSTAFF_MINILM").map(PathBuf::from);
+    let model =
+        model.map(|folder| format!("[context]\nembedding = {{ folder = {} }}", quoted(&folder)));
+    // Each measure has a scale of its own.
+    let scaled = |model: String| {
+        let fixture = CONFIG.replace("[context]", &model);
+        fixture.replace("drift_limit_ppm = 950000", "drift_limit_ppm = 800000")
+    };
+    let fixture = model.map_or_else(|| CONFIG.to_owned(), scaled);
+    let config = format!("{fixture}\n[servers.{SERVER}]\ncommand = [{}]\n", command.join(", "));
     fs::write(home.root().join("config.toml"), config)?;
     Ok(home.root().to_owned())
 }
