@@ -67,8 +67,8 @@ impl HookFile {
         let command = self.command(own);
         let is_prompt = ["UserPromptSubmit", "beforeSubmitPrompt", "BeforeAgent"].contains(&event);
         // A prompt goes on, whether or not it is heard.
-        let judges = !is_prompt && event.to_ascii_lowercase().starts_with("pre")
-            || !is_prompt && event.starts_with("before");
+        let is_early = event.to_ascii_lowercase().starts_with("pre") || event.starts_with("before");
+        let judges = is_early && !is_prompt;
         match self.0 {
             // Clients that know `onFailure` refuse the call when the hook itself fails.
             Contract::ClaudeCode if judges => group(json!({
