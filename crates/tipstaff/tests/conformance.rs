@@ -110,7 +110,7 @@ fn what_is_met_is_measured_kept_and_served() {
     }
     // What follows from a test that is not met is not met.
     let objective = |id: &str| of(&report, "objectives").iter().find(|o| o["id"] == id).unwrap();
-    assert_eq!(objective("O6")["result"], "not met");
+    assert_eq!(objective("O9")["result"], "not met");
     assert!(!report.to_string().contains("Conformant"), "{report}");
 
     let kept = served.ask(manifest, None, &Value::Null);
