@@ -59,7 +59,7 @@ pub(super) fn phone(text: &[u8], number: &Number, groups: &[Group]) -> Option<(D
         let rest = digits.get(2..)?;
         return (is_international(rest) && rest.len() <= 15).then_some(found)?;
     }
-    // North America: (NXX) NXX-XXXX and its relatives.
+    // North America: three, three and four digits, the first three often in brackets.
     let is_bracketed = last == b'(' && at(text, start + 3) == b')';
     let (skip, digits_here) =
         if shape(groups, &[1, 3, 3, 4], b"-. )(") && digits.first() == Some(&1) {
