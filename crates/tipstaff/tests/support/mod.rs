@@ -202,6 +202,8 @@ pub struct Session {
     lines: Receiver<String>,
     errors: Receiver<String>,
     next: u64,
+    /// Answers that came while another was waited for: independent calls end in any order.
+    early: Vec<Value>,
 }
 
 impl Session {
@@ -216,7 +218,7 @@ impl Session {
         let output = BufReader::new(child.stderr.take().unwrap());
         thread::spawn(move || output.lines().map_while(Result::ok).all(|l| tell.send(l).is_ok()));
         let input = child.stdin.take();
-        Self { child, input, lines, errors, next: 1 }
+        Self { child, input, lines, errors, next: 1, early: Vec::new() }
     }
 
     /// The handshake; the server's answer.
@@ -254,12 +256,18 @@ impl Session {
         id
     }
 
-    /// The answer with this id; others are passed over.
+    /// The answer with this id. Answers to others are kept for those who ask; notifications are passed over.
     pub fn answer(&mut self, id: u64) -> Value {
+        if let Some(at) = self.early.iter().position(|answer| answer["id"] == json!(id)) {
+            return self.early.swap_remove(at);
+        }
         loop {
             let answer = self.receive();
             if answer["id"] == json!(id) {
                 return answer;
+            }
+            if answer.get("method").is_none() {
+                self.early.push(answer);
             }
         }
     }
