@@ -169,7 +169,13 @@ impl Json {
                     for (name, item) in object.iter() {
                         let length = at.len();
                         at.push('/');
-                        at.push_str(&name.replace('~', "~0").replace('/', "~1"));
+                        for part in name.chars() {
+                            match part {
+                                '~' => at.push_str("~0"),
+                                '/' => at.push_str("~1"),
+                                plain => at.push(plain),
+                            }
+                        }
                         walk(item, at, visit);
                         at.truncate(length);
                     }

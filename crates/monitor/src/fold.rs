@@ -9,7 +9,7 @@ use tipstaff_context::{Context, Entry, Step};
 use tipstaff_core::receipt::{Kind, Signed, Status};
 use tipstaff_core::{Digest, Json, Label, Labels, Sink};
 
-use crate::judge::meaning_from_json;
+use crate::kept::meaning_from_json;
 use crate::wire::text_of;
 
 /// The actions of a session's own receipts.

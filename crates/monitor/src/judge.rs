@@ -7,14 +7,12 @@ use std::collections::BTreeMap;
 
 use tipstaff_classify::{Basis, Classification, Meaning, PathUse, classify};
 use tipstaff_context::{Context, Distance};
-use tipstaff_core::json::Object;
-use tipstaff_core::{Action, Digest, Json, Label, Labels, Millis, Sink, Tier, Verdict};
+use tipstaff_core::{Action, Digest, Label, Labels, Millis, Tier, Verdict};
 use tipstaff_policy::paths::{Bounds, PathFacts, Place, facts};
 use tipstaff_policy::{Classified, Decision, Distances, InWords, Limits, Request, SessionContext};
 
 pub use crate::pins::Listing;
 use crate::policies::Rules;
-use crate::wire::{digests, number, number_of};
 
 /// Name and version of this procedure: what it decides for the same inputs never changes under one name.
 pub const ENGINE: &str = "tipstaff-3+cedar-4.14.1";
@@ -272,134 +270,6 @@ pub(crate) fn tier(rules: &Rules, action: &Action, said: Option<Said>) -> Tier {
     classification(rules, action, said).tier
 }
 
-impl Facts {
-    /// The form that is kept.
-    #[must_use]
-    pub fn to_json(&self) -> Json {
-        let text = |text: &str| Json::string(text);
-        let map = |map: &BTreeMap<String, String>| {
-            let members = map.iter().map(|(from, to)| (from.clone(), text(to))).collect();
-            Json::Object(Object::new(members).unwrap_or_default())
-        };
-        let mut members = vec![
-            ("agent".to_owned(), text(&self.agent)),
-            ("home".to_owned(), text(&self.home)),
-            ("listing".to_owned(), text(self.listing.as_str())),
-            ("now".to_owned(), Json::from(i64::try_from(self.now.0).unwrap_or(i64::MAX))),
-            ("resolved".to_owned(), map(&self.resolved)),
-            ("roots".to_owned(), Json::Array(self.roots.iter().map(|root| text(root)).collect())),
-            ("user".to_owned(), text(&self.user)),
-            ("user_home".to_owned(), text(&self.user_home)),
-        ];
-        // Rare, and not in what was kept before it was looked at.
-        if !self.physical.is_empty() {
-            members.push(("physical".to_owned(), map(&self.physical)));
-        }
-        if let Some(answered) = self.answered {
-            members.push(("answered".to_owned(), text(answered.as_str())));
-        }
-        if let Some(barred) = self.barred {
-            members.push(("barred".to_owned(), text(barred.as_str())));
-        }
-        if let Some(max) = self.deferrals_max {
-            members.push(("deferrals_max".to_owned(), number(max)));
-        }
-        if !self.depends_on.is_empty() {
-            let named = self.depends_on.iter().map(|of| Json::String(of.to_hex())).collect();
-            members.push(("depends_on".to_owned(), Json::Array(named)));
-        }
-        if let Some(said) = self.said {
-            let tier = said.tier.map_or(Json::Null, |tier| Json::from(i64::from(tier.number())));
-            members.push(("said".to_owned(), meaning_to_json(said.meaning)));
-            members.push(("said_tier".to_owned(), tier));
-        }
-        for (name, holds) in [("asked", self.words.asked), ("named", self.words.named)] {
-            if holds {
-                members.push((name.to_owned(), Json::from(true)));
-            }
-        }
-        if let Some(distance) = &self.distance {
-            members.push(("distance".to_owned(), distance.to_json()));
-        }
-        if !self.carries.is_empty() {
-            let names = self.carries.iter().map(|label| text(label.as_str())).collect();
-            members.push(("carries".to_owned(), Json::Array(names)));
-        }
-        if self.limits != Limits::default() {
-            members.push(("limits".to_owned(), limits_to_json(&self.limits)));
-        }
-        Json::Object(Object::new(members).unwrap_or_default())
-    }
-
-    /// Reads what was kept.
-    #[must_use]
-    pub fn from_json(json: &Json) -> Option<Self> {
-        let text = |name| Some(json.get(name)?.as_str()?.to_owned());
-        let holds = |name| json.get(name) == Some(&Json::from(true));
-        let roots =
-            json.get("roots")?.as_array()?.iter().map(|root| Some(root.as_str()?.to_owned()));
-        let map = |map: &Json| -> Option<BTreeMap<String, String>> {
-            let members = map.as_object()?.iter();
-            members.map(|(from, to)| Some((from.to_owned(), to.as_str()?.to_owned()))).collect()
-        };
-        Some(Self {
-            now: Millis(u64::try_from(json.get("now")?.as_integer()?).ok()?),
-            agent: text("agent")?,
-            user: text("user")?,
-            listing: Listing::parse(&text("listing")?)?,
-            roots: roots.collect::<Option<_>>()?,
-            home: text("home")?,
-            user_home: text("user_home")?,
-            resolved: map(json.get("resolved")?)?,
-            physical: json.get("physical").map_or(Some(BTreeMap::new()), map)?,
-            answered: match json.get("answered") {
-                None => None,
-                Some(word) => {
-                    let word = word.as_str()?;
-                    Some(Answered::ALL.into_iter().find(|answered| answered.as_str() == word)?)
-                }
-            },
-            barred: match json.get("barred") {
-                None => None,
-                Some(word) => {
-                    let word = word.as_str()?;
-                    Some(Barred::ALL.into_iter().find(|barred| barred.as_str() == word)?)
-                }
-            },
-            deferrals_max: match json.get("deferrals_max") {
-                None => None,
-                Some(_) => Some(number_of(json, "deferrals_max")?),
-            },
-            depends_on: json.get("depends_on").map_or(Some(Vec::new()), digests)?,
-            said: match json.get("said") {
-                None => None,
-                Some(kept) => Some(Said {
-                    meaning: meaning_from_json(kept)?,
-                    tier: match json.get("said_tier")? {
-                        Json::Null => None,
-                        tier => Tier::from_number(u8::try_from(tier.as_integer()?).ok()?),
-                    },
-                }),
-            },
-            words: InWords { named: holds("named"), asked: holds("asked") },
-            distance: json
-                .get("distance")
-                .map(|kept| Distance::from_json(kept).ok_or(()))
-                .transpose()
-                .ok()?,
-            carries: match json.get("carries") {
-                None => Labels::NONE,
-                Some(names) => {
-                    let names: Option<Vec<&str>> =
-                        names.as_array()?.iter().map(Json::as_str).collect();
-                    Labels::parse(names?)?
-                }
-            },
-            limits: json.get("limits").map_or(Some(Limits::default()), limits_from_json)?,
-        })
-    }
-}
-
 fn classification(rules: &Rules, action: &Action, said: Option<Said>) -> Classification {
     let annotations = rules.annotations(action.server(), action.tool());
     let mut found = classify(&rules.catalogue, action, annotations);
@@ -515,72 +385,13 @@ fn denied(classified: &Classification, reason: &'static str) -> Judged {
     }
 }
 
-/// The form in which a meaning is kept.
-pub(crate) fn meaning_to_json(means: Meaning) -> Json {
-    let gives = means.gives.iter().map(|label| Json::string(label.as_str())).collect();
-    let members = vec![
-        ("gives".to_owned(), Json::Array(gives)),
-        ("sink".to_owned(), Json::string(means.sink.as_str())),
-    ];
-    Json::Object(Object::new(members).unwrap_or_default())
-}
-
-/// The canonical text of [`meaning_to_json`].
-pub(crate) fn meaning_text(means: Meaning) -> String {
-    let mut out = String::with_capacity(96);
-    out.push_str("{\"gives\":[");
-    for (at, label) in means.gives.iter().enumerate() {
-        out.push_str(if at == 0 { "\"" } else { ",\"" });
-        out.push_str(label.as_str());
-        out.push('"');
-    }
-    out.push_str("],\"sink\":\"");
-    out.push_str(means.sink.as_str());
-    out.push_str("\"}");
-    out
-}
-
-/// Reads what was kept.
-pub(crate) fn meaning_from_json(json: &Json) -> Option<Meaning> {
-    let gives: Option<Vec<&str>> =
-        json.get("gives")?.as_array()?.iter().map(Json::as_str).collect();
-    let sink = Sink::parse(json.get("sink")?.as_str()?)?;
-    Some(Meaning { gives: Labels::parse(gives?)?, sink })
-}
-
-fn limits_to_json(limits: &Limits) -> Json {
-    let optional = |limit: Option<u32>| limit.map_or(Json::Null, |ppm| Json::from(i64::from(ppm)));
-    let members = vec![
-        ("aligned_ppm".to_owned(), optional(limits.aligned_ppm)),
-        ("confidence".to_owned(), Json::from(i64::from(limits.confidence))),
-        ("drift_from".to_owned(), Json::from(i64::from(limits.drift_from.number()))),
-        ("drift_ppm".to_owned(), optional(limits.drift_ppm)),
-        ("risk".to_owned(), optional(limits.risk)),
-    ];
-    Json::Object(Object::new(members).unwrap_or_default())
-}
-
-fn limits_from_json(json: &Json) -> Option<Limits> {
-    let number = |name| u32::try_from(json.get(name)?.as_integer()?).ok();
-    let optional = |name| match json.get(name)? {
-        Json::Null => Some(None),
-        _ => number(name).map(Some),
-    };
-    Some(Limits {
-        aligned_ppm: optional("aligned_ppm")?,
-        confidence: number("confidence")?,
-        drift_from: Tier::from_number(u8::try_from(number("drift_from")?).ok()?)?,
-        drift_ppm: optional("drift_ppm")?,
-        risk: optional("risk")?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
 
     use super::*;
     use tipstaff_classify::{Annotations, Catalogue};
+    use tipstaff_core::Json;
 
     /// What the rules that have no digest of their own say of some of everything.
     fn opinions() -> String {
@@ -627,18 +438,6 @@ mod tests {
             );
         }
         said
-    }
-
-    #[test]
-    fn a_meaning_has_one_text() {
-        for gives in [Labels::NONE, Label::ALL.into_iter().collect()] {
-            for sink in Sink::ALL {
-                let means = Meaning { gives, sink };
-                let json = meaning_to_json(means);
-                assert_eq!(meaning_text(means), json.to_canonical());
-                assert_eq!(meaning_from_json(&json), Some(means));
-            }
-        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod explain;
 mod fold;
 mod home;
 pub mod judge;
+mod kept;
 mod monitor;
 mod pace;
 mod permit;

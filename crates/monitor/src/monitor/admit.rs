@@ -12,14 +12,13 @@ use tipstaff_core::{Action, Digest, Labels, Millis, Verdict};
 use tipstaff_ledger::{Draft, LedgerError};
 
 use super::deferrals::{Earlier, Suspends};
-use super::recorded::{
-    brought, deferred, kept_inputs, obligations, resolved, rests_on, shown, waiting,
-};
+use super::recorded::{brought, deferred, obligations, resolved, rests_on, shown, waiting};
 use super::refusal::Words;
 use super::{Member, Monitor, lock};
 use crate::deferral::Links;
 use crate::fold::fold_action;
 use crate::judge::{Answered, Barred, ENGINE, Facts, judge};
+use crate::kept::kept_inputs;
 use crate::permit::{Permit, Refusal, Settlement, Sink};
 use crate::policies::Rules;
 use crate::queue::{Awaits, Hold, HoldState, Missing};

@@ -1,32 +1,16 @@
-//! What a verdict's receipt says, and what is kept beside it.
+//! What a verdict's receipt says.
 //!
 //! The adversary reads the public log, where no argument and no operator's word belongs, or watches over a shoulder.
 
-use tipstaff_classify::Meaning;
 use tipstaff_context::Context;
 use tipstaff_core::receipt::Signed;
 use tipstaff_core::{Action, Digest, Json, Label, Millis};
 use tipstaff_policy::Reason;
 
 use crate::fold::declassify;
-use crate::judge::{Facts, Judged, meaning_text};
+use crate::judge::Judged;
 use crate::queue::Missing;
 use crate::wire::{number, object, text};
-
-pub(super) fn kept_inputs(
-    facts: &Facts,
-    inputs: &str,
-    means: Meaning,
-    requested: Option<&str>,
-) -> Vec<u8> {
-    format!(
-        "{{\"facts\":{},\"inputs\":{inputs},\"means\":{},\"requested\":{}}}",
-        facts.to_json().to_canonical(),
-        meaning_text(means),
-        requested.unwrap_or("null")
-    )
-    .into_bytes()
-}
 
 /// What a verdict obliges to: a changed action, labels that no longer apply.
 pub(super) fn obligations(judged: &Judged) -> Option<Json> {
