@@ -1,6 +1,7 @@
 //! The monitor in one thread, without a disk that syncs: what judging and both receipts cost.
 
 use std::fs;
+use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tipstaff_classify::{Annotations, Catalogue, classify};
 use tipstaff_context::{Context, Distance, Entry, Measure as MeasureKind, Step};
+use tipstaff_core::key::SigningKey;
 use tipstaff_core::receipt::{Door, Status};
 use tipstaff_core::{Action, Digest, Json, Label, Labels, Millis, Sink, Tier};
 use tipstaff_gateway::labels;
@@ -19,6 +21,7 @@ use tipstaff_policy::{
     ToolPins,
 };
 use tipstaff_store::{Disk, DiskFile, NativeDisk, StoreError};
+use zeroize::Zeroizing;
 
 use crate::echo::{SERVER, TOOL};
 use crate::failure::Failure;
@@ -89,8 +92,13 @@ fn call(server: &str, tool: &str, arguments: &str) -> Result<Action, Failure> {
 /// Runs of the whole path; the middle one counts.
 const RUNS: usize = 7;
 
-/// Actions a second of processor time, and by the clock; foreign load.
-type Row = (f64, f64, f64);
+/// Actions a second of processor time, and by the clock; foreign load; µs of an action's two signatures alone.
+type Row = (f64, f64, f64, f64);
+
+/// Bytes of a verdict's and of an outcome's receipt, which is what is signed for one action.
+const SIGNED: [usize; 2] = [1_780, 1_330];
+/// Actions whose signatures alone are made after each run.
+const SIGNATURES: usize = 2_000;
 
 fn whole(scratch: &Path, actions: usize, out: &Out) -> Result<(), Failure> {
     let folder = tempfile::tempdir_in(scratch)?;
@@ -108,16 +116,18 @@ fn whole(scratch: &Path, actions: usize, out: &Out) -> Result<(), Failure> {
     rows.sort_by(|a, b| a.0.total_cmp(&b.0));
     let column = |pick: fn(&Row) -> f64| median(&rows.iter().map(pick).collect::<Vec<f64>>());
     let (per_core, per_second) = (column(|row| row.0), column(|row| row.1));
-    let foreign = column(|row| row.2);
+    let (foreign, signing_us) = (column(|row| row.2), column(|row| row.3));
+    let times = 1e6 / per_core / signing_us;
     let ends = (rows.first().map_or(0.0, |row| row.0), rows.last().map_or(0.0, |row| row.0));
     println!("judge and both receipts, no fsync, one thread, {actions} actions, median of {RUNS}:");
     println!("  {per_core:.0} actions/s of processor time [{:.0} to {:.0}]", ends.0, ends.1);
     println!("  {per_second:.0}/s of wall time; foreign load {foreign:.2} processors");
+    println!("  its two signatures alone: {signing_us:.1} µs; an action takes {times:.2} times that");
     out.write(
         "inprocess",
         &json!({ "actions": actions, "per_core": per_core, "per_core_min": ends.0,
                  "per_core_max": ends.1, "per_second": per_second, "us_per_action": 1e6 / per_core,
-                 "foreign": foreign }),
+                 "signing_us": signing_us, "times_signing": times, "foreign": foreign }),
     )
 }
 
@@ -146,7 +156,21 @@ fn several(
         return Err(Failure::wrong(format!("{receipts} receipts of {actions} actions")));
     }
     let (done, foreign) = (actions as f64, spent.foreign);
-    Ok((done / cpu.as_secs_f64(), done / wall.as_secs_f64(), foreign))
+    Ok((done / cpu.as_secs_f64(), done / wall.as_secs_f64(), foreign, signing()?))
+}
+
+/// What no implementation with these receipts goes below, on this machine at this minute: µs of processor time.
+fn signing() -> Result<f64, Failure> {
+    let key = SigningKey::from_seed(&Zeroizing::new([7; 32]))?;
+    let messages = SIGNED.map(|bytes| vec![b'e'; bytes]);
+    let start = thread_time();
+    for _ in 0..SIGNATURES {
+        for message in &messages {
+            black_box(key.sign(black_box(message)));
+        }
+    }
+    let spent = thread_time().saturating_sub(start);
+    Ok(spent.as_secs_f64() * 1e6 / SIGNATURES as f64)
 }
 
 fn verdict(out: &Out) -> Result<(), Failure> {

@@ -215,12 +215,15 @@ fn alone(lines: &[Value], out: &mut String) {
     let _ = writeln!(
         out,
         "\n## In process\n\nOne thread, one tool called again and again, verdict receipt and outcome receipt, every write made, none synced: \
-         {} of processor time [{} to {}], {} by the clock; {} an action; foreign load {}.",
+         {} of processor time [{} to {}], {} by the clock; {} an action, {} times its two signatures alone, which \
+         took {} in the same seconds; foreign load {}.",
         shown(inside, "per_core", "/s"),
         shown(inside, "per_core_min", "/s"),
         shown(inside, "per_core_max", "/s"),
         shown(inside, "per_second", "/s"),
         shown(inside, "us_per_action", "µs"),
+        shown(inside, "times_signing", ""),
+        shown(inside, "signing_us", "µs"),
         shown(inside, "foreign", "")
     );
     let verdict = of(lines, "verdict");
