@@ -8,6 +8,11 @@
 
 mod keys;
 mod peer;
+mod principal;
 
 pub use keys::{HomeKeys, IdentityError, PublicKeys, SystemRandom};
 pub use peer::{Peer, Process, Pseudonyms};
+pub use principal::{
+    Change, ChangeFault, Kind, Name, Order, OrderFault, PRINCIPALS_MAX, Principal, Principals,
+    SignedOrder, Silence, Speaker, Status,
+};

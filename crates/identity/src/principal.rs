@@ -1,0 +1,75 @@
+//! Principals: who may act, with which keys, and how that ends (rows A12, D4, I10).
+//!
+//! The adversary acts under a name or key that is not his: a key that was stolen and revoked, a name that was
+//! retired and taken again, an agent whose owner is gone. What is known of principals is the fold of signed
+//! orders, each bound to one log and to the order before it, so that no order counts twice, out of place or in
+//! another home. Pure: times and log positions are inputs.
+
+mod name;
+mod order;
+mod registry;
+
+pub use name::Name;
+pub use order::{Change, Order, OrderFault, SignedOrder};
+pub use registry::{ChangeFault, PRINCIPALS_MAX, Principal, Principals, Silence, Speaker};
+
+/// What a principal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A person. Nobody owns a person.
+    Human,
+    /// A program that runs for many.
+    Service,
+    /// A language-model agent.
+    Agent,
+    /// CI, a formatter, an analysis.
+    System,
+    /// A machine of a cluster.
+    Node,
+}
+
+/// How a principal stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It may act.
+    Active,
+    /// It may not act until it is restored.
+    Suspended,
+    /// It may never act again, and its name is never given again.
+    Retired,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Human, Self::Service, Self::Agent, Self::System, Self::Node];
+
+    /// The word in orders.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Service => "service",
+            Self::Agent => "agent",
+            Self::System => "system",
+            Self::Node => "node",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+impl Status {
+    /// The word in listings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Retired => "retired",
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! What is known of principals: the fold of their orders.
+//!
+//! The adversary asks in the name of somebody who may no longer act, with a key that ended, or under an owner who
+//! is gone. Whether a key speaks for a principal is decided in one place, at one time, from the whole fold.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tipstaff_core::key::VerifyingKey;
+use tipstaff_core::{Digest, Json, Millis};
+
+use super::{Change, Kind, Name, SignedOrder, Status};
+
+/// Principals that a home knows at most, those that ended included.
+pub const PRINCIPALS_MAX: usize = 1_000_000;
+/// Roles of one principal.
+const ROLES_MAX: usize = 16;
+/// Keys of one principal, those that ended included.
+const KEYS_MAX: usize = 256;
+/// Longest time for which old keys are valid beside a new one, in milliseconds: 30 days.
+const OVERLAP_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+/// Owners above one principal: a service's, and a person above it.
+const OWNERS_MAX: usize = 8;
+
+/// Everybody.
+#[derive(Debug, Clone, Default)]
+pub struct Principals {
+    head: Option<Digest>,
+    known: BTreeMap<Name, Principal>,
+    /// Every key that was ever anybody's, by its thumbprint: none is given twice.
+    keys: HashMap<String, Name>,
+}
+
+/// One principal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// What it is.
+    pub kind: Kind,
+    /// For whom it acts.
+    pub owner: Option<Name>,
+    /// Its roles, in their order.
+    pub roles: Vec<Name>,
+    /// How it stands.
+    pub status: Status,
+    /// When it was enrolled.
+    pub since: Millis,
+    keys: Vec<Held>,
+}
+
+/// A key of a principal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    id: String,
+    key: VerifyingKey,
+    /// When it ends, if it does.
+    until: Option<Millis>,
+    /// From which position of the log on somebody else had it.
+    lost_at: Option<u64>,
+}
+
+/// A principal who may act now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Speaker {
+    /// Who.
+    pub name: Name,
+    /// What it is.
+    pub kind: Kind,
+    /// The person it acts for in the end; itself, if it is one.
+    pub person: Option<Name>,
+    /// Its roles.
+    pub roles: Vec<Name>,
+}
+
+/// Why a key speaks for nobody now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Silence {
+    /// Nobody has this key.
+    #[error("the key belongs to nobody who is enrolled here")]
+    Unknown,
+    /// It was replaced.
+    #[error("the key was replaced, and the time in which both were valid is over")]
+    KeyEnded,
+    /// Somebody else has it.
+    #[error("the key was declared compromised")]
+    KeyCompromised,
+    /// The principal is suspended.
+    #[error("the principal is suspended")]
+    Suspended,
+    /// The principal is retired.
+    #[error("the principal is retired")]
+    Retired,
+    /// The principal's owner may not act.
+    #[error("the principal's owner may not act")]
+    Owner,
+}
+
+/// Why an order changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeFault {
+    /// Another order came first: look at what is known now, and order again.
+    #[error("another order came first; look again, and order again")]
+    Stale,
+    /// The name is taken, perhaps by one who is retired.
+    #[error("the name is taken; names are never given twice")]
+    NameTaken,
+    /// The key is or was somebody's.
+    #[error("the key is or was a principal's; keys are never given twice")]
+    KeyTaken,
+    /// Nobody of this name.
+    #[error("nobody of this name is enrolled")]
+    Unknown,
+    /// Who is retired stays so.
+    #[error("the principal is retired, which is for ever")]
+    Retired,
+    /// It stands so already.
+    #[error("the principal stands so already")]
+    Already,
+    /// A person has an owner, or somebody else has none.
+    #[error("a person has no owner, and everybody else has one")]
+    Ownership,
+    /// The owner can't own.
+    #[error("an owner is a person or a service, enrolled and active")]
+    Owner,
+    /// The key is not this principal's.
+    #[error("the principal has no such key")]
+    NoSuchKey,
+    /// The time in which both keys are valid.
+    #[error("the old keys end at a time from now to 30 days from now")]
+    Overlap,
+    /// The position is not in the log yet.
+    #[error("the position is after the end of the log")]
+    Position,
+    /// Too many of something.
+    #[error("more than {0}")]
+    TooMany(&'static str),
+}
+
+impl ChangeFault {
+    /// The word in receipts.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Stale => "stale",
+            Self::NameTaken => "name_taken",
+            Self::KeyTaken => "key_taken",
+            Self::Unknown => "unknown",
+            Self::Retired => "retired",
+            Self::Already => "already",
+            Self::Ownership => "ownership",
+            Self::Owner => "owner",
+            Self::NoSuchKey => "no_such_key",
+            Self::Overlap => "overlap",
+            Self::Position => "position",
+            Self::TooMany(_) => "too_many",
+        }
+    }
+}
+
+impl Principals {
+    /// Digest of the last order.
+    #[must_use]
+    pub const fn head(&self) -> Option<Digest> {
+        self.head
+    }
+
+    /// Everybody, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &Principal)> {
+        self.known.iter()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, name: &Name) -> Option<&Principal> {
+        self.known.get(name)
+    }
+
+    /// Folds an order in, when the log has `size` receipts; the new head. Whose signature it bears is looked at by
+    /// whoever calls this.
+    ///
+    /// # Errors
+    /// [`ChangeFault`]; then nothing changed.
+    pub fn apply(&mut self, signed: &SignedOrder, size: u64) -> Result<Digest, ChangeFault> {
+        let order = &signed.order;
+        if order.prev != self.head {
+            return Err(ChangeFault::Stale);
+        }
+        match &order.change {
+            Change::Enrol { name, kind, owner, key, roles } => {
+                let id = self.unused(key)?;
+                if self.known.contains_key(name) {
+                    return Err(ChangeFault::NameTaken);
+                }
+                if self.known.len() >= PRINCIPALS_MAX {
+                    return Err(ChangeFault::TooMany("a million principals"));
+                }
+                self.owns(*kind, owner.as_ref())?;
+                let principal = Principal {
+                    kind: *kind,
+                    owner: owner.clone(),
+                    roles: ordered(roles)?,
+                    status: Status::Active,
+                    since: order.at,
+                    keys: vec![Held {
+                        id: id.clone(),
+                        key: key.clone(),
+                        until: None,
+                        lost_at: None,
+                    }],
+                };
+                self.known.insert(name.clone(), principal);
+                self.keys.insert(id, name.clone());
+            }
+            Change::Rotate { name, key, until } => {
+                let id = self.unused(key)?;
+                let latest = order.at.0.saturating_add(OVERLAP_MAX);
+                if *until < order.at || until.0 > latest {
+                    return Err(ChangeFault::Overlap);
+                }
+                let principal = self.lasting(name)?;
+                if principal.keys.len() >= KEYS_MAX {
+                    return Err(ChangeFault::TooMany("256 keys of one principal"));
+                }
+                for held in &mut principal.keys {
+                    // Never later than it was.
+                    held.until = Some(held.until.map_or(*until, |ends| ends.min(*until)));
+                }
+                let held = Held { id: id.clone(), key: key.clone(), until: None, lost_at: None };
+                principal.keys.push(held);
+                self.keys.insert(id, name.clone());
+            }
+            Change::Roles { name, roles } => {
+                let roles = ordered(roles)?;
+                let principal = self.lasting(name)?;
+                if principal.roles == roles {
+                    return Err(ChangeFault::Already);
+                }
+                principal.roles = roles;
+            }
+            Change::Suspend { name } => self.stand(name, Status::Suspended)?,
+            Change::Restore { name } => self.stand(name, Status::Active)?,
+            Change::Retire { name } => self.stand(name, Status::Retired)?,
+            Change::Compromise { name, key_id, from } => {
+                if *from > size {
+                    return Err(ChangeFault::Position);
+                }
+                // Also of who is retired: what was proved before is at stake.
+                let principal = self.known.get_mut(name).ok_or(ChangeFault::Unknown)?;
+                let held = principal.keys.iter_mut().find(|held| held.id == *key_id);
+                let held = held.ok_or(ChangeFault::NoSuchKey)?;
+                if held.lost_at.is_some_and(|known| known <= *from) {
+                    return Err(ChangeFault::Already);
+                }
+                held.lost_at = Some(*from);
+            }
+        }
+        let head = Digest::of(signed.to_canonical().as_bytes());
+        self.head = Some(head);
+        Ok(head)
+    }
+
+    /// For whom a key speaks at a time.
+    ///
+    /// # Errors
+    /// [`Silence`]
+    pub fn speaker(&self, key_id: &str, now: Millis) -> Result<Speaker, Silence> {
+        let name = self.keys.get(key_id).ok_or(Silence::Unknown)?;
+        let principal = self.known.get(name).ok_or(Silence::Unknown)?;
+        let held = principal.keys.iter().find(|held| held.id == key_id).ok_or(Silence::Unknown)?;
+        if held.lost_at.is_some() {
+            return Err(Silence::KeyCompromised);
+        }
+        if held.until.is_some_and(|until| until <= now) {
+            return Err(Silence::KeyEnded);
+        }
+        match principal.status {
+            Status::Active => {}
+            Status::Suspended => return Err(Silence::Suspended),
+            Status::Retired => return Err(Silence::Retired),
+        }
+        Ok(Speaker {
+            name: name.clone(),
+            kind: principal.kind,
+            person: self.person(name).ok_or(Silence::Owner)?,
+            roles: principal.roles.clone(),
+        })
+    }
+
+    /// The public half of a key that is or was somebody's.
+    #[must_use]
+    pub fn key(&self, key_id: &str) -> Option<&VerifyingKey> {
+        let principal = self.known.get(self.keys.get(key_id)?)?;
+        principal.keys.iter().find(|held| held.id == key_id).map(|held| &held.key)
+    }
+
+    /// From which position of the log on a key proves nothing.
+    #[must_use]
+    pub fn lost_at(&self, key_id: &str) -> Option<u64> {
+        let principal = self.known.get(self.keys.get(key_id)?)?;
+        principal.keys.iter().find(|held| held.id == key_id)?.lost_at
+    }
+
+    /// Digest of everything that is known: equal for equal folds.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let known = self.known.iter().map(|(name, principal)| principal.to_json(name));
+        Digest::of(Json::Array(known.collect()).to_canonical().as_bytes())
+    }
+
+    /// The DID document of a principal (W3C DID Core 1.0) under the home whose log has this origin: its valid keys
+    /// as `Multikey`, its owner as controller.
+    #[must_use]
+    pub fn document(&self, origin: &str, name: &Name, now: Millis) -> Option<Json> {
+        let principal = self.known.get(name)?;
+        let did = did(origin, name);
+        let valid = principal.keys.iter().filter(|held| {
+            principal.status != Status::Retired
+                && held.lost_at.is_none()
+                && held.until.is_none_or(|until| until > now)
+        });
+        let methods: Vec<(String, Json)> = valid
+            .map(|held| {
+                let id = format!("{did}#{}", held.id);
+                let multibase = held.key.to_did_key().replace("did:key:", "");
+                let method = members(vec![
+                    ("controller", Json::string(&did)),
+                    ("id", Json::string(&id)),
+                    ("publicKeyMultibase", Json::String(multibase)),
+                    ("type", Json::string("Multikey")),
+                ]);
+                (id, method)
+            })
+            .collect();
+        let ids = || Json::Array(methods.iter().map(|(id, _)| Json::string(id)).collect());
+        let controller =
+            principal.owner.as_ref().map_or_else(|| did.clone(), |owner| self::did(origin, owner));
+        Some(members(vec![
+            (
+                "@context",
+                Json::Array(vec![
+                    Json::string("https://www.w3.org/ns/did/v1"),
+                    Json::string("https://w3id.org/security/multikey/v1"),
+                ]),
+            ),
+            ("assertionMethod", ids()),
+            ("authentication", ids()),
+            ("controller", Json::String(controller)),
+            ("id", Json::string(&did)),
+            (
+                "verificationMethod",
+                Json::Array(methods.iter().map(|(_, method)| method.clone()).collect()),
+            ),
+        ]))
+    }
+
+    fn unused(&self, key: &VerifyingKey) -> Result<String, ChangeFault> {
+        let id = key.key_id();
+        if self.keys.contains_key(&id) { Err(ChangeFault::KeyTaken) } else { Ok(id) }
+    }
+
+    fn owns(&self, kind: Kind, owner: Option<&Name>) -> Result<(), ChangeFault> {
+        let owner = match (kind, owner) {
+            (Kind::Human, None) => return Ok(()),
+            (Kind::Human, Some(_)) | (_, None) => return Err(ChangeFault::Ownership),
+            (_, Some(owner)) => owner,
+        };
+        let can = self.known.get(owner).is_some_and(|found| {
+            matches!(found.kind, Kind::Human | Kind::Service) && found.status == Status::Active
+        });
+        if can && self.above(owner) < OWNERS_MAX { Ok(()) } else { Err(ChangeFault::Owner) }
+    }
+
+    fn above(&self, name: &Name) -> usize {
+        let next = |name: &&Name| self.known.get(*name)?.owner.as_ref();
+        std::iter::successors(Some(name), next).take(OWNERS_MAX + 1).count()
+    }
+
+    /// The person at the end of the owners, if all of them may act.
+    fn person(&self, name: &Name) -> Option<Option<Name>> {
+        let mut at = name;
+        // INVARIANT: owners are enrolled before what they own, so this ends.
+        for _ in 0..=OWNERS_MAX {
+            let principal = self.known.get(at)?;
+            if principal.status != Status::Active {
+                return None;
+            }
+            match &principal.owner {
+                Some(owner) => at = owner,
+                None => return Some((principal.kind == Kind::Human).then(|| at.clone())),
+            }
+        }
+        None
+    }
+
+    fn lasting(&mut self, name: &Name) -> Result<&mut Principal, ChangeFault> {
+        let principal = self.known.get_mut(name).ok_or(ChangeFault::Unknown)?;
+        if principal.status == Status::Retired { Err(ChangeFault::Retired) } else { Ok(principal) }
+    }
+
+    fn stand(&mut self, name: &Name, status: Status) -> Result<(), ChangeFault> {
+        let principal = self.lasting(name)?;
+        if principal.status == status {
+            return Err(ChangeFault::Already);
+        }
+        principal.status = status;
+        Ok(())
+    }
+}
+
+impl Principal {
+    /// Its listing: status, keys with their ends, owner, roles.
+    #[must_use]
+    pub fn to_json(&self, name: &Name) -> Json {
+        let keys = self.keys.iter().map(|held| {
+            members(vec![
+                ("did", Json::String(held.key.to_did_key())),
+                ("key_id", Json::string(&held.id)),
+                ("lost_at", held.lost_at.map_or(Json::Null, number)),
+                ("until", held.until.map_or(Json::Null, |until| number(until.0))),
+            ])
+        });
+        let keys = Json::Array(keys.collect());
+        let roles = self.roles.iter().map(|role| Json::string(role.as_str())).collect();
+        members(vec![
+            ("keys", keys),
+            ("kind", Json::string(self.kind.as_str())),
+            ("name", Json::string(name.as_str())),
+            ("owner", self.owner.as_ref().map_or(Json::Null, |owner| Json::string(owner.as_str()))),
+            ("roles", Json::Array(roles)),
+            ("since", number(self.since.0)),
+            ("status", Json::string(self.status.as_str())),
+        ])
+    }
+}
+
+/// The DID of a principal: anchored in the log whose origin it names, which says who its keys are.
+fn did(origin: &str, name: &Name) -> String {
+    format!("did:tipstaff:{}:{name}", origin.replace('/', ":"))
+}
+
+fn ordered(roles: &[Name]) -> Result<Vec<Name>, ChangeFault> {
+    let mut roles = roles.to_vec();
+    roles.sort();
+    roles.dedup();
+    if roles.len() > ROLES_MAX { Err(ChangeFault::TooMany("16 roles")) } else { Ok(roles) }
+}
+
+fn members(members: Vec<(&str, Json)>) -> Json {
+    let members = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Json::object(members).unwrap_or(Json::Null)
+}
+
+fn number(value: u64) -> Json {
+    Json::from(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests;
