@@ -10,11 +10,13 @@
 
 mod chain;
 mod read;
+mod rests;
 mod write;
 
 pub use chain::{
     BreakReason, ChainReport, ChainVerifier, Examined, Examiner, verify_examined, verify_links,
 };
+pub use rests::{Discounted, discounted};
 
 use crate::digest::Digest;
 use crate::error::CoreError;

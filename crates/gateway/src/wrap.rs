@@ -49,6 +49,8 @@ pub struct WrapOptions {
     pub reached: Reached,
     /// What the user wants, in words: it opens the session, signed.
     pub intent: Option<String>,
+    /// For whom it acts: the client that started it, or the principal whose key is given.
+    pub caller: Caller,
 }
 
 /// How a server is reached.
@@ -98,11 +100,11 @@ impl WrapEnd {
 /// # Errors
 /// [`GatewayError`] if the monitor can't be reached or the server can't be started.
 pub fn wrap(options: WrapOptions) -> Result<WrapEnd, GatewayError> {
-    let WrapOptions { home, server_name: name, reached, intent } = options;
+    let WrapOptions { home, server_name: name, reached, intent, caller } = options;
     let (command, args, env) = match reached {
         Reached::Command { command, args, env } => (command, args, env),
         Reached::Url { url, headers } => {
-            return wrap_url(&home, name, &url, headers, intent);
+            return wrap_url(&home, name, &url, headers, (intent, caller));
         }
     };
     if command.is_empty() {
@@ -110,8 +112,7 @@ pub fn wrap(options: WrapOptions) -> Result<WrapEnd, GatewayError> {
     }
     let server = name.unwrap_or_else(|| server_name(&command, &args));
     let whole = std::iter::once(command.clone()).chain(args.iter().cloned()).collect();
-    let (door, caller) = (Door::McpStdio, Caller::Parent);
-    let join = Join { server: server.clone(), door, command: whole, caller };
+    let join = Join { server: server.clone(), door: Door::McpStdio, command: whole, caller };
     let monitor = Client::join(&home, join)?;
     open_with(&monitor, &home, intent)?;
     let settings = monitor.settings().clone();

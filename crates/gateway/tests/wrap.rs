@@ -36,6 +36,7 @@ fn main() -> ExitCode {
                     args: vec!["notes".into(), (*notes).to_owned()],
                     env: Vec::new(),
                 },
+                caller: tipstaff_monitor::Caller::Parent,
                 intent: None,
             };
             ExitCode::from(wrap(options).unwrap().exit_code())

@@ -1,8 +1,8 @@
 //! The home's keys: made once, one per purpose, in files that only their owner can read.
 
 use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tipstaff_core::key::{SigningKey, VerifyingKey};
@@ -127,7 +127,7 @@ impl HomeKeys {
     /// # Errors
     /// [`IdentityError`]
     pub fn approver_at(file: &Path) -> Result<SigningKey, IdentityError> {
-        Ok(SigningKey::from_seed(&read_secret(file)?.0)?)
+        key_at(file)
     }
 
     /// The log's origin, unique per home.
@@ -157,6 +157,29 @@ impl HomeKeys {
             origin: self.origin.clone(),
         }
     }
+}
+
+/// A key from a file of its own, which its owner alone can read.
+///
+/// # Errors
+/// [`IdentityError`]
+pub fn key_at(file: &Path) -> Result<SigningKey, IdentityError> {
+    Ok(SigningKey::from_seed(&read_secret(file)?.0)?)
+}
+
+/// Makes a key in a file that its owner alone can read, and that must not be there yet.
+///
+/// # Errors
+/// [`IdentityError`]
+pub fn make_key(file: &Path) -> Result<SigningKey, IdentityError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    SystemRandom.fill(seed.as_mut())?;
+    let text = Zeroizing::new(digest::hex(seed.as_ref()));
+    let failed = |source| StoreError::Io { what: "write the key".to_owned(), source };
+    let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let mut made = made.map_err(failed)?;
+    made.write_all(text.as_bytes()).and_then(|()| made.sync_all()).map_err(failed)?;
+    Ok(SigningKey::from_seed(&seed)?)
 }
 
 impl PublicKeys {

@@ -10,7 +10,7 @@ mod keys;
 mod peer;
 mod principal;
 
-pub use keys::{HomeKeys, IdentityError, PublicKeys, SystemRandom};
+pub use keys::{HomeKeys, IdentityError, PublicKeys, SystemRandom, key_at, make_key};
 pub use peer::{Peer, Process, Pseudonyms};
 pub use principal::{
     Change, ChangeFault, Kind, Name, Order, OrderFault, PRINCIPALS_MAX, Principal, Principals,

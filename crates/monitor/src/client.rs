@@ -29,6 +29,7 @@ use crate::home::Home;
 use crate::monitor::{Held, Which};
 use crate::permit::{Permit, Refusal, Settlement};
 use crate::pins::{ListedTool, ToolReview};
+use crate::proof::ProofKey;
 use crate::socket::Socket;
 use crate::told::SignedTold;
 use crate::wire::{self, Frames, number, object};
@@ -60,6 +61,8 @@ pub struct Join {
 pub enum Caller {
     /// The client that started this process, as the kernel names it.
     Parent,
+    /// The principal whose key this is; the process is as the kernel names it.
+    Principal(ProofKey),
     /// A client that the monitor's own process speaks for: from any other process it is refused.
     Network {
         /// The credential and the session that it was given, in words that no other client's are.

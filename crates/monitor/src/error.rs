@@ -1,5 +1,6 @@
 //! Why the monitor could not start, or could not be reached.
 
+use tipstaff_identity::ChangeFault;
 use tipstaff_identity::IdentityError;
 use tipstaff_ledger::LedgerError;
 use tipstaff_policy::PolicyFault;
@@ -134,6 +135,24 @@ pub enum Untold {
     /// It could not be recorded, so it does not count.
     #[error("it could not be recorded: {0}")]
     Unrecorded(String),
+}
+
+/// Why an order changes nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Disobeyed {
+    /// Not by a key of this home's approvers, or for another home.
+    #[error("it is not signed by an approver of this home")]
+    NotSigned,
+    /// It was not given now.
+    #[error("it was not given within ten minutes of now")]
+    Time,
+    /// It doesn't fit what is known.
+    #[error("{0}")]
+    Fault(#[from] ChangeFault),
+    /// It could not be recorded.
+    #[error("it could not be recorded: {0}")]
+    Unrecorded(#[from] MonitorError),
 }
 
 fn first(faults: &[PolicyFault]) -> String {

@@ -59,6 +59,8 @@ pub enum Barred {
     DependsOn,
     /// It carries a stand-in for a result.
     Placeholder,
+    /// Whom its caller proved to be may not act any more.
+    Principal,
 }
 
 impl Answered {
@@ -98,7 +100,7 @@ impl Answered {
 
 impl Barred {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Budget,
         Self::Paused,
         Self::Rate,
@@ -108,6 +110,7 @@ impl Barred {
         Self::DependencyUnknown,
         Self::DependsOn,
         Self::Placeholder,
+        Self::Principal,
     ];
 
     /// The reason in receipts.
@@ -123,6 +126,7 @@ impl Barred {
             Self::DependencyUnknown => "dependency_unknown",
             Self::DependsOn => "depends_on",
             Self::Placeholder => "placeholder",
+            Self::Principal => "principal",
         }
     }
 }

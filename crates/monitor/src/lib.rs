@@ -21,6 +21,7 @@ mod pace;
 mod permit;
 mod pins;
 mod policies;
+mod proof;
 mod queue;
 pub mod replay;
 mod resolve;
@@ -38,13 +39,14 @@ pub use client::{Answered, Caller, Client, Entrusted, Join, Waits};
 pub use config::{
     Config, ContextConfig, Embedding, Limits, SEPARATOR, ServerConfig, Servers, Setting, Settings,
 };
-pub use error::{ClientError, MonitorError, Rejection, Untold};
+pub use error::{ClientError, Disobeyed, MonitorError, Rejection, Untold};
 pub use explain::{Explainer, check_policies};
 pub use home::Home;
 pub use monitor::{Held, Measure, Member, Monitor, Switch, Which};
 pub use permit::{Ended, Permit, Refusal, Running, Settlement};
 pub use pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
 pub use policies::read_policies;
+pub use proof::ProofKey;
 pub use service::{Role, Service, Stopper, serve};
 pub use tails::Watch;
 pub use told::{SignedTold, Tell, Told};

@@ -18,7 +18,9 @@ pub(crate) use control::{Asker, approvers_of, log_line};
 mod facts;
 mod held;
 mod holds;
+mod principals;
 pub(crate) use holds::Said;
+use principals::Proven;
 mod recorded;
 mod refusal;
 mod start;
@@ -26,7 +28,7 @@ mod tell;
 pub(crate) use start::nonce_of;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -35,7 +37,7 @@ use tipstaff_context::{Context, Distance};
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::receipt::{Door, Kind, Outcome, Status};
 use tipstaff_core::{Action, Digest, Labels, Millis, Tier, digest};
-use tipstaff_identity::{Peer, Process, Pseudonyms};
+use tipstaff_identity::{Peer, Principals, Process, Pseudonyms};
 use tipstaff_ledger::{Draft, Ledger, LedgerError};
 use tipstaff_store::{Clock, Random};
 
@@ -71,6 +73,8 @@ pub struct Monitor {
     pub(crate) tails: Tails,
     /// Public halves of the keys that may approve.
     approvers: Vec<VerifyingKey>,
+    /// Who may prove to be whom. Locked after rules and standing.
+    principals: RwLock<Principals>,
     /// Lists that differ from the pins, by server, for `tools diff`.
     pending: Mutex<BTreeMap<String, ServerPins>>,
     /// What policies and configuration looked like when they were last tried.
@@ -112,6 +116,8 @@ pub struct Member {
     client: Option<Process>,
     session: Arc<Mutex<Session>>,
     listed: Mutex<Option<ServerPins>>,
+    /// Who it proved to be, if it did.
+    proven: Option<Proven>,
 }
 
 /// How an action ended that its caller carried out by itself.
@@ -150,15 +156,40 @@ impl Monitor {
             Some(label) => format!("label:{}:{label}", peer.uid),
             None => peer.instance.clone(),
         };
-        let agent = self.pseudonyms.of("agent", &instance);
+        self.enter(&Peer { instance, ..peer.clone() }, None, server, door)
+    }
+
+    /// Joins a door whose process proved to act for a principal. All doors of one principal share its session.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the session can't be opened.
+    pub(crate) fn join_as(
+        &self,
+        peer: &Peer,
+        proven: Proven,
+        server: &str,
+        door: Door,
+    ) -> Result<Arc<Member>, Refusal> {
+        let instance = principals::instance(proven.speaker.name.as_str());
+        self.enter(&Peer { instance, ..peer.clone() }, Some(proven), server, door)
+    }
+
+    fn enter(
+        &self,
+        peer: &Peer,
+        proven: Option<Proven>,
+        server: &str,
+        door: Door,
+    ) -> Result<Arc<Member>, Refusal> {
+        let agent = self.pseudonyms.of("agent", &peer.instance);
         self.remember(peer.client);
-        let peer = Peer { instance, ..peer.clone() };
         let mut sessions = lock(&self.sessions);
         let known = sessions.get(&agent).filter(|session| !lock(session).closed).cloned();
         let session = match known {
             Some(session) => session,
             None => {
-                let session = Arc::new(Mutex::new(self.open_session(&peer, door)?));
+                let session =
+                    Arc::new(Mutex::new(self.open_session(peer, proven.as_ref(), door)?));
                 sessions.insert(agent.clone(), Arc::clone(&session));
                 session
             }
@@ -178,12 +209,13 @@ impl Monitor {
             id: self.next_member.fetch_add(1, Ordering::Relaxed),
             server: server.to_owned(),
             door,
-            cwd: peer.cwd.unwrap_or_else(|| PathBuf::from("/")).to_string_lossy().into_owned(),
+            cwd: peer.cwd.as_deref().unwrap_or(Path::new("/")).to_string_lossy().into_owned(),
             agent,
             user: self.pseudonyms.of("principal", &peer.uid.to_string()),
             client: peer.client,
             session,
             listed: Mutex::new(None),
+            proven,
         }))
     }
 
@@ -335,15 +367,24 @@ impl Monitor {
         Millis(self.clock.now_ms())
     }
 
-    fn open_session(&self, peer: &Peer, door: Door) -> Result<Session, Refusal> {
+    fn open_session(
+        &self,
+        peer: &Peer,
+        proven: Option<&Proven>,
+        door: Door,
+    ) -> Result<Session, Refusal> {
         let unrecorded = |error: LedgerError| Refusal::unrecorded(&error.to_string());
         let (mut nonce, mut id) = ([0; 16], [0; 16]);
         self.random.fill(&mut nonce).map_err(|e| unrecorded(e.into()))?;
         self.random.fill(&mut id).map_err(|e| unrecorded(e.into()))?;
         let chain = format!("s-{}", digest::hex(&id));
+        let mut identity = self.pseudonyms.identity(peer, &chain);
+        if let Some(proven) = proven {
+            principals::levels(&self.pseudonyms, proven, &mut identity);
+        }
         let session = Session {
             actor: self.pseudonyms.actor(&peer.instance),
-            identity: self.pseudonyms.identity(peer, &chain),
+            identity,
             chain,
             context: Context::new(nonce),
             doors: 0,

@@ -25,6 +25,7 @@ use crate::home::Home;
 use crate::monitor::{Answer, Asked, Asker, Member, Monitor, Report, Which, log_line};
 use crate::permit::{Refusal, Settlement};
 use crate::pins::ListedTool;
+use crate::proof::SignedJoin;
 use crate::queue::Waiter;
 use crate::service::Stopper;
 use crate::socket::Socket;
@@ -171,10 +172,22 @@ fn join(monitor: &Monitor, peer: &Peer, hello: &Json) -> Result<Arc<Member>, Str
     // server was started in is what relative paths mean.
     let network = text_of(hello, "instance").is_some();
     let label = text_of(hello, "session").filter(|_| !network);
+    let proven = match hello.get("proof") {
+        None | Some(Json::Null) => None,
+        Some(proof) => {
+            let proof = SignedJoin::from_json(proof).filter(|proof| proof.server() == server);
+            let proof = proof.ok_or("the proof is malformed, or for another server")?;
+            Some(monitor.prove(&proof, peer.pid)?)
+        }
+    };
     let started = || monitor.servers().get(&server).is_some_and(|s| !s.command.is_empty());
     let cwd = if network && started() { std::env::current_dir().ok() } else { peer.cwd.clone() };
     let peer = &Peer { cwd, ..peer.clone() };
-    monitor.join(peer, label.as_deref(), &server, door).map_err(|refusal| refusal.text)
+    let joined = match proven {
+        Some(proven) => monitor.join_as(peer, proven, &server, door),
+        None => monitor.join(peer, label.as_deref(), &server, door),
+    };
+    joined.map_err(|refusal| refusal.text)
 }
 
 fn welcome(monitor: &Monitor, member: &Member) -> Json {

@@ -73,6 +73,9 @@ pub(crate) enum Command {
         /// measured against it
         #[arg(long, value_name = "FILE")]
         intent: Option<PathBuf>,
+        /// A principal's key: the agent acts as who is enrolled with it (see `tipstaff principal`)
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
         /// The server's command
         #[arg(last = true, required_unless_present = "url")]
         command: Vec<String>,
@@ -168,6 +171,9 @@ pub(crate) enum Command {
     /// Look at sessions that go on, and tell them what is wanted, given or harmless
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Enrol, rotate, suspend and retire who may act here; see who it is
+    #[command(subcommand)]
+    Principal(PrincipalCommand),
     /// Find out how far is too far from a request
     #[command(subcommand)]
     Drift(DriftCommand),
@@ -281,6 +287,90 @@ pub(crate) enum SessionCommand {
         /// The labels
         #[arg(required = true)]
         labels: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PrincipalCommand {
+    /// Make a key for a principal, in a file that only you can read; prints its `did:key`
+    Key {
+        /// The file, which must not be there
+        file: PathBuf,
+    },
+    /// Enrol a principal with its first key
+    #[command(
+        after_help = "Example:\n  tipstaff principal key ada.key\n  tipstaff principal enrol ada --kind human --key did:key:z6Mk...\n  tipstaff principal enrol coder --kind agent --owner ada --key did:key:z6Mk... --role reader\n  tipstaff wrap --key coder.key -- npx -y @modelcontextprotocol/server-filesystem@2026.8.31 ./notes"
+    )]
+    Enrol {
+        /// Its name, for ever: a-z, 0-9, `.`, `-`, `_`
+        name: String,
+        /// What it is
+        #[arg(long, value_parser = ["human", "service", "agent", "system", "node"])]
+        kind: String,
+        /// For whom it acts: a person or service (everyone but a person has one)
+        #[arg(long, value_name = "NAME")]
+        owner: Option<String>,
+        /// Its public key
+        #[arg(long, value_name = "DID:KEY")]
+        key: String,
+        /// A role that it has (repeatable)
+        #[arg(long, value_name = "NAME")]
+        role: Vec<String>,
+    },
+    /// Give a principal a new key; the old one is valid too for a while
+    Rotate {
+        /// Whose
+        name: String,
+        /// The new public key
+        #[arg(long, value_name = "DID:KEY")]
+        key: String,
+        /// How long both are valid: a number with s, m, h or d
+        #[arg(long, value_name = "TIME", default_value = "1d")]
+        overlap: String,
+    },
+    /// Say which roles a principal has, instead of those that it had
+    Roles {
+        /// Whose
+        name: String,
+        /// All of them
+        roles: Vec<String>,
+    },
+    /// Let a principal, and whom it owns, do nothing until it is restored
+    Suspend {
+        /// Who
+        name: String,
+    },
+    /// Let a suspended principal act again
+    Restore {
+        /// Who
+        name: String,
+    },
+    /// Let a principal, and whom it owns, never act again
+    Retire {
+        /// Who
+        name: String,
+    },
+    /// Say that somebody else has a principal's key: what rests on it from a position of the log on
+    /// doesn't count any more
+    Compromise {
+        /// Whose
+        name: String,
+        /// The key, as `tipstaff principal show` names it [default: the only one]
+        #[arg(long, value_name = "KEY_ID")]
+        key_id: Option<String>,
+        /// The first position of the log at which somebody else may have had it
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        from: u64,
+    },
+    /// Everybody, one a line
+    List,
+    /// One of them: keys, owner, roles
+    Show {
+        /// Who
+        name: String,
+        /// As a DID document
+        #[arg(long)]
+        did: bool,
     },
 }
 

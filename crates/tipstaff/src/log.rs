@@ -52,7 +52,7 @@ pub(crate) fn fsck(at: &Place) -> Outcome {
     let leaves: Vec<String> = receipts.iter().map(|(_, signed)| signed.to_leaf()).collect();
     let lines: Vec<&str> = leaves.iter().map(String::as_str).collect();
     let key = std::slice::from_ref(&opened.public.receipts);
-    let chains = if lines.is_empty() { Vec::new() } else { verify::check(&lines, key) };
+    let chains = if lines.is_empty() { Vec::new() } else { verify::check(&lines, key).chains };
     for chain in &chains {
         if let Some((at, reason)) = chain.report.broken {
             report.faults.push(format!("chain {}: {} at {at}", chain.name, reason.as_str()));

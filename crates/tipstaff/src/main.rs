@@ -28,6 +28,7 @@ mod log;
 mod measure;
 mod outcome;
 mod policy;
+mod principal;
 mod queue;
 mod receipts;
 mod serve;
@@ -101,14 +102,21 @@ fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Init => home::init(&at),
         Command::Demo { keep } => demo::run(&at, keep),
-        Command::Wrap { name, env, url: None, command, intent, .. } => {
-            wrap::wrap(&at, name, env, command, intent.as_deref())
+        Command::Wrap { name, env, url: None, command, intent, key, .. } => {
+            wrap::wrap(&at, name, env, command, (intent.as_deref(), key.as_deref()))
         }
         Command::Wrap {
-            name, url: Some(url), header_env, bearer_env, header_from, intent, ..
+            name,
+            url: Some(url),
+            header_env,
+            bearer_env,
+            header_from,
+            intent,
+            key,
+            ..
         } => {
             let (bearer, from) = (bearer_env, header_from);
-            let given = wrap::Given { from_env: header_env, bearer, from, intent };
+            let given = wrap::Given { from_env: header_env, bearer, from, intent, key };
             wrap::wrap_url(&at, name, url, given)
         }
         Command::Install { client, include, enforce, dry_run, undo } => {
@@ -139,6 +147,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Session(SessionCommand::Declassify { session, labels }) => {
             session::declassify(&at, session.as_deref(), &labels)
         }
+        Command::Principal(command) => principal::run(&at, command),
         Command::Drift(DriftCommand::Calibrate { sessions }) => drift::run(&at, &sessions),
         Command::Pause => queue::pause(&at),
         Command::Resume => queue::resume(&at),

@@ -19,11 +19,21 @@ use serde_json::value::RawValue;
 use tipstaff_core::Json;
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::limits::BODY_BYTES_MAX;
-use tipstaff_core::receipt::{ChainReport, Examined, Examiner, verify_examined};
+use tipstaff_core::receipt::{
+    ChainReport, Discounted, Examined, Examiner, discounted, verify_examined,
+};
 
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome};
 use crate::receipts::hash_argument;
+
+/// The answer on an export.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) chains: Vec<Checked>,
+    /// Verdicts on the word of a key that was somebody else's by then.
+    pub(crate) discounted: Vec<Discounted>,
+}
 
 /// The answer on one chain of an export.
 #[derive(Debug)]
@@ -45,7 +55,7 @@ pub(crate) fn run(
         None => Vec::new(),
     };
     let mut faults = Vec::new();
-    let chains = match file {
+    let Answer { chains, discounted } = match file {
         Some(path) => check_file(path, &keys)?,
         None => {
             let opened = at.open()?;
@@ -92,15 +102,29 @@ pub(crate) fn run(
         println!("the log is damaged; `tipstaff log fsck` says where");
     }
     if at.json {
-        println!("{}", serde_json::json!({ "valid": good, "chains": answers, "faults": faults }));
-    } else if keys.is_empty() {
+        let discounted = discounted.iter().map(|one| {
+            serde_json::json!({
+                "receipt": one.receipt.to_hex(), "key_id": one.key, "lost_at": one.from
+            })
+        });
+        let discounted: Vec<_> = discounted.collect();
+        println!(
+            "{}",
+            serde_json::json!({
+                "valid": good, "chains": answers, "faults": faults, "discounted": discounted
+            })
+        );
+    } else if !discounted.is_empty() {
+        say_discounted(&discounted);
+    }
+    if !at.json && keys.is_empty() {
         println!("no keys were given (--jwks): links were checked, signatures were not");
     }
     if good { Ok(()) } else { Err(Failure::No) }
 }
 
 /// Checks the lines of an export, chain by chain.
-pub(crate) fn check(lines: &[&str], keys: &[VerifyingKey]) -> Vec<Checked> {
+pub(crate) fn check(lines: &[&str], keys: &[VerifyingKey]) -> Answer {
     const PART: usize = 256;
     let examiner = Examiner::new(keys);
     let parts: Vec<&[&str]> = lines.chunks(PART).collect();
@@ -112,7 +136,7 @@ pub(crate) fn check(lines: &[&str], keys: &[VerifyingKey]) -> Vec<Checked> {
 }
 
 /// Checks an export. One receipt a line, as most are written, is read in pieces on all cores.
-fn check_file(path: &Path, keys: &[VerifyingKey]) -> Result<Vec<Checked>, Failure> {
+fn check_file(path: &Path, keys: &[VerifyingKey]) -> Result<Answer, Failure> {
     let unreadable =
         |e| Failure::undone(&format!("{} can't be read.", path.display()), e, "Name another file.");
     let Some(file) = file_of_lines(path).map_err(unreadable)? else {
@@ -151,7 +175,26 @@ fn file_of_lines(path: &Path) -> io::Result<Option<File>> {
     Ok(is_line.then_some(file))
 }
 
-fn by_chain(parts: Vec<Vec<Examined>>) -> Vec<Checked> {
+fn say_discounted(discounted: &[Discounted]) {
+    const SHOWN: usize = 10;
+    println!(
+        "{} verdicts don't count: whoever acted proved it with a key that was declared compromised",
+        discounted.len()
+    );
+    for one in discounted.iter().take(SHOWN) {
+        println!("  {}  key {}, from position {} on", one.receipt.short(), one.key, one.from);
+    }
+    if discounted.len() > SHOWN {
+        println!("  and {} more (--json names them all)", discounted.len() - SHOWN);
+    }
+}
+
+fn by_chain(parts: Vec<Vec<Examined>>) -> Answer {
+    let discounted = discounted(parts.iter().flatten());
+    Answer { chains: chains_of(parts), discounted }
+}
+
+fn chains_of(parts: Vec<Vec<Examined>>) -> Vec<Checked> {
     let mut chains: BTreeMap<String, Vec<Examined>> = BTreeMap::new();
     for element in parts.into_iter().flatten() {
         match element.chain().and_then(|name| chains.get_mut(name)) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tipstaff_gateway::{Reached, WrapEnd, WrapOptions, notify, serve_notes, wrap as run_wrap};
-use tipstaff_monitor::{MonitorError, Role, Service, Setting};
+use tipstaff_monitor::{Caller, MonitorError, ProofKey, Role, Service, Setting};
 
 use crate::home::Place;
 use crate::measure;
@@ -15,9 +15,10 @@ pub(crate) fn wrap(
     name: Option<String>,
     env: Vec<String>,
     command: Vec<String>,
-    intent: Option<&Path>,
+    (intent, key): (Option<&Path>, Option<&Path>),
 ) -> Outcome {
     let intent = intent.map(crate::session::intent).transpose()?;
+    let caller = caller(key)?;
     let mut words = command.into_iter();
     let options = WrapOptions {
         home: at.home.root().to_owned(),
@@ -28,6 +29,7 @@ pub(crate) fn wrap(
             env,
         },
         intent,
+        caller,
     };
     run(options)
 }
@@ -39,6 +41,7 @@ pub(crate) struct Given {
     pub(crate) bearer: Option<String>,
     pub(crate) from: Vec<String>,
     pub(crate) intent: Option<std::path::PathBuf>,
+    pub(crate) key: Option<std::path::PathBuf>,
 }
 
 pub(crate) fn wrap_url(at: &Place, name: Option<String>, url: String, given: Given) -> Outcome {
@@ -68,7 +71,22 @@ pub(crate) fn wrap_url(at: &Place, name: Option<String>, url: String, given: Giv
     }
     let intent = given.intent.as_deref().map(crate::session::intent).transpose()?;
     let reached = Reached::Url { url: url.into(), headers };
-    run(WrapOptions { home: at.home.root().to_owned(), server_name: name, reached, intent })
+    let caller = caller(given.key.as_deref())?;
+    run(WrapOptions { home: at.home.root().to_owned(), server_name: name, reached, intent, caller })
+}
+
+/// For whom a door acts: the client that started it, or the principal whose key is in a file.
+fn caller(key: Option<&Path>) -> Result<Caller, Failure> {
+    let Some(file) = key else { return Ok(Caller::Parent) };
+    let key = tipstaff_identity::key_at(file).map_err(|error| {
+        let next = "Name the file that `tipstaff principal key FILE` wrote.";
+        Failure::undone(
+            "The server was not started: its principal's key can't be read.",
+            error,
+            next,
+        )
+    })?;
+    Ok(Caller::Principal(ProofKey::new(key)))
 }
 
 /// Whether a word can be the name of a variable.

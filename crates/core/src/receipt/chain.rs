@@ -4,6 +4,7 @@
 //! `prev_hash`, `chain_seq` or a signature at a place that can be named. A chain whose end was cut off
 //! can't be told from a shorter one by its links alone: a `close` receipt or a known head can.
 
+use super::rests::Rests;
 use super::{Kind, Receipt};
 use crate::digest::Digest;
 use crate::error::CoreError;
@@ -76,6 +77,8 @@ pub struct Examined {
     link: Result<Link, BreakReason>,
     /// `None` if no signature was looked for.
     signature: Option<bool>,
+    /// What it has to do with a principal's key.
+    rests: Option<Box<Rests>>,
 }
 
 /// Follows one chain, receipt by receipt.
@@ -122,6 +125,7 @@ impl<'k> Examiner<'k> {
                 hash: Digest::ZERO,
                 link: Err(BreakReason::Malformed),
                 signature: None,
+                rests: None,
             },
         }
     }
@@ -142,7 +146,9 @@ impl<'k> Examiner<'k> {
         let looked = wrapped.is_some() && !self.keys.is_empty() && link.is_ok();
         let signature = looked.then(|| self.check_signature(element, receipt, text).is_ok());
         let chain = receipt.get("chain").and_then(Node::as_str).map(str::to_owned);
-        Examined { chain, hash, link, signature }
+        let believed = signature != Some(false);
+        let rests = Rests::read(receipt).filter(|_| believed).map(Box::new);
+        Examined { chain, hash, link, signature, rests }
     }
 
     fn check_signature<N: Node>(
@@ -170,6 +176,15 @@ impl Examined {
     #[must_use]
     pub fn chain(&self) -> Option<&str> {
         self.chain.as_deref()
+    }
+
+    /// The hash of the receipt.
+    pub(super) const fn hash(&self) -> Digest {
+        self.hash
+    }
+
+    pub(super) fn rests(&self) -> Option<&Rests> {
+        self.rests.as_deref()
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn wrap_url(
     name: Option<String>,
     url: &Setting,
     headers: BTreeMap<String, Setting>,
-    intent: Option<String>,
+    (intent, caller): (Option<String>, Caller),
 ) -> Result<WrapEnd, GatewayError> {
     let home = std::path::absolute(home).map_err(GatewayError::system("the home folder"))?;
     // What a far server calls a path is none of the client's folder: it must not resolve below it.
@@ -64,7 +64,7 @@ pub(crate) fn wrap_url(
     let name = name.unwrap_or_else(|| host(url.reveal()).to_owned());
     let signals = end_signals()?;
     // An address can be a secret, too: it is not said.
-    let (door, caller, command) = (Door::McpStdio, Caller::Parent, Vec::new());
+    let (door, command) = (Door::McpStdio, Vec::new());
     let monitor = Client::join(&home, Join { server: name.clone(), door, command, caller })?;
     open_with(&monitor, &home, intent)?;
     let runtime = Builder::new_multi_thread()

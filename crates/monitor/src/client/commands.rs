@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 
 use tipstaff_core::Json;
 use tipstaff_core::key::SigningKey;
+use tipstaff_identity::SignedOrder;
 
 use super::Client;
 use super::connect::{dial, open_socket};
@@ -45,6 +46,19 @@ impl Client {
             ("do", Json::string("tell")),
             ("t", Json::string("control")),
             ("told", signed.to_json()),
+        ]);
+        Self::request(home, &request)
+    }
+
+    /// Brings an operator's order on principals. `None` if no monitor runs.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`]
+    pub fn order(home: &Home, signed: &SignedOrder) -> Result<Option<Json>, ClientError> {
+        let request = object([
+            ("do", Json::string("order")),
+            ("order", Json::String(signed.to_canonical())),
+            ("t", Json::string("control")),
         ]);
         Self::request(home, &request)
     }

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use tipstaff_core::Json;
+use tipstaff_core::{Json, Millis};
+use tipstaff_store::{Clock as _, SystemClock};
 
 use super::{Caller, Join};
 use crate::config::Settings;
@@ -41,13 +42,18 @@ pub(super) fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError
         let command = join.command.iter().map(|word| Json::string(word)).collect();
         let label = std::env::var("TIPSTAFF_SESSION").ok().filter(|label| !label.is_empty());
         let (instance, service) = match &join.caller {
-            Caller::Parent => (None, None),
+            Caller::Parent | Caller::Principal(_) => (None, None),
             Caller::Network { instance, service } => (Some(instance), Some(service)),
+        };
+        let proof = match &join.caller {
+            Caller::Principal(key) => key.prove(&join.server, Millis(SystemClock.now_ms())),
+            Caller::Parent | Caller::Network { .. } => None,
         };
         let hello = object([
             ("command", Json::Array(command)),
             ("door", Json::string(join.door.as_str())),
             ("instance", wire::text(instance.map(String::as_str))),
+            ("proof", proof.map_or(Json::Null, |proof| proof.to_json())),
             ("server", Json::string(&join.server)),
             ("service", wire::text(service.map(String::as_str))),
             ("session", wire::text(label.as_deref())),

@@ -8,7 +8,8 @@ use std::sync::{Arc, PoisonError};
 
 use tipstaff_core::action::Salt;
 use tipstaff_core::receipt::{DecisionRef, Door, Enforcement, Kind};
-use tipstaff_core::{Action, Digest, Labels, Millis, Verdict};
+use tipstaff_core::{Action, Digest, Json, Labels, Millis, Verdict};
+use tipstaff_identity::Principals;
 use tipstaff_ledger::{Draft, LedgerError};
 
 use super::deferrals::{Earlier, Suspends};
@@ -26,6 +27,7 @@ use crate::resolve::resolve;
 use crate::sessions::{NO_MEMBER, OpenVerdict};
 use crate::standing::Standing;
 use crate::tails::News;
+use crate::wire::object;
 
 /// What the monitor answers.
 #[derive(Debug, Clone)]
@@ -103,6 +105,7 @@ pub(crate) enum Runs {
 pub(super) struct Law<'a> {
     pub(super) rules: &'a Rules,
     pub(super) standing: &'a Standing,
+    pub(super) principals: &'a Principals,
 }
 
 impl Asked {
@@ -194,7 +197,8 @@ impl Monitor {
         // the log, so that what was in force at a position is what the receipts before it say (law 7).
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         let standing = self.standing.read().unwrap_or_else(PoisonError::into_inner);
-        let law = Law { rules: &rules, standing: &standing };
+        let principals = self.principals.read().unwrap_or_else(PoisonError::into_inner);
+        let law = Law { rules: &rules, standing: &standing, principals: &principals };
         let mut last = None;
         let mut answers: Vec<Answer> = asked
             .into_iter()
@@ -206,7 +210,7 @@ impl Monitor {
                 Err(error) => Answer::Refused(Refusal::unrecorded(&error.to_string())),
             })
             .collect();
-        drop((standing, rules));
+        drop((principals, standing, rules));
         if let Some(Err(error)) = last.map(|index| self.ledger.commit(index)) {
             // Nothing of this batch is known to be durable: nothing of it may run.
             for answer in &mut answers {
@@ -331,6 +335,8 @@ impl Monitor {
             context.distance_ppm = Some(distance.ppm);
             context.distance_method = Some(distance.method.clone());
         }
+        receipt.authority =
+            member.proven.as_ref().map(|own| object([("holder", Json::string(&own.key_id))]));
         receipt.inputs_digest = Some(Digest::of(inputs.as_bytes()));
         receipt.requested_digest = requested.map(|text| Digest::of(text.as_bytes()));
         receipt.obligations = obligations;

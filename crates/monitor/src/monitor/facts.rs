@@ -27,10 +27,13 @@ impl Monitor {
         after: Option<After>,
     ) -> Facts {
         let now = self.now();
+        let silent = member.proven.as_ref();
+        let silent = silent.is_some_and(|own| law.principals.speaker(&own.key_id, now).is_err());
         let barred = match (law.standing.paused, after) {
             // It has its own reason.
             (_, Some(after)) if after.ends_deferral() => None,
             (true, _) => Some(Barred::Paused),
+            (false, _) if silent => Some(Barred::Principal),
             // What waited was counted when it was asked.
             (false, Some(_)) => None,
             (false, None) => pace.called(action, now, &law.standing.config.limits),

@@ -340,6 +340,8 @@ impl Member {
             client: hold.client,
             session: Arc::clone(&hold.session),
             listed: std::sync::Mutex::new(None),
+            // Where nobody knows it any more, whoever asks again proves it again.
+            proven: hold.asker.as_ref().and_then(|asker| asker.proven.clone()),
         }
     }
 }

@@ -21,6 +21,7 @@ use tipstaff_store::{Clock, Disk, NativeDisk, Random, SystemClock};
 
 use super::control::approvers_of;
 use super::held::Holds;
+use super::principals::principals;
 use super::{Monitor, ambiguous, lock};
 use crate::deferral::Deferrals;
 use crate::error::MonitorError;
@@ -72,6 +73,7 @@ impl Monitor {
             queue: Mutex::default(),
             tails: Tails::default(),
             approvers: approvers(home, &state)?,
+            principals: RwLock::new(principals(home, &state)?),
             home_path: real_path(home.root()).to_string_lossy().into_owned(),
             user_home: real_path(user_home.as_ref()).to_string_lossy().into_owned(),
             home: home.clone(),

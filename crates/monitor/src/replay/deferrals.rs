@@ -83,7 +83,13 @@ impl Deferrals {
             return None;
         }
         match facts.barred {
-            Some(Barred::Budget | Barred::Paused | Barred::Rate | Barred::Repeated) => None,
+            Some(
+                Barred::Budget
+                | Barred::Paused
+                | Barred::Principal
+                | Barred::Rate
+                | Barred::Repeated,
+            ) => None,
             Some(Barred::Cascade) => {
                 let most = facts.deferrals_max.unwrap_or(u64::MAX);
                 let barred = fates.bar(&links);

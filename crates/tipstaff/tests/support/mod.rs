@@ -148,9 +148,15 @@ impl World {
 
     /// The same for a client that is a process of its own: whoever starts a client is one, too.
     pub fn wrap_apart(&self, name: &str, server: &[&str]) -> Session {
+        self.wrap_apart_with(name, &[], server)
+    }
+
+    /// The same, with more options.
+    pub fn wrap_apart_with(&self, name: &str, options: &[&str], server: &[&str]) -> Session {
         let mut command = Command::new("sh");
-        command.args(["-c", "\"$@\"; exit $?", "client", BINARY, "wrap", "--name", name, "--"]);
-        command.args(server).env("TIPSTAFF_HOME", self.home()).env_remove("TIPSTAFF_SESSION");
+        command.args(["-c", "\"$@\"; exit $?", "client", BINARY, "wrap", "--name", name]);
+        command.args(options).arg("--").args(server);
+        command.env("TIPSTAFF_HOME", self.home()).env_remove("TIPSTAFF_SESSION");
         command.current_dir(self.work());
         Session::start(command)
     }

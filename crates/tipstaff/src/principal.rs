@@ -1,0 +1,297 @@
+//! Who may act here: enrolling principals, rotating their keys, ending them.
+//!
+//! The adversary is an agent that enrols itself, or an operator who overwrites another's order unseen: an order is
+//! signed with the approver's key, refused from a process that an agent's client started, and names the order that
+//! it follows.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tipstaff_core::key::VerifyingKey;
+use tipstaff_core::{Digest, Json, Millis};
+use tipstaff_identity::{Change, HomeKeys, Kind, Name, Order, make_key};
+use tipstaff_monitor::Client;
+
+use crate::cli::PrincipalCommand;
+use crate::home::Place;
+use crate::outcome::{Failure, Outcome};
+
+/// Shown of a key's name in a listing.
+const SHOWN: usize = 12;
+
+pub(crate) fn run(at: &Place, command: PrincipalCommand) -> Outcome {
+    match command {
+        PrincipalCommand::Key { file } => make(at, &file),
+        PrincipalCommand::List => list(at),
+        PrincipalCommand::Show { name, did } => show(at, &named(&name)?, did),
+        PrincipalCommand::Enrol { name, kind, owner, key, role } => {
+            let kind =
+                Kind::parse(&kind).ok_or_else(|| Failure::Usage("no such kind".to_owned()))?;
+            let change = Change::Enrol {
+                name: named(&name)?,
+                kind,
+                owner: owner.as_deref().map(named).transpose()?,
+                key: public(&key)?,
+                roles: role.iter().map(|role| named(role)).collect::<Result<_, _>>()?,
+            };
+            order(at, "enrolled", |_| Ok(change))
+        }
+        PrincipalCommand::Rotate { name, key, overlap } => {
+            let (name, key, overlap) = (named(&name)?, public(&key)?, milliseconds(&overlap)?);
+            order(at, "has a new key", |known| {
+                let until = Millis(known.now.0.saturating_add(overlap));
+                Ok(Change::Rotate { name, key, until })
+            })
+        }
+        PrincipalCommand::Roles { name, roles } => {
+            let roles = roles.iter().map(|role| named(role)).collect::<Result<_, _>>()?;
+            let change = Change::Roles { name: named(&name)?, roles };
+            order(at, "has these roles now", |_| Ok(change))
+        }
+        PrincipalCommand::Suspend { name } => {
+            let change = Change::Suspend { name: named(&name)? };
+            order(at, "may not act until restored", |_| Ok(change))
+        }
+        PrincipalCommand::Restore { name } => {
+            let change = Change::Restore { name: named(&name)? };
+            order(at, "may act again", |_| Ok(change))
+        }
+        PrincipalCommand::Retire { name } => {
+            let change = Change::Retire { name: named(&name)? };
+            order(at, "never acts again", |_| Ok(change))
+        }
+        PrincipalCommand::Compromise { name, key_id, from } => {
+            let name = named(&name)?;
+            order(at, "has lost this key", |known| {
+                let key_id = match key_id {
+                    Some(key_id) => key_id,
+                    None => known.only_key(&name)?,
+                };
+                Ok(Change::Compromise { name, key_id, from })
+            })
+        }
+    }
+}
+
+fn make(at: &Place, file: &Path) -> Outcome {
+    let key = make_key(file).map_err(|error| {
+        let next = "Name a file that is not there yet, in a folder that is.";
+        Failure::undone("The key was not made.", error, next)
+    })?;
+    let (did, key_id) = (key.verifying_key().to_did_key(), key.verifying_key().key_id());
+    if at.json {
+        println!("{}", serde_json::json!({ "did": did, "key_id": key_id }));
+    } else {
+        println!("{did}");
+    }
+    Ok(())
+}
+
+fn list(at: &Place) -> Outcome {
+    let known = Known::of(at)?;
+    if at.json {
+        let all = known.principals().cloned().collect();
+        println!(
+            "{}",
+            object(vec![
+                ("digest", Json::String(known.text("digest"))),
+                ("principals", Json::Array(all)),
+            ])
+        );
+        return Ok(());
+    }
+    for principal in known.principals() {
+        let keys = principal.get("keys").and_then(Json::as_array).unwrap_or_default();
+        let owner = match text(principal, "owner") {
+            owner if owner.is_empty() => String::new(),
+            owner => format!(", of {owner}"),
+        };
+        let roles = match names(principal) {
+            roles if roles.is_empty() => String::new(),
+            roles => format!(", {}", roles.join(" ")),
+        };
+        println!(
+            "{:<20} {:<8} {:<10} {} keys{owner}{roles}",
+            text(principal, "name"),
+            text(principal, "kind"),
+            text(principal, "status"),
+            keys.len()
+        );
+    }
+    if known.principals().next().is_none() {
+        println!("Nobody is enrolled. `tipstaff principal enrol --help` shows how.");
+    }
+    Ok(())
+}
+
+fn show(at: &Place, name: &Name, did: bool) -> Outcome {
+    let known = Known::of(at)?;
+    let entry = known.entry(name).ok_or_else(|| {
+        let next = "See `tipstaff principal list`.";
+        Failure::undone("There is nothing to show.", "nobody of this name is enrolled", next)
+    })?;
+    let (what, whole) = if did { ("document", true) } else { ("principal", at.json) };
+    let found = entry.get(what).cloned().unwrap_or(Json::Null);
+    if whole {
+        println!("{}", found.to_canonical());
+        return Ok(());
+    }
+    println!("{} {}, {}", text(&found, "kind"), text(&found, "name"), text(&found, "status"));
+    let owner = text(&found, "owner");
+    if !owner.is_empty() {
+        println!("  acts for {owner}");
+    }
+    if !names(&found).is_empty() {
+        println!("  roles    {}", names(&found).join(" "));
+    }
+    for key in found.get("keys").and_then(Json::as_array).unwrap_or_default() {
+        let number =
+            |name| key.get(name).and_then(Json::as_integer).and_then(|n| u64::try_from(n).ok());
+        let ends = match (number("lost_at"), number("until")) {
+            (Some(from), _) => format!(", compromised from position {from} on"),
+            (None, Some(until)) => format!(", valid until {}", Millis(until)),
+            (None, None) => String::new(),
+        };
+        println!("  key      {}{ends}", text(key, "key_id"));
+    }
+    Ok(())
+}
+
+/// What the monitor knows.
+struct Known {
+    json: Json,
+    now: Millis,
+}
+
+impl Known {
+    fn of(at: &Place) -> Result<Self, Failure> {
+        let undone = "The principals can't be looked at.";
+        let failed = |error: tipstaff_monitor::ClientError| {
+            Failure::undone(undone, error, "Run `tipstaff doctor`.")
+        };
+        if !at.home.exists() {
+            let cause = format!("{} is not a home", at.home.root().display());
+            return Err(Failure::undone(undone, cause, "Make one with `tipstaff init`."));
+        }
+        Client::ensure_monitor(&at.home).map_err(failed)?;
+        let json = Client::control(&at.home, "principals", None).map_err(failed)?;
+        let json = json
+            .ok_or_else(|| Failure::undone(undone, "the monitor has just ended", "Try again."))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Self { json, now: Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)) })
+    }
+
+    fn text(&self, name: &str) -> String {
+        text(&self.json, name)
+    }
+
+    fn entries(&self) -> &[Json] {
+        self.json.get("known").and_then(Json::as_array).unwrap_or_default()
+    }
+
+    fn principals(&self) -> impl Iterator<Item = &Json> {
+        self.entries().iter().filter_map(|entry| entry.get("principal"))
+    }
+
+    fn entry(&self, name: &Name) -> Option<&Json> {
+        let is = |entry: &&Json| {
+            entry.get("principal").is_some_and(|found| text(found, "name") == name.as_str())
+        };
+        self.entries().iter().find(is)
+    }
+
+    fn only_key(&self, name: &Name) -> Result<String, Failure> {
+        let keys =
+            self.entry(name).and_then(|entry| entry.get("principal")?.get("keys")?.as_array());
+        match keys {
+            Some([key]) => Ok(text(key, "key_id")),
+            Some(_) => Err(Failure::Usage(format!(
+                "{name} has several keys: name one with --key-id (`tipstaff principal show {name}`)"
+            ))),
+            None => Err(Failure::undone(
+                "Nothing was changed.",
+                "nobody of this name is enrolled",
+                "See `tipstaff principal list`.",
+            )),
+        }
+    }
+}
+
+/// Signs an order that follows what is known, and brings it to the monitor.
+fn order(
+    at: &Place,
+    done: &str,
+    change: impl FnOnce(&Known) -> Result<Change, Failure>,
+) -> Outcome {
+    let undone = "Nothing was changed.";
+    let known = Known::of(at)?;
+    let prev = Some(known.text("head")).filter(|head| !head.is_empty());
+    let prev = prev.map(|head| Digest::from_hex(&head)).transpose();
+    let prev = prev.map_err(|error| Failure::undone(undone, error, "Try again."))?;
+    let change = change(&known)?;
+    let name = change.name().clone();
+    let key = HomeKeys::approver(at.home.root()).map_err(|error| {
+        let next = "Run it as the user whose home this is, or restore its keys.";
+        Failure::undone(undone, error, next)
+    })?;
+    let order = Order { change, log: known.text("log"), prev, at: known.now };
+    let answer = Client::order(&at.home, &order.sign(&key));
+    let answer = answer.map_err(|error| Failure::undone(undone, error, "Try again."))?;
+    let answer = answer.unwrap_or(Json::Null);
+    if answer.get("ok").and_then(Json::as_bool) != Some(true) {
+        let cause = match text(&answer, "text") {
+            cause if cause.is_empty() => "the monitor has just ended".to_owned(),
+            cause => cause,
+        };
+        return Err(Failure::undone(undone, cause, "See `tipstaff principal list`."));
+    }
+    let receipt = text(&answer, "receipt");
+    if at.json {
+        println!("{}", serde_json::json!({ "name": name.as_str(), "receipt": receipt }));
+    } else {
+        println!("{name} {done}. Receipt {}.", receipt.get(..SHOWN).unwrap_or(&receipt));
+    }
+    Ok(())
+}
+
+fn named(text: &str) -> Result<Name, Failure> {
+    Name::parse(text).ok_or_else(|| {
+        Failure::Usage(format!("`{text}` is no name: 1 to 64 of a-z, 0-9, `.`, `-`, `_`"))
+    })
+}
+
+fn public(text: &str) -> Result<VerifyingKey, Failure> {
+    VerifyingKey::from_did_key(text).map_err(|_| {
+        let what = "--key wants the `did:key:z6Mk...` that `tipstaff principal key FILE` printed";
+        Failure::Usage(what.to_owned())
+    })
+}
+
+fn milliseconds(text: &str) -> Result<u64, Failure> {
+    let wrong =
+        || Failure::Usage("--overlap wants a number with s, m, h or d, such as 12h".to_owned());
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds * 1000).ok_or_else(wrong)
+}
+
+fn text(json: &Json, name: &str) -> String {
+    json.get(name).and_then(Json::as_str).unwrap_or_default().to_owned()
+}
+
+fn names(principal: &Json) -> Vec<String> {
+    let roles = principal.get("roles").and_then(Json::as_array).unwrap_or_default();
+    roles.iter().filter_map(Json::as_str).map(str::to_owned).collect()
+}
+
+fn object(members: Vec<(&str, Json)>) -> String {
+    let members = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Json::object(members).unwrap_or(Json::Null).to_canonical()
+}

@@ -1,0 +1,196 @@
+//! Principals, end to end: who acts under whose name, and how it ends.
+
+#![expect(clippy::unwrap_used, reason = "a test; the lint knows only `#[test]`")]
+
+mod support;
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use support::{BINARY, Session, World, kill, text};
+
+/// A world with a person and an agent of theirs; the file of the agent's key.
+fn world() -> (World, PathBuf) {
+    let world = World::new();
+    fs::write(world.work().join("a.md"), "hi").unwrap();
+    let (ada, coder) = (key(&world, "ada.key"), key(&world, "coder.key"));
+    order(&world, &["enrol", "ada", "--kind", "human", "--key", &ada]);
+    let rest = ["--kind", "agent", "--owner", "ada", "--key", &coder, "--role", "reader"];
+    order(&world, &[&["enrol", "coder"][..], &rest].concat());
+    let file = world.work().join("coder.key");
+    (world, file)
+}
+
+/// Makes a key; its public half.
+fn key(world: &World, file: &str) -> String {
+    let file = world.work().join(file);
+    let made = world.run(&["principal", "key", file.to_str().unwrap()]);
+    assert_eq!(made.code, 0, "{made:?}");
+    made.out.trim().to_owned()
+}
+
+fn order(world: &World, words: &[&str]) {
+    let done = world.run(&[&["principal"][..], words].concat());
+    assert_eq!(done.code, 0, "{done:?}");
+}
+
+fn refused(world: &World, words: &[&str], why: &str) {
+    let done = world.run(&[&["principal"][..], words].concat());
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(done.err.contains(why), "{done:?}");
+}
+
+fn acts_as(world: &World, key: &PathBuf) -> Session {
+    let work = world.work();
+    let key = key.to_str().unwrap();
+    let server = [BINARY, "notes", work.to_str().unwrap()];
+    let mut session = world.wrap_apart_with("notes", &["--key", key], &server);
+    session.handshake();
+    session.list();
+    session
+}
+
+fn read(session: &mut Session) -> Value {
+    session.call("read_note", json!({ "name": "a.md" }))
+}
+
+#[test]
+fn an_agent_acts_in_its_name_until_it_may_not() {
+    let (world, key) = world();
+    let mut session = acts_as(&world, &key);
+    assert_eq!(text(&read(&mut session)), "hi");
+
+    order(&world, &["suspend", "coder"]);
+    let no = read(&mut session);
+    assert!(text(&no).contains("may not act any more"), "{no}");
+    // And no new door opens.
+    let work = world.work();
+    let (file, folder) = (key.to_str().unwrap(), work.to_str().unwrap());
+    let late =
+        world.run(&["wrap", "--name", "notes", "--key", file, "--", BINARY, "notes", folder]);
+    assert_eq!(late.code, 3, "{late:?}");
+    assert!(late.err.contains("suspended"), "{late:?}");
+
+    order(&world, &["restore", "coder"]);
+    assert_eq!(text(&read(&mut session)), "hi");
+    // Whoever acts for somebody acts no longer than they.
+    order(&world, &["suspend", "ada"]);
+    assert!(text(&read(&mut session)).contains("may not act any more"));
+    order(&world, &["restore", "ada"]);
+    assert_eq!(text(&read(&mut session)), "hi");
+    // The kill of the monitor changes nothing of who may act.
+    order(&world, &["retire", "coder"]);
+    let before = world.run(&["--json", "principal", "list"]).json();
+    kill(world.monitor().unwrap(), "KILL");
+    let after = world.run(&["--json", "principal", "list"]).json();
+    assert_eq!(before, after);
+    refused(&world, &["restore", "coder"], "for ever");
+    drop(session);
+    world.settle();
+
+    let receipts = world.receipts();
+    let verdicts: Vec<&Value> = receipts
+        .iter()
+        .map(|line| &line["receipt"])
+        .filter(|receipt| receipt["kind"] == "verdict")
+        .collect();
+    let reasons: Vec<&str> =
+        verdicts.iter().map(|v| v["decision"]["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons.iter().filter(|reason| **reason == "principal").count(), 2, "{reasons:?}");
+    for verdict in &verdicts {
+        let identity = &verdict["identity"];
+        for level in ["agent", "principal", "roles"] {
+            assert_eq!(identity[level]["proof"], "key", "{level}: {identity}");
+            assert!(identity[level]["id"].is_string(), "{level}: {identity}");
+        }
+    }
+    world.assert_whole();
+}
+
+#[test]
+fn a_key_is_replaced_while_its_session_goes_on() {
+    let (world, old) = world();
+    let mut session = acts_as(&world, &old);
+    assert_eq!(text(&read(&mut session)), "hi");
+    let new = key(&world, "new.key");
+    order(&world, &["rotate", "coder", "--key", &new, "--overlap", "1h"]);
+    assert_eq!(text(&read(&mut session)), "hi", "both are valid");
+    let mut next = acts_as(&world, &world.work().join("new.key"));
+    assert_eq!(text(&read(&mut next)), "hi");
+    let shown = world.run(&["principal", "show", "coder"]);
+    assert!(shown.out.contains("valid until"), "{shown:?}");
+
+    // Nobody's key, and a key that is taken.
+    let stranger = world.work().join("stranger.key");
+    let did = key(&world, "stranger.key");
+    let folder = world.work();
+    let words = ["wrap", "--name", "notes", "--key", stranger.to_str().unwrap(), "--", BINARY];
+    let words = [&words[..], &["notes", folder.to_str().unwrap()]].concat();
+    let unknown = world.run(&words);
+    assert_eq!(unknown.code, 3, "{unknown:?}");
+    assert!(unknown.err.contains("belongs to nobody"), "{unknown:?}");
+    refused(&world, &["enrol", "eve", "--kind", "human", "--key", &new], "never given twice");
+    refused(&world, &["enrol", "coder", "--kind", "human", "--key", &did], "name is taken");
+    assert_eq!((session.end(), next.end()), (0, 0));
+    world.settle();
+    world.assert_whole();
+}
+
+#[test]
+fn what_rests_on_a_lost_key_stops_counting_and_everybody_can_see_it() {
+    let (world, key) = world();
+    let mut session = acts_as(&world, &key);
+    assert_eq!(text(&read(&mut session)), "hi");
+    let list = world.receipts();
+    let from = list.len().to_string();
+    assert_eq!(text(&read(&mut session)), "hi");
+    order(&world, &["compromise", "coder", "--from", &from]);
+    assert!(text(&read(&mut session)).contains("may not act any more"));
+    drop(session);
+    world.settle();
+
+    let verify = world.run(&["--json", "verify"]);
+    assert_eq!(verify.code, 0, "{verify:?}");
+    let discounted = verify.json()["discounted"].clone();
+    // The one that ran after the position, and the refusal.
+    assert_eq!(discounted.as_array().unwrap().len(), 2, "{discounted}");
+    let export = world.work().join("export.jsonl");
+    let text = world.run(&["receipts", "export"]);
+    fs::write(&export, text.out).unwrap();
+    let jwks = world.work().join("jwks.json");
+    fs::write(&jwks, world.run(&["keys", "jwks"]).out).unwrap();
+    let words = ["verify", export.to_str().unwrap(), "--jwks", jwks.to_str().unwrap()];
+    let offline = world.run(&words);
+    assert_eq!(offline.code, 0, "{offline:?}");
+    assert!(offline.out.contains("2 verdicts don't count"), "{offline:?}");
+    world.assert_whole();
+}
+
+#[test]
+fn an_order_that_does_not_count_has_a_receipt_and_an_agent_orders_nothing() {
+    let (world, key) = world();
+    refused(&world, &["suspend", "nobody"], "nobody of this name");
+    refused(&world, &["enrol", "x", "--kind", "agent", "--key", &self::key(&world, "x")], "owner");
+    let rejected = world.receipts();
+    let rejected = rejected.iter().filter(|r| r["receipt"]["action"] == "control:order-rejected");
+    let why: Vec<Value> = rejected.map(|r| r["receipt"]["authority"]["rejected"].clone()).collect();
+    assert_eq!(why, [json!("unknown"), json!("ownership")]);
+
+    // Whoever is judged orders nothing: this process is the client, and starts the command itself.
+    let work = world.work();
+    let words = [BINARY, "notes", work.to_str().unwrap()];
+    let mut session = world.wrap("notes", &words, &[]);
+    session.handshake();
+    refused(&world, &["suspend", "ada"], "a person has to do it");
+    assert_eq!(session.end(), 0);
+
+    // A key that others can read proves nothing.
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let words = ["wrap", "--key", key.to_str().unwrap(), "--", BINARY, "notes", "."];
+    let open = world.run(&words);
+    assert_eq!(open.code, 3, "{open:?}");
+    assert!(open.err.contains("can be read by others"), "{open:?}");
+    let again = world.run(&["principal", "key", key.to_str().unwrap()]);
+    assert_eq!(again.code, 3, "a key is never overwritten: {again:?}");
+}
