@@ -122,7 +122,9 @@ fn whole(scratch: &Path, actions: usize, out: &Out) -> Result<(), Failure> {
     println!("judge and both receipts, no fsync, one thread, {actions} actions, median of {RUNS}:");
     println!("  {per_core:.0} actions/s of processor time [{:.0} to {:.0}]", ends.0, ends.1);
     println!("  {per_second:.0}/s of wall time; foreign load {foreign:.2} processors");
-    println!("  its two signatures alone: {signing_us:.1} µs; an action takes {times:.2} times that");
+    println!(
+        "  its two signatures alone: {signing_us:.1} µs; an action takes {times:.2} times that"
+    );
     out.write(
         "inprocess",
         &json!({ "actions": actions, "per_core": per_core, "per_core_min": ends.0,
@@ -240,6 +242,7 @@ fn time_decide(set: &PolicySet, agents: usize) -> Result<f64, Failure> {
         paths: PathFacts::default(),
         principal: "0011",
         user: "2233",
+        roles: &[],
         sink: Sink::None,
         carries: Labels::NONE,
         words: InWords::default(),

@@ -80,6 +80,7 @@ impl Explainer {
             now,
             agent: "explained".to_owned(),
             user: "explained".to_owned(),
+            roles: Vec::new(),
             listing: Listing::Accepted,
             roots: self.roots.clone(),
             home: self.home.clone(),

@@ -15,7 +15,7 @@ pub use crate::pins::Listing;
 use crate::policies::Rules;
 
 /// Name and version of this procedure: what it decides for the same inputs never changes under one name.
-pub const ENGINE: &str = "tipstaff-3+cedar-4.14.1";
+pub const ENGINE: &str = "tipstaff-4+cedar-4.14.1";
 
 /// What became of the question to a person that a judgement follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,10 +136,12 @@ impl Barred {
 pub struct Facts {
     /// The time.
     pub now: Millis,
-    /// Pseudonym of the agent.
+    /// The agent: its name if it proved one, otherwise its pseudonym.
     pub agent: String,
-    /// Pseudonym of the person.
+    /// The person, in the same way.
     pub user: String,
+    /// The agent's roles, if it proved who it is.
+    pub roles: Vec<String>,
     /// How the tool stands to its pin.
     pub listing: Listing,
     /// Declared roots.
@@ -327,6 +329,7 @@ fn with_request(
         paths,
         principal: &known.agent,
         user: &known.user,
+        roles: &known.roles,
         sink: means.sink,
         // Of a tool that nobody described only reading is free: nothing says which arguments matter.
         carries: known.carries,
@@ -452,7 +455,7 @@ mod tests {
         assert_eq!(
             (ENGINE, Digest::of(said.as_bytes()).to_hex().as_str()),
             (
-                "tipstaff-3+cedar-4.14.1",
+                "tipstaff-4+cedar-4.14.1",
                 "b4ce326b5f386dc5b263a4baa5f67581071fe96e71b58ddad76a3ddd2cdaae07"
             ),
             "{said}"

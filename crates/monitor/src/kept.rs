@@ -148,6 +148,9 @@ impl Facts {
             members.map("physical", &self.physical);
         }
         members.map("resolved", &self.resolved);
+        if !self.roles.is_empty() {
+            members.texts("roles", self.roles.iter().map(String::as_str));
+        }
         members.texts("roots", self.roots.iter().map(String::as_str));
         if let Some(said) = self.said {
             write_meaning(members.at("said"), said.meaning);
@@ -165,6 +168,13 @@ impl Facts {
         let holds = |name| json.get(name) == Some(&Json::from(true));
         let roots =
             json.get("roots")?.as_array()?.iter().map(|root| Some(root.as_str()?.to_owned()));
+        let roles = match json.get("roles") {
+            None => Some(Vec::new()),
+            Some(roles) => {
+                let roles = roles.as_array()?.iter();
+                roles.map(|role| Some(role.as_str()?.to_owned())).collect::<Option<Vec<_>>>()
+            }
+        };
         let map = |map: &Json| -> Option<BTreeMap<String, String>> {
             let members = map.as_object()?.iter();
             members.map(|(from, to)| Some((from.to_owned(), to.as_str()?.to_owned()))).collect()
@@ -173,6 +183,7 @@ impl Facts {
             now: Millis(u64::try_from(json.get("now")?.as_integer()?).ok()?),
             agent: text("agent")?,
             user: text("user")?,
+            roles: roles?,
             listing: Listing::parse(&text("listing")?)?,
             roots: roots.collect::<Option<_>>()?,
             home: text("home")?,
@@ -278,6 +289,7 @@ mod tests {
             now: Millis(1_795_272_154_009),
             agent: "a".to_owned(),
             user: "u".to_owned(),
+            roles: Vec::new(),
             listing: Listing::Accepted,
             roots: Vec::new(),
             home: "/h".to_owned(),
@@ -300,6 +312,7 @@ mod tests {
     fn what_is_kept_is_canonical_and_read_back_as_it_was() {
         let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
         let full = Facts {
+            roles: vec!["reader".to_owned()],
             roots: vec!["/srv".to_owned(), "/tmp/\u{1}".to_owned()],
             resolved: BTreeMap::from([pair("b", "/b"), pair("a\\", "/a")]),
             physical: BTreeMap::from([pair("b", "/c")]),

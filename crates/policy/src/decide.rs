@@ -33,10 +33,12 @@ pub struct Request<'a> {
     pub classified: Classified,
     /// What its paths touch.
     pub paths: PathFacts,
-    /// Pseudonym of the agent.
+    /// The agent: its name if it proved one, otherwise its pseudonym.
     pub principal: &'a str,
-    /// Pseudonym of the user that the agent works for.
+    /// The user that the agent works for, in the same way.
     pub user: &'a str,
+    /// The agent's roles.
+    pub roles: &'a [String],
     /// Where what it carries ends up.
     pub sink: Sink,
     /// What detectors found in its arguments.
@@ -251,8 +253,10 @@ impl PolicySet {
         }
         let names = &self.names;
         let call = names.action("call");
-        let principal =
-            [entity::uid(&names.agent, request.principal), entity::uid(&names.user, request.user)];
+        let own = entity::uid(&names.agent, request.principal);
+        let roles = request.roles.iter().map(|role| entity::uid(&names.role, role));
+        let mut principal = vec![own.clone(), entity::uid(&names.user, request.user)];
+        principal.extend(roles);
         let resource =
             [entity::uid(&names.tool, &tool), entity::uid(&names.server, action.server())];
         let verb = match operation {
@@ -275,16 +279,16 @@ impl PolicySet {
                     // Each action has its own: where nobody looks, they are no part of the question.
                     self.any(&slice, |rule| rule.uses.distance)
                 });
-                Question::of(request, distances, [&principal[0], verb, &resource[0]])
+                Question::of(request, distances, [&own, verb, &resource[0]])
             });
         if let Some(answer) = question.as_ref().and_then(|question| slice.memo.recall(question)) {
             return Ok(answer);
         }
         let context = self.context(request, &slice, &tool, operation)?;
         let entities = self.entities(request, &slice, [&principal, &verb, &resource])?;
-        let ([principal, _], [resource, _]) = (principal, resource);
+        let [resource, _] = resource;
         let verb = verb.into_iter().next().unwrap_or_else(|| names.action("other"));
-        let asked = CedarRequest::new(principal, verb, resource, context, None)
+        let asked = CedarRequest::new(own, verb, resource, context, None)
             .map_err(|error| EntityFault::Refused(error.to_string()))?;
         let outcome = slice.evaluate(&asked, &entities);
         if let Some(question) = question {

@@ -54,6 +54,8 @@ impl Question {
             paths,
             principal: _,
             user: _,
+            // Who looks at ancestors is not remembered; which policies apply by scope, the slice says.
+            roles: _,
             sink,
             words,
             carries,

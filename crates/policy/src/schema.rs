@@ -196,7 +196,7 @@ pub(crate) fn text<'a>(
     tools: impl IntoIterator<Item = (&'a str, Option<&'a Shape>)>,
 ) -> String {
     let mut out = String::from(
-        "// Who asks: an agent, working for a user.\nentity User;\nentity Agent in [User];\n\n\
+        "// Who asks: an agent, working for a user, in roles that the operator gave it.\nentity User;\nentity Role;\nentity Agent in [User, Role];\n\n\
          // What is asked for: \"server/tool\" in \"server\". Tags: JSON pointer to string, one for each\n\
          // scalar argument.\nentity Server;\nentity Tool in [Server] tags String;\n\n\
          // What the catalogue calls it.\nentity Class enum [",

@@ -142,6 +142,7 @@ fn request(
         paths: facts(&places, &bounds),
         principal: "agent",
         user: "user",
+        roles: &[],
         sink: found.means.sink,
         carries: Labels::NONE,
         words: InWords::default(),

@@ -4,14 +4,17 @@
 
 mod support;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use support::{BINARY, Session, World, kill, text};
 
 /// A world with a person and an agent of theirs; the file of the agent's key.
 fn world() -> (World, PathBuf) {
-    let world = World::new();
+    enrolled(World::new())
+}
+
+fn enrolled(world: World) -> (World, PathBuf) {
     fs::write(world.work().join("a.md"), "hi").unwrap();
     let (ada, coder) = (key(&world, "ada.key"), key(&world, "coder.key"));
     order(&world, &["enrol", "ada", "--kind", "human", "--key", &ada]);
@@ -40,7 +43,7 @@ fn refused(world: &World, words: &[&str], why: &str) {
     assert!(done.err.contains(why), "{done:?}");
 }
 
-fn acts_as(world: &World, key: &PathBuf) -> Session {
+fn acts_as(world: &World, key: &Path) -> Session {
     let work = world.work();
     let key = key.to_str().unwrap();
     let server = [BINARY, "notes", work.to_str().unwrap()];
@@ -193,4 +196,46 @@ fn an_order_that_does_not_count_has_a_receipt_and_an_agent_orders_nothing() {
     assert!(open.err.contains("can be read by others"), "{open:?}");
     let again = world.run(&["principal", "key", key.to_str().unwrap()]);
     assert_eq!(again.code, 3, "a key is never overwritten: {again:?}");
+}
+
+#[test]
+fn policies_name_agents_people_and_roles() {
+    let world = World::new();
+    let policies = world.home().join("policies");
+    for entry in fs::read_dir(&policies).unwrap().flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "cedar") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let rules = "
+@id(\"readers\") permit (principal in Role::\"reader\", action, resource == Tool::\"notes/read_note\");
+@id(\"hers\") permit (principal in User::\"ada\", action, resource == Tool::\"notes/list_notes\");
+@id(\"own\") permit (principal == Agent::\"coder\", action, resource == Tool::\"notes/search_notes\");
+";
+    fs::write(policies.join("tipstaff.cedar"), rules).unwrap();
+    let (world, key) = enrolled(world);
+    let mut session = acts_as(&world, &key);
+    let is_allowed = |session: &mut Session, tool: &str, arguments: Value| {
+        !text(&session.call(tool, arguments)).contains("Tipstaff refused")
+    };
+    assert!(is_allowed(&mut session, "read_note", json!({ "name": "a.md" })));
+    assert!(is_allowed(&mut session, "list_notes", json!({})));
+    assert!(is_allowed(&mut session, "search_notes", json!({ "text": "h" })));
+    // A role that is taken away is gone at the next action.
+    order(&world, &["roles", "coder", "writer"]);
+    assert!(!is_allowed(&mut session, "read_note", json!({ "name": "a.md" })));
+    assert!(is_allowed(&mut session, "list_notes", json!({})));
+    order(&world, &["roles", "coder", "reader", "writer"]);
+    assert!(is_allowed(&mut session, "read_note", json!({ "name": "a.md" })));
+
+    // Who proves nothing is none of them.
+    let work = world.work();
+    let mut other = world.wrap_apart("notes", &[BINARY, "notes", work.to_str().unwrap()]);
+    other.handshake();
+    other.list();
+    assert!(!is_allowed(&mut other, "read_note", json!({ "name": "a.md" })));
+    assert!(!is_allowed(&mut other, "list_notes", json!({})));
+    assert_eq!((session.end(), other.end()), (0, 0));
+    world.settle();
+    world.assert_whole();
 }

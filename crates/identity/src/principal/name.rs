@@ -18,7 +18,9 @@ impl Name {
         let fits = !text.is_empty() && text.len() <= BYTES_MAX;
         let begins = text.bytes().next().is_some_and(plain);
         let holds = text.bytes().all(|byte| plain(byte) || matches!(byte, b'.' | b'-' | b'_'));
-        (fits && begins && holds).then(|| Self(text.to_owned()))
+        // What looks like a pseudonym is one: nobody is enrolled under the name of a process that isn't.
+        let is_pseudonym = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (fits && begins && holds && !is_pseudonym).then(|| Self(text.to_owned()))
     }
 
     /// The name.
@@ -43,7 +45,18 @@ mod tests {
         for good in ["a", "ci-1", "7.build_x", &"a".repeat(64)] {
             assert_eq!(Name::parse(good).unwrap().as_str(), good);
         }
-        for bad in ["", "A", "-a", ".", "a b", "a/b", "\u{430}", "a\u{200b}", &"a".repeat(65)] {
+        for bad in [
+            "",
+            "A",
+            "-a",
+            ".",
+            "a b",
+            "a/b",
+            "\u{430}",
+            "a\u{200b}",
+            &"a".repeat(65),
+            &"0a".repeat(16),
+        ] {
             assert_eq!(Name::parse(bad), None, "{bad}");
         }
     }

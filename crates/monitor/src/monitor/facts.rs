@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tipstaff_context::Distance;
 use tipstaff_core::receipt::Door;
 use tipstaff_core::{Action, Labels};
+use tipstaff_identity::{Name, Speaker};
 use tipstaff_policy::InWords;
 
 use super::admit::{After, Law};
@@ -27,8 +28,12 @@ impl Monitor {
         after: Option<After>,
     ) -> Facts {
         let now = self.now();
-        let silent = member.proven.as_ref();
-        let silent = silent.is_some_and(|own| law.principals.speaker(&own.key_id, now).is_err());
+        let speaker = member.proven.as_ref().map(|own| own.now(law.principals, now));
+        let silent = matches!(speaker, Some(Err(_)));
+        let (agent, user, roles) = match speaker {
+            None => (member.agent.clone(), member.user.clone(), Vec::new()),
+            Some(Ok(speaker) | Err(speaker)) => named(member, &speaker),
+        };
         let barred = match (law.standing.paused, after) {
             // It has its own reason.
             (_, Some(after)) if after.ends_deferral() => None,
@@ -40,8 +45,9 @@ impl Monitor {
         };
         Facts {
             now,
-            agent: member.agent.clone(),
-            user: member.user.clone(),
+            agent,
+            user,
+            roles,
             listing: listing(member, action, law.rules),
             roots: law.standing.config.roots.clone(),
             home: self.home_path.clone(),
@@ -82,6 +88,13 @@ impl Monitor {
         }
         measure.distance(&requests.texts, action)
     }
+}
+
+/// A principal in the words of policies. What it owns to nobody, the kernel's word stands for.
+fn named(member: &Member, speaker: &Speaker) -> (String, String, Vec<String>) {
+    let person = speaker.person.as_ref().map_or_else(|| member.user.clone(), Name::to_string);
+    let roles = speaker.roles.iter().map(Name::to_string).collect();
+    (speaker.name.to_string(), person, roles)
 }
 
 fn listing(member: &Member, action: &Action, rules: &Rules) -> Listing {

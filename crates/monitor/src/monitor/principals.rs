@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::receipt::{Control, Door, Kind, Level, Proof};
-use tipstaff_core::{Digest, Json, Tier};
+use tipstaff_core::{Digest, Json, Millis, Tier};
 use tipstaff_identity::{Change, Principals, Pseudonyms, SignedOrder, Silence, Speaker};
 use tipstaff_ledger::{Draft, State};
 
@@ -28,6 +28,13 @@ const SKEW: u64 = 10 * 60 * 1000;
 pub(crate) struct Proven {
     pub(crate) key_id: String,
     pub(crate) speaker: Speaker,
+}
+
+impl Proven {
+    /// Who it is by now; `Err` with who it was, if it may not act any more.
+    pub(super) fn now(&self, known: &Principals, now: Millis) -> Result<Speaker, Speaker> {
+        known.speaker(&self.key_id, now).map_err(|_| self.speaker.clone())
+    }
 }
 
 impl Monitor {

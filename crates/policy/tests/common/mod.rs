@@ -94,6 +94,7 @@ impl Ask {
             paths: self.paths,
             principal: "agent-1",
             user: "user-1",
+            roles: &[],
             sink: self.sink,
             carries: Labels::NONE,
             words: InWords::default(),
