@@ -122,6 +122,25 @@ fn names_and_keys_are_given_once() {
 }
 
 #[test]
+fn roles_and_keys_are_bounded() {
+    let mut known = some();
+    let roles = |count: usize| Change::Roles {
+        name: name("coder"),
+        roles: (0..count).map(|number| name(&format!("r{number}"))).collect(),
+    };
+    assert!(matches!(give(&mut known, roles(ROLES_MAX + 1), 4), Err(ChangeFault::TooMany(_))));
+    give(&mut known, roles(ROLES_MAX), 4).unwrap();
+    for count in 0..KEYS_MAX {
+        let mut seed = [7; 32];
+        seed[..8].copy_from_slice(&(count as u64).to_le_bytes());
+        let key = SigningKey::from_seed(&seed.into()).unwrap().verifying_key().clone();
+        let rotated =
+            give(&mut known, Change::Rotate { name: name("coder"), key, until: Millis(9) }, 5);
+        assert_eq!(rotated.is_ok(), count + 1 < KEYS_MAX, "{count}: {rotated:?}");
+    }
+}
+
+#[test]
 fn of_two_orders_at_once_the_second_is_stale() {
     let mut known = some();
     let one = order(&known, Change::Suspend { name: name("ada") }, 4);
