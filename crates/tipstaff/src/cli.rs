@@ -118,6 +118,9 @@ pub(crate) enum Command {
         /// Seconds to wait for a person's answer to a held call
         #[arg(long, value_name = "SECONDS", default_value_t = 570, value_parser = clap::value_parser!(u64).range(1..=3600))]
         wait: u64,
+        /// A principal's key: the agent acts as who is enrolled with it (see `tipstaff principal`)
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
     },
     /// Run the monitor in the foreground, with MCP over HTTP at /mcp
     #[command(

@@ -36,13 +36,15 @@ const VERDICT_WAIT: Duration = Duration::from_secs(30);
 const REPORT_WAIT: Duration = Duration::from_secs(10);
 
 /// How to answer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Options {
     /// Who calls.
     pub(crate) contract: Contract,
     pub(crate) permitted: Permitted,
     /// How long to wait for a person.
     pub(crate) wait: Duration,
+    /// For whom it acts.
+    pub(crate) caller: Caller,
 }
 
 /// What is said of a permitted call.
@@ -55,7 +57,7 @@ pub(crate) enum Permitted {
 }
 
 /// Answers one event. The exit code is 0 with an answer, and 2 if there is none.
-pub(crate) fn run(at: &Place, options: Options) -> ExitCode {
+pub(crate) fn run(at: &Place, options: &Options) -> ExitCode {
     let answered = catch_unwind(AssertUnwindSafe(|| answer(at, options)));
     let written = match answered {
         Ok(Ok((answer, form))) => answer.write(form),
@@ -79,7 +81,7 @@ pub(crate) fn refuse(why: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn answer(at: &Place, options: Options) -> Result<(Answer, Form), String> {
+fn answer(at: &Place, options: &Options) -> Result<(Answer, Form), String> {
     let mut input = Vec::with_capacity(16 << 10);
     let limit = u64::try_from(INPUT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     std::io::stdin()
@@ -90,10 +92,10 @@ fn answer(at: &Place, options: Options) -> Result<(Answer, Form), String> {
     let Told { event, form } = Told::read(options.contract, &input)?;
     let answer = match event {
         Event::Before(before) => judge(&at.home, *before, form, options)?,
-        Event::After(after) => record(&at.home, after)?,
+        Event::After(after) => record(&at.home, after, &options.caller)?,
         // Every prompt may go on, whether or not it is heard.
         Event::Prompt { text, .. } => {
-            heard(&at.home, text);
+            heard(&at.home, text, &options.caller);
             Answer::Nothing
         }
         Event::Other => Answer::Nothing,
@@ -123,7 +125,7 @@ impl Answered<Entrusted> for Listener {
     }
 }
 
-fn judge(home: &Home, before: Before, form: Form, options: Options) -> Result<Answer, String> {
+fn judge(home: &Home, before: Before, form: Form, options: &Options) -> Result<Answer, String> {
     if sibling::is_wrapped(&before.of, home.root()) {
         return Ok(Answer::Nothing);
     }
@@ -132,7 +134,7 @@ fn judge(home: &Home, before: Before, form: Form, options: Options) -> Result<An
         std::env::set_current_dir(cwd)
             .map_err(|error| format!("the folder {} of the call: {error}", cwd.display()))?;
     }
-    let client = join(home, before.action.server())?;
+    let client = join(home, before.action.server(), &options.caller)?;
     let (tell, heard) = channel();
     let asked = before.action.clone();
     client.entrust(before.action, Some(before.ticket), Box::new(Listener(tell)));
@@ -196,23 +198,23 @@ fn still_held(held: &Held) -> String {
 
 /// What its user typed is what the session's actions are measured against. Who types it can't be told from who
 /// starts this program, so it adds no permit that the policies don't tie to it.
-fn heard(home: &Home, mut text: String) {
+fn heard(home: &Home, mut text: String, caller: &Caller) {
     text.truncate(text.floor_char_boundary(PROMPT_BYTES_MAX));
     if text.trim().is_empty() {
         return;
     }
-    if let Ok(client) = join(home, "hook") {
+    if let Ok(client) = join(home, "hook", caller) {
         // Without it distances and names stay unknown, which permits nothing.
         let _ = tipstaff_gateway::open_with(&client, home.root(), Some(text));
         client.leave();
     }
 }
 
-fn record(home: &Home, after: After) -> Result<Answer, String> {
+fn record(home: &Home, after: After, caller: &Caller) -> Result<Answer, String> {
     if sibling::is_wrapped(&after.of, home.root()) {
         return Ok(Answer::Nothing);
     }
-    let client = join(home, "hook")?;
+    let client = join(home, "hook", caller)?;
     let (tell, heard) = channel();
     let then = Box::new(move |receipt| {
         let _ = tell.send(receipt);
@@ -226,12 +228,12 @@ fn record(home: &Home, after: After) -> Result<Answer, String> {
     taken.map(|_| Answer::Nothing).map_err(|_| "its outcome could not be recorded".to_owned())
 }
 
-fn join(home: &Home, server: &str) -> Result<Client, String> {
+fn join(home: &Home, server: &str, caller: &Caller) -> Result<Client, String> {
     let join = Join {
         server: server.to_owned(),
         door: Door::Hook,
         command: Vec::new(),
-        caller: Caller::Parent,
+        caller: caller.clone(),
     };
     Client::join(home.root(), join).map_err(|error| error.to_string())
 }

@@ -60,11 +60,14 @@ fn main() -> ExitCode {
         Err(error) => return misused(&error),
     };
     let json = cli.json;
-    if let Command::Hook { client, grant, wait } = &cli.command {
+    if let Command::Hook { client, grant, wait, key } = &cli.command {
         let permitted = if *grant { Permitted::Grant } else { Permitted::Defer };
         let wait = Duration::from_secs(*wait);
-        let options = Options { contract: *client, permitted, wait };
-        return hook(cli.home, options);
+        let caller = match wrap::caller(key.as_deref()) {
+            Ok(caller) => caller,
+            Err(_) => return hook::refuse("the key of its principal (--key) can't be read"),
+        };
+        return hook(cli.home, &Options { contract: *client, permitted, wait, caller });
     }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -76,7 +79,7 @@ fn main() -> ExitCode {
 }
 
 /// A hook has two answers alone: code 0 with what it says, and code 2, which refuses the call.
-fn hook(home: Option<PathBuf>, options: Options) -> ExitCode {
+fn hook(home: Option<PathBuf>, options: &Options) -> ExitCode {
     match home::Place::new(home, false) {
         Ok(at) => hook::run(&at, options),
         Err(_) => hook::refuse("no home folder: set --home, TIPSTAFF_HOME or HOME"),

@@ -76,7 +76,7 @@ pub(crate) fn wrap_url(at: &Place, name: Option<String>, url: String, given: Giv
 }
 
 /// For whom a door acts: the client that started it, or the principal whose key is in a file.
-fn caller(key: Option<&Path>) -> Result<Caller, Failure> {
+pub(crate) fn caller(key: Option<&Path>) -> Result<Caller, Failure> {
     let Some(file) = key else { return Ok(Caller::Parent) };
     let key = tipstaff_identity::key_at(file).map_err(|error| {
         let next = "Name the file that `tipstaff principal key FILE` wrote.";

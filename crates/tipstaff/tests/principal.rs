@@ -5,6 +5,7 @@
 mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use support::{BINARY, Session, World, kill, text};
@@ -238,4 +239,35 @@ fn policies_name_agents_people_and_roles() {
     assert_eq!((session.end(), other.end()), (0, 0));
     world.settle();
     world.assert_whole();
+}
+
+#[test]
+fn a_hook_acts_as_a_principal_too() {
+    let (world, key) = world();
+    let event = json!({
+        "hook_event_name": "PreToolUse", "session_id": "s", "cwd": world.work(),
+        "tool_name": "Read", "tool_input": { "file_path": world.work().join("a.md") },
+        "tool_use_id": "t1",
+    });
+    let input = world.work().join("event.json");
+    fs::write(&input, event.to_string()).unwrap();
+    // The client is a process of its own: whoever starts it is the operator here.
+    let hook = |key: &str| {
+        let mut client = Command::new("sh");
+        client.args(["-c", "\"$0\" hook --key \"$1\" < \"$2\"; exit $?", BINARY, key]);
+        client.arg(&input).env("TIPSTAFF_HOME", world.home()).env_remove("TIPSTAFF_SESSION");
+        let done = client.output().unwrap();
+        (done.status.code().unwrap(), String::from_utf8(done.stderr).unwrap())
+    };
+    let file = key.to_str().unwrap();
+    assert_eq!(hook(file), (0, String::new()));
+    order(&world, &["suspend", "coder"]);
+    let (code, why) = hook(file);
+    assert_eq!(code, 2, "{why}");
+    assert!(why.contains("suspended"), "{why}");
+    assert_eq!(hook("nowhere.key").0, 2);
+    let receipts = world.receipts();
+    let verdict = receipts.iter().find(|r| r["receipt"]["kind"] == "verdict").unwrap();
+    assert_eq!(verdict["receipt"]["identity"]["agent"]["proof"], "key", "{verdict}");
+    assert_eq!(verdict["receipt"]["enforcement"], "cooperative");
 }
