@@ -6,10 +6,12 @@
 //! are pseudonyms keyed by a secret of the home. There is one key per purpose; their files are readable
 //! by their owner only, and a start refuses them otherwise.
 
+mod httpsig;
 mod keys;
 mod peer;
 mod principal;
 
+pub use httpsig::{HttpParts, HttpSignature, HttpSignatureFault, check_content_digest};
 pub use keys::{HomeKeys, IdentityError, PublicKeys, SystemRandom, key_at, make_key};
 pub use peer::{Peer, Process, Pseudonyms};
 pub use principal::{
