@@ -17,11 +17,12 @@ mod seat;
 mod secrets;
 mod session;
 mod several;
+mod signed;
 mod stream;
 mod token;
 mod upstream;
 
-pub use guard::Credential;
+pub use guard::{Credential, Thumbprint};
 pub use listen::{HttpDoor, HttpOptions};
 pub(crate) use near::wrap_url;
 pub(crate) use pages::Ends;

@@ -69,6 +69,8 @@ pub enum Caller {
         instance: String,
         /// The program that it says it is.
         service: String,
+        /// Thumbprint of the principal's key that it proved to have.
+        key: Option<String>,
     },
 }
 

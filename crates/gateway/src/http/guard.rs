@@ -6,6 +6,8 @@
 
 use std::net::SocketAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 
 use super::pages::Ends;
@@ -19,6 +21,25 @@ pub enum Credential {
     Token,
     /// The kernel says that its end of the connection belongs to this user, who is ours.
     User(u32),
+    /// It signs its requests with a principal's key.
+    Key(Thumbprint),
+}
+
+/// The RFC 7638 thumbprint of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thumbprint([u8; 32]);
+
+impl Thumbprint {
+    /// Reads 43 letters of base64url.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
+    }
+}
+
+impl std::fmt::Display for Thumbprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
 }
 
 impl std::fmt::Display for Credential {
@@ -26,6 +47,7 @@ impl std::fmt::Display for Credential {
         match self {
             Self::Token => f.write_str("token"),
             Self::User(user) => write!(f, "user-{user}"),
+            Self::Key(key) => write!(f, "key-{key}"),
         }
     }
 }

@@ -30,6 +30,7 @@ use super::body::{Body, Unread, read};
 use super::guard::{Connection, Stopped, names};
 use super::mcp::{Mcp, json, refused};
 use super::pages::Pages;
+use super::signed::{Nonces, is_signed, prove};
 use super::token::Token;
 use crate::error::GatewayError;
 
@@ -83,8 +84,10 @@ pub struct HttpDoor {
 
 struct Shared {
     port: u16,
+    monitor: Arc<Monitor>,
     token: Token,
     mcp: Mcp,
+    nonces: Nonces,
     pages: Option<Arc<dyn Pages>>,
     page_room: Arc<Semaphore>,
     connection_room: Arc<Semaphore>,
@@ -127,7 +130,9 @@ impl HttpDoor {
         let shared = Arc::new(Shared {
             port: address.port(),
             token: Token::open_or_create(&home)?,
-            mcp: Mcp::new(home, monitor),
+            mcp: Mcp::new(home, Arc::clone(&monitor)),
+            monitor,
+            nonces: Nonces::default(),
             pages,
             page_room: Arc::new(Semaphore::new(PAGES_MAX)),
             connection_room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
@@ -249,7 +254,8 @@ impl Shared {
             Err(stopped) => return stop(to, stopped),
         };
         let for_mcp = to == Reader::Mcp;
-        if for_mcp && credential.is_none() {
+        let signed = for_mcp && is_signed(&parts.headers);
+        if for_mcp && !signed && credential.is_none() {
             return stop(to, Stopped::Credential);
         }
         let limit = if for_mcp { BODY_BYTES_MAX } else { PAGE_BYTES_MAX };
@@ -271,6 +277,18 @@ impl Shared {
         let body = match read(&parts.headers, incoming, limit).await {
             Ok(body) => body,
             Err(unread) => return unreadable(to, unread, limit),
+        };
+        let credential = match signed.then(|| prove(&parts, &body, &self.monitor, &self.nonces)) {
+            None => credential,
+            Some(Ok(proved)) => Some(proved),
+            // What is badly signed is not made good by anything else.
+            Some(Err(why)) => {
+                return refuse(
+                    to,
+                    StatusCode::UNAUTHORIZED,
+                    &format!("The signature proves nothing: {why}."),
+                );
+            }
         };
         if let (true, Some(credential)) = (for_mcp, credential) {
             return self.mcp.answer(&parts.method, &parts.headers, credential, body).await;

@@ -152,6 +152,10 @@ impl Mcp {
             joins: Joins::Anew {
                 instance: format!("{credential}:{handle}"),
                 service: service.clone(),
+                key: match credential {
+                    Credential::Key(key) => Some(key),
+                    Credential::Token | Credential::User(_) => None,
+                },
             },
             runtime: tokio::runtime::Handle::current(),
         };

@@ -269,15 +269,17 @@ impl Driver {
 
     fn join(&self) -> Result<Client, String> {
         let Plan { home, name, server, joins, .. } = &self.plan;
-        let (instance, service) = match joins {
+        let (instance, service, key) = match joins {
             Joins::Already(monitor) => return Ok(monitor.clone()),
-            Joins::Anew { instance, service } => (instance.clone(), service.clone()),
+            Joins::Anew { instance, service, key } => {
+                (instance.clone(), service.clone(), key.map(|key| key.to_string()))
+            }
         };
         let command = match &server.url {
             Some(url) => vec![url.clone()],
             None => server.command.clone(),
         };
-        let caller = Caller::Network { instance, service };
+        let caller = Caller::Network { instance, service, key };
         let join = Join { server: name.clone(), door: Door::McpHttp, command, caller };
         Client::join(home, join).map_err(|error| error.to_string())
     }

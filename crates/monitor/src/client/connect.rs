@@ -41,9 +41,11 @@ pub(super) fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError
         let mut stream = open_socket(home)?;
         let command = join.command.iter().map(|word| Json::string(word)).collect();
         let label = std::env::var("TIPSTAFF_SESSION").ok().filter(|label| !label.is_empty());
-        let (instance, service) = match &join.caller {
-            Caller::Parent | Caller::Principal(_) => (None, None),
-            Caller::Network { instance, service } => (Some(instance), Some(service)),
+        let (instance, service, proved) = match &join.caller {
+            Caller::Parent | Caller::Principal(_) => (None, None, None),
+            Caller::Network { instance, service, key } => {
+                (Some(instance), Some(service), key.as_deref())
+            }
         };
         let proof = match &join.caller {
             Caller::Principal(key) => key.prove(&join.server, Millis(SystemClock.now_ms())),
@@ -53,6 +55,7 @@ pub(super) fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError
             ("command", Json::Array(command)),
             ("door", Json::string(join.door.as_str())),
             ("instance", wire::text(instance.map(String::as_str))),
+            ("key", wire::text(proved)),
             ("proof", proof.map_or(Json::Null, |proof| proof.to_json())),
             ("server", Json::string(&join.server)),
             ("service", wire::text(service.map(String::as_str))),

@@ -102,6 +102,26 @@ impl Monitor {
         Ok(Proven { key_id: join.key_id.clone(), speaker })
     }
 
+    /// Who has a key, for a door of this process that has checked its proof.
+    ///
+    /// # Errors
+    /// Why nobody who may act, in words.
+    pub(crate) fn known(&self, key_id: &str) -> Result<Proven, String> {
+        let known = self.principals.read().unwrap_or_else(PoisonError::into_inner);
+        let speaker = known.speaker(key_id, self.now()).map_err(|silence| silence.to_string())?;
+        Ok(Proven { key_id: key_id.to_owned(), speaker })
+    }
+
+    /// The key of this thumbprint, if it is that of a principal who may act now.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn principal_key(&self, key_id: &str) -> Result<VerifyingKey, String> {
+        self.known(key_id)?;
+        let known = self.principals.read().unwrap_or_else(PoisonError::into_inner);
+        known.key(key_id).cloned().ok_or_else(|| Silence::Unknown.to_string())
+    }
+
     fn record(
         &self,
         signed: &SignedOrder,
