@@ -14,6 +14,8 @@ use tipstaff_core::key::{Signature, VerifyingKey};
 const BYTES_MAX: usize = 4096;
 /// Most parts that a signature covers.
 const COVERED_MAX: usize = 16;
+/// Parts that are no header fields (RFC 9421 §2.2), as far as they are known here.
+const DERIVED: [&str; 4] = ["@method", "@authority", "@path", "@query"];
 /// Longest key name and nonce, in bytes.
 const TEXT_MAX: usize = 128;
 
@@ -153,11 +155,7 @@ fn read(input: &str, signature: &str) -> Option<HttpSignature> {
     let mut covered = Vec::new();
     for item in list.split(' ') {
         let name = item.strip_prefix('"')?.strip_suffix('"')?;
-        let known = name.starts_with('@').then(|| ["@method", "@authority", "@path", "@query"]);
-        let fits = match known {
-            Some(known) => known.contains(&name),
-            None => !name.is_empty() && name.bytes().all(is_field),
-        };
+        let fits = DERIVED.contains(&name) || !name.is_empty() && name.bytes().all(is_field);
         if !fits || covered.iter().any(|found| found == name) || covered.len() >= COVERED_MAX {
             return None;
         }

@@ -5,7 +5,6 @@
 mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::{Value, json};
 use support::{BINARY, Session, World, kill, text};
@@ -249,15 +248,10 @@ fn a_hook_acts_as_a_principal_too() {
         "tool_name": "Read", "tool_input": { "file_path": world.work().join("a.md") },
         "tool_use_id": "t1",
     });
-    let input = world.work().join("event.json");
-    fs::write(&input, event.to_string()).unwrap();
     // The client is a process of its own: whoever starts it is the operator here.
     let hook = |key: &str| {
-        let mut client = Command::new("sh");
-        client.args(["-c", "\"$0\" hook --key \"$1\" < \"$2\"; exit $?", BINARY, key]);
-        client.arg(&input).env("TIPSTAFF_HOME", world.home()).env_remove("TIPSTAFF_SESSION");
-        let done = client.output().unwrap();
-        (done.status.code().unwrap(), String::from_utf8(done.stderr).unwrap())
+        let done = world.run_apart(&["hook", "--key", key], &event.to_string());
+        (done.code, done.err)
     };
     let file = key.to_str().unwrap();
     assert_eq!(hook(file), (0, String::new()));

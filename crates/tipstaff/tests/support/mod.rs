@@ -103,7 +103,21 @@ impl World {
 
     pub fn run_with(&self, words: &[&str], input: &str) -> Ran {
         let mut command = self.command();
-        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(words);
+        Self::ran(command, input)
+    }
+
+    /// The same from a client that is a process of its own: whoever starts that is not the client.
+    pub fn run_apart(&self, words: &[&str], input: &str) -> Ran {
+        let mut command = Command::new("sh");
+        command.args(["-c", "\"$@\"; exit $?", "client", BINARY]).args(words);
+        command.env("TIPSTAFF_HOME", self.home()).env_remove("TIPSTAFF_SESSION");
+        command.current_dir(self.folder.path());
+        Self::ran(command, input)
+    }
+
+    fn ran(mut command: Command, input: &str) -> Ran {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
