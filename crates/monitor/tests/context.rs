@@ -300,14 +300,26 @@ fn what_is_given_is_read_and_an_unknown_name_is_not() {
     assert_eq!((report.differ, report.expired), (0, 0), "{report:?}");
 }
 
-#[test]
-fn a_refused_call_takes_no_label_away() {
-    let text = format!(
+/// What is posted where the user said takes a label away, and nothing else may be posted.
+fn cleaning() -> String {
+    format!(
         "{ALL}@id(\"clean\") @rank(\"1\") @declassify(\"untrusted\") permit (principal, \
          action in Action::\"call\", resource in Server::\"chat\");\n\
          @id(\"no\") forbid (principal, action, resource in Server::\"chat\") when {{ !context.named }};"
-    );
-    let world = World::new(&text, MEANINGS);
+    )
+}
+
+/// For each verdict, whether its session had the label of foreign text.
+fn was_untrusted(world: &World) -> Vec<bool> {
+    let receipts = world.receipts();
+    let verdicts = receipts.iter().filter(|signed| signed.receipt().decision.is_some());
+    let labels = verdicts.filter_map(|signed| signed.receipt().context.as_ref()?.labels.clone());
+    labels.map(|labels| labels.contains(&"untrusted".to_owned())).collect()
+}
+
+#[test]
+fn a_refused_call_takes_no_label_away() {
+    let world = World::new(&cleaning(), MEANINGS);
     let monitor = Monitor::open(&world.home).unwrap();
     let web = join(&monitor, "web", &["page"]);
     let chat = join(&monitor, "chat", &["post"]);
@@ -318,14 +330,27 @@ fn a_refused_call_takes_no_label_away() {
     world.told(&monitor, &chat, Tell::Request("Post to #team.".to_owned())).unwrap();
     done(&monitor, &chat, post().unwrap(), Labels::NONE);
     done(&monitor, &chat, post().unwrap(), Labels::NONE);
-    let labels: Vec<Vec<String>> = world
-        .receipts()
-        .iter()
-        .filter(|signed| signed.receipt().decision.is_some())
-        .filter_map(|signed| signed.receipt().context.as_ref()?.labels.clone())
-        .collect();
-    let untrusted = labels.iter().map(|labels| labels.contains(&"untrusted".to_owned()));
-    assert_eq!(untrusted.collect::<Vec<_>>(), [false, true, true, false], "{labels:?}");
+    assert_eq!(was_untrusted(&world), [false, true, true, false]);
+    monitor.shut_down().unwrap();
+    drop((web, chat, monitor));
+    assert_eq!(world.replay().differ, 0);
+}
+
+#[test]
+fn a_refused_call_takes_no_label_away_where_it_is_only_watched() {
+    let world = World::new(&cleaning(), &format!("observe = true\n{MEANINGS}"));
+    let monitor = Monitor::open(&world.home).unwrap();
+    let web = join(&monitor, "web", &["page"]);
+    let chat = join(&monitor, "chat", &["post"]);
+    let page = monitor.admit(&web, action("web", "page", "{}")).unwrap();
+    done(&monitor, &web, page, Labels::NONE);
+    // Nothing is stopped here: it runs, and its receipt says what would have been.
+    for _ in 0..2 {
+        let post = monitor.admit(&chat, action("chat", "post", "{\"to\":\"#team\"}")).unwrap();
+        assert_eq!(post.verdict(), Verdict::Deny);
+        done(&monitor, &chat, post, Labels::NONE);
+    }
+    assert_eq!(was_untrusted(&world), [false, true, true]);
     monitor.shut_down().unwrap();
     drop((web, chat, monitor));
     assert_eq!(world.replay().differ, 0);
