@@ -4,6 +4,7 @@ use bolero::check;
 use tipstaff_classify::Catalogue;
 use tipstaff_core::Json;
 use tipstaff_core::receipt::{Receipt, Signed, verify_links};
+use tipstaff_identity::{HttpSignature, SignedOrder};
 use tipstaff_ledger::note::{Checkpoint, NoteVerifier};
 use tipstaff_ledger::proof::InclusionProof;
 use tipstaff_ledger::tile::{TileId, decode_bundle};
@@ -40,6 +41,35 @@ fn receipts() {
             let _ = Receipt::from_json(json.get("receipt").unwrap_or(&json));
             let _ = verify_links(&[json], &[]);
         }
+    });
+}
+
+/// Orders and signatures of requests: what is read has the one spelling that it was read from.
+#[test]
+fn who_acts() {
+    let order = "{\"at\":5,\"change\":{\"from\":1,\"key_id\":\"k\",\"name\":\"ci\",\"what\":\"compromise\"},\
+                 \"form\":\"tipstaff-order-1\",\"key_id\":\"k\",\"log\":\"l\",\"prev\":null,\"signature\":\"\"}"
+        .replace("\"signature\":\"\"", &format!("\"signature\":\"{}\"", "A".repeat(86)));
+    assert!(SignedOrder::from_canonical(&order).is_ok());
+    let input = "sig=(\"@method\" \"@path\");created=1618884473;keyid=\"k\";nonce=\"n\"";
+    let signature = format!("sig=:{}==:", "A".repeat(86));
+    assert!(HttpSignature::parse(input, &signature).is_ok());
+    check!().for_each(move |bytes: &[u8]| {
+        let changed = |good: &str| {
+            let mut changed = good.as_bytes().to_vec();
+            for edit in bytes.chunks_exact(3).take(4) {
+                let at = usize::from(u16::from_le_bytes([edit[0], edit[1]])) % changed.len();
+                changed[at] = edit[2];
+            }
+            String::from_utf8_lossy(&changed).into_owned()
+        };
+        for text in [changed(&order), String::from_utf8_lossy(bytes).into_owned()] {
+            if let Ok(read) = SignedOrder::from_canonical(&text) {
+                assert_eq!(read.to_canonical(), text);
+            }
+        }
+        let _ = HttpSignature::parse(&changed(input), &changed(&signature));
+        let _ = HttpSignature::parse(&String::from_utf8_lossy(bytes), &signature);
     });
 }
 
