@@ -177,6 +177,12 @@ pub(crate) enum Command {
     /// Enrol, rotate, suspend and retire who may act here; see who it is
     #[command(subcommand)]
     Principal(PrincipalCommand),
+    /// Say who a client started from here would be, in the words of policies and receipts
+    Whoami {
+        /// A principal's key, as `wrap` and `hook` take it
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
     /// Find out how far is too far from a request
     #[command(subcommand)]
     Drift(DriftCommand),

@@ -151,6 +151,7 @@ fn run(cli: Cli) -> Outcome {
             session::declassify(&at, session.as_deref(), &labels)
         }
         Command::Principal(command) => principal::run(&at, command),
+        Command::Whoami { key } => principal::whoami(&at, key.as_deref()),
         Command::Drift(DriftCommand::Calibrate { sessions }) => drift::run(&at, &sessions),
         Command::Pause => queue::pause(&at),
         Command::Resume => queue::resume(&at),

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::{Digest, Json, Millis};
-use tipstaff_identity::{Change, HomeKeys, Kind, Name, Order, make_key};
+use tipstaff_identity::{Change, HomeKeys, Kind, Name, Order, Peer, Pseudonyms, key_at, make_key};
 use tipstaff_monitor::Client;
 
 use crate::cli::PrincipalCommand;
@@ -71,6 +71,73 @@ pub(crate) fn run(at: &Place, command: PrincipalCommand) -> Outcome {
             })
         }
     }
+}
+
+/// Who a door would be that this command's starter started.
+pub(crate) fn whoami(at: &Place, key: Option<&Path>) -> Outcome {
+    let undone = "Who this is can't be said.";
+    let Some(file) = key else {
+        let keys = HomeKeys::open(at.home.root())
+            .map_err(|error| Failure::undone(undone, error, "Make a home with `tipstaff init`."))?;
+        let peer = Peer::of_process(std::process::id(), rustix::process::getuid().as_raw());
+        let pseudonyms = Pseudonyms::new(keys.pseudonym_key(), keys.origin());
+        let agent = pseudonyms.of("agent", &peer.instance);
+        let user = pseudonyms.of("principal", &peer.uid.to_string());
+        return tell_who(at, (&agent, &user, &[]), ("local", &peer.service));
+    };
+    let key = key_at(file).map_err(|error| {
+        Failure::undone(undone, error, "Name the file that `tipstaff principal key FILE` wrote.")
+    })?;
+    let (known, key_id) = (Known::of(at)?, key.verifying_key().key_id());
+    let has = |principal: &&Json| {
+        let keys = principal.get("keys").and_then(Json::as_array).unwrap_or_default();
+        keys.iter().any(|key| text(key, "key_id") == key_id)
+    };
+    let found = known.principals().find(has).ok_or_else(|| {
+        Failure::undone(
+            undone,
+            "the key belongs to nobody who is enrolled here",
+            "Enrol its principal with `tipstaff principal enrol`.",
+        )
+    })?;
+    let (name, status) = (text(found, "name"), text(found, "status"));
+    let mut person = name.clone();
+    while let Some(owner) = Name::parse(&person)
+        .and_then(|name| Some(text(known.entry(&name)?.get("principal")?, "owner")))
+        .filter(|owner| !owner.is_empty())
+    {
+        person = owner;
+    }
+    tell_who(at, (&name, &person, &names(found)), ("key", &status))
+}
+
+fn tell_who(
+    at: &Place,
+    (agent, user, roles): (&str, &str, &[String]),
+    (proof, more): (&str, &str),
+) -> Outcome {
+    if at.json {
+        println!(
+            "{}",
+            serde_json::json!({
+                "agent": agent, "user": user, "roles": roles, "proof": proof,
+                if proof == "key" { "status" } else { "program" }: more
+            })
+        );
+        return Ok(());
+    }
+    println!("Agent::\"{agent}\" in User::\"{user}\"");
+    for role in roles {
+        println!("  in Role::\"{role}\"");
+    }
+    match proof {
+        "key" => println!("  proved by a key; {more}"),
+        _ => println!(
+            "  as the kernel names the process that asks (`{}`)",
+            crate::queue::plain(more)
+        ),
+    }
+    Ok(())
 }
 
 fn make(at: &Place, file: &Path) -> Outcome {

@@ -265,3 +265,31 @@ fn a_hook_acts_as_a_principal_too() {
     assert_eq!(verdict["receipt"]["identity"]["agent"]["proof"], "key", "{verdict}");
     assert_eq!(verdict["receipt"]["enforcement"], "cooperative");
 }
+
+#[test]
+fn whoever_asks_is_told_who_they_are_in_the_words_of_policies() {
+    let (world, key) = world();
+    let told = world.run(&["whoami", "--key", key.to_str().unwrap()]);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.out.contains("Agent::\"coder\" in User::\"ada\""), "{told:?}");
+    assert!(told.out.contains("Role::\"reader\"") && told.out.contains("active"), "{told:?}");
+    let stranger = self::key(&world, "s.key");
+    assert!(stranger.starts_with("did:key:"));
+    let file = world.work().join("s.key");
+    assert_eq!(world.run(&["whoami", "--key", file.to_str().unwrap()]).code, 3);
+
+    // Without a key it is the client's process, as its receipts name it.
+    let local = world.run(&["--json", "whoami"]).json();
+    let work = world.work();
+    let mut session = world.wrap("notes", &[BINARY, "notes", work.to_str().unwrap()], &[]);
+    session.handshake();
+    session.list();
+    read(&mut session);
+    assert_eq!(session.end(), 0);
+    world.settle();
+    let receipts = world.receipts();
+    let verdict = receipts.iter().find(|r| r["receipt"]["kind"] == "verdict").unwrap();
+    let identity = &verdict["receipt"]["identity"];
+    assert_eq!(identity["agent"]["id"], local["agent"]);
+    assert_eq!(identity["principal"]["id"], local["user"]);
+}
