@@ -17,6 +17,7 @@ pub(crate) struct Mcp<'a> {
     id: Option<String>,
     names: Vec<String>,
     next: AtomicU64,
+    who: Credential,
 }
 
 /// What came of a call.
@@ -31,7 +32,12 @@ const REVISION: &str = "2025-11-25";
 
 impl<'a> Mcp<'a> {
     pub(crate) fn open(exam: &'a Exam<'a>) -> Result<Self, Stop> {
-        let mut session = Self { exam, id: None, names: Vec::new(), next: AtomicU64::new(1) };
+        Self::open_as(exam, Credential::Token)
+    }
+
+    pub(crate) fn open_as(exam: &'a Exam<'a>, who: Credential) -> Result<Self, Stop> {
+        let next = AtomicU64::new(1);
+        let mut session = Self { exam, id: None, names: Vec::new(), next, who };
         let hello = json!({
             "protocolVersion": REVISION, "capabilities": {},
             "clientInfo": { "name": "conformance", "version": "1" },
@@ -109,7 +115,7 @@ impl<'a> Mcp<'a> {
             path: "/mcp".to_owned(),
             headers,
             body: message.to_string().into_bytes(),
-            credential: Credential::Token,
+            credential: self.who,
             wait,
         };
         Ok(self.exam.transport.send(&request)?)

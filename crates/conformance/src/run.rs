@@ -27,6 +27,8 @@ pub struct Exam<'a> {
     pub(crate) transport: &'a dyn Transport,
     pub(crate) approver: Option<&'a dyn Approver>,
     pub(crate) outage: Option<&'a dyn Outage>,
+    /// How many principals the transport signs for.
+    pub(crate) principals: usize,
     pub(crate) timing: Timing,
     pub(crate) name: String,
     pub(crate) markers: Mutex<u64>,
@@ -46,6 +48,7 @@ impl<'a> Exam<'a> {
             transport,
             approver: None,
             outage: None,
+            principals: 0,
             timing,
             name: name.to_owned(),
             markers: Mutex::new(0),
@@ -64,6 +67,13 @@ impl<'a> Exam<'a> {
     #[must_use]
     pub fn with_approver(mut self, approver: &'a dyn Approver) -> Self {
         self.approver = Some(approver);
+        self
+    }
+
+    /// With so many principals that the transport signs for.
+    #[must_use]
+    pub const fn with_principals(mut self, principals: usize) -> Self {
+        self.principals = principals;
         self
     }
 

@@ -14,6 +14,8 @@ pub enum Credential {
     Token,
     /// With none.
     Nothing,
+    /// As the principal of this number, who has a key and a role: the transport signs for it.
+    Principal(usize),
 }
 
 /// A request to the implementation under test.

@@ -45,7 +45,7 @@ use self::route::{Access, Route, Verb};
 use self::tiles::CHECKPOINT;
 use self::watch::{Requests, Seen, Since};
 use crate::error::GatewayError;
-use crate::http::{Credential, Ends, Pages, Token};
+use crate::http::{Credential, Ends, Pages, Thumbprint, Token};
 
 /// Least time between publications that questions ask for.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
@@ -147,7 +147,12 @@ impl Api {
         if !allowed {
             return Ok(wrong_method(route.verb()));
         }
-        if route.access() == Access::Bearer && !self.is_bearer(request) {
+        let may = match route.access() {
+            Access::Anyone => true,
+            Access::Bearer => self.is_bearer(request),
+            Access::Actor => self.is_bearer(request) || signer(request).is_some(),
+        };
+        if !may {
             return Ok(unauthorised(request.headers()));
         }
         let limit = route.body_max();
@@ -165,9 +170,12 @@ impl Api {
         match route {
             Route::Action => {
                 let fresh = random::<16>()?;
-                actions::judge(body, (&self.token, fresh), &*self.desk, &self.latency)
+                let by = signer(request);
+                actions::judge(body, (&self.token, fresh, by), &*self.desk, &self.latency)
             }
-            Route::Outcome { receipt } => actions::settle(receipt, body, &*self.desk),
+            Route::Outcome { receipt } => {
+                actions::settle(receipt, body, signer(request), &*self.desk)
+            }
             Route::Approve => signed::answer(body, &by(), &self.monitor),
             Route::Tell => signed::tell(body, &by(), &self.monitor),
             Route::Conformance => conformance::manifest(self.library.disk()),
@@ -284,6 +292,14 @@ impl Api {
             "A whole chain of this home's public log; its keys are at /.well-known/jwks.json.";
         let sample = Sample { origin: "home", note, name: &name, receipts };
         Ok(json(StatusCode::OK, &sample))
+    }
+}
+
+/// The principal that signed a request.
+fn signer(request: &Request<Vec<u8>>) -> Option<Thumbprint> {
+    match request.extensions().get() {
+        Some(Credential::Key(key)) => Some(*key),
+        _ => None,
     }
 }
 

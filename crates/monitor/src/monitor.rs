@@ -159,6 +159,21 @@ impl Monitor {
         self.enter(&Peer { instance, ..peer.clone() }, None, server, door)
     }
 
+    /// Joins a door of this process for the principal with this key, whose proof the door has checked.
+    ///
+    /// # Errors
+    /// [`Refusal`] if nobody who may act has the key, or the session can't be opened.
+    pub fn join_principal(
+        &self,
+        peer: &Peer,
+        key_id: &str,
+        server: &str,
+        door: Door,
+    ) -> Result<Arc<Member>, Refusal> {
+        let proven = self.known(key_id).map_err(|why| Refusal::unrecorded(&why))?;
+        self.join_as(peer, proven, server, door)
+    }
+
     /// Joins a door whose process proved to act for a principal. All doors of one principal share its session.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 mod http;
 mod instance;
+mod principals;
 mod signer;
 
 use std::fs;
@@ -84,8 +85,13 @@ fn own(at: &Place, wanted: &Wanted) -> Result<Report, Failure> {
     let transport =
         Http::new(&instance.url(), token.trim()).map_err(|e| failed(std::io::Error::other(e)))?;
     let key = HomeKeys::approver(instance.home()).map_err(|e| failed(std::io::Error::other(e)))?;
+    let principals = principals::enrol(instance.home(), &key);
+    let principals = principals.map_err(|e| failed(std::io::Error::other(e)))?;
+    let count = principals.len();
+    let transport = transport.with_principals(principals);
     let (signer, away) = (Signer::new(key), Away::default());
-    let exam = Exam::new(&transport, timing(wanted), &unique()).with_outage(&away);
+    let exam =
+        Exam::new(&transport, timing(wanted), &unique()).with_outage(&away).with_principals(count);
     let report = measured(at, wanted, exam.with_approver(&signer), "own");
     // What is measured is served by the very instance that it was measured on.
     keep(instance.home(), wanted, &report)?;

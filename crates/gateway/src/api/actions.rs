@@ -15,11 +15,11 @@ use tipstaff_core::receipt::Status;
 use tipstaff_core::{Action, CoreError, Digest, Json, Label, Labels};
 use tipstaff_monitor::Ended;
 
-use super::desk::{Desk, Judged, Settled};
+use super::desk::{Desk, Judged, Settled, Whose};
 use super::latency::Latency;
 use super::reply::{Answered, Fault, json, with_header};
 use super::session::Handle;
-use crate::http::Token;
+use crate::http::{Thumbprint, Token};
 use crate::request::TOOLS_CALL;
 
 const BODY: &str = "Send an object with server, tool and parameters; see /api/openapi.json.";
@@ -76,25 +76,28 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawV
     <&RawValue>::deserialize(from).map(Some)
 }
 
-/// Judges one action. `fresh` are random bytes for a new session.
+/// Judges one action. `fresh` are random bytes for a new session; a principal has one session, under its key's name.
 pub(crate) fn judge(
     body: &[u8],
-    (token, fresh): (&Token, [u8; 16]),
+    (token, fresh, by): (&Token, [u8; 16], Option<Thumbprint>),
     desk: &dyn Desk,
     latency: &Latency,
 ) -> Answered {
     let began = Instant::now();
     let asked = read(body)?;
-    let session = match &asked.session {
-        None => Handle::issue(token, fresh),
-        Some(text) => Handle::parse(token, text).ok_or_else(|| {
-            let message = "The session is none that was issued here.";
-            let next = "Leave `session` out; the answer has a new one.";
-            Fault::new(StatusCode::NOT_FOUND, "unknown_session", message, next)
-        })?,
+    let whose = match (by, &asked.session) {
+        (Some(key), None) => Some(Whose::Principal(key)),
+        (Some(key), Some(text)) => (*text == key.to_string()).then_some(Whose::Principal(key)),
+        (None, None) => Some(Whose::Session(Handle::issue(token, fresh))),
+        (None, Some(text)) => Handle::parse(token, text).map(Whose::Session),
     };
+    let whose = whose.ok_or_else(|| {
+        let message = "The session is none that was issued here.";
+        let next = "Leave `session` out; the answer has a new one.";
+        Fault::new(StatusCode::NOT_FOUND, "unknown_session", message, next)
+    })?;
     let before = asked.action.clone();
-    let judged = desk.judge(&session, asked.action, &asked.depends_on).map_err(|_| {
+    let judged = desk.judge(&whose, asked.action, &asked.depends_on).map_err(|_| {
         let message = "Too many actions or sessions are open.";
         let next = "Report the outcomes of open actions, then try again.";
         Fault::new(StatusCode::TOO_MANY_REQUESTS, "busy", message, next)
@@ -117,7 +120,8 @@ pub(crate) fn judge(
         }
         Judged::Refused(refusal) => (false, Some(refusal.text.as_str()), None),
     };
-    let (verdict, session) = (verdict.as_str(), session.as_str());
+    let (verdict, session) = (verdict.as_str(), whose.to_string());
+    let session = session.as_str();
     let hash = receipt.to_hex();
     let answer = Verdict { verdict, permitted, receipt: &hash, rule, text, action, session };
     latency.record(took);
@@ -127,7 +131,12 @@ pub(crate) fn judge(
 }
 
 /// Takes the outcome of a permitted action.
-pub(crate) fn settle(receipt: &str, body: &[u8], desk: &dyn Desk) -> Answered {
+pub(crate) fn settle(
+    receipt: &str,
+    body: &[u8],
+    by: Option<Thumbprint>,
+    desk: &dyn Desk,
+) -> Answered {
     let receipt = Digest::from_hex(receipt).map_err(|_| {
         let next = "Name it by the 64 lower-case hex digits that the verdict's answer has.";
         Fault::bad("bad_receipt", "The path names no receipt.", next)
@@ -165,7 +174,7 @@ pub(crate) fn settle(receipt: &str, body: &[u8], desk: &dyn Desk) -> Answered {
             Ended::unseen(status, bytes.unwrap_or(0)).with(unseen)
         }
     };
-    match desk.settle(receipt, ended) {
+    match desk.settle(receipt, by, ended) {
         Settled::Now => {
             let answer = serde_json::json!({
                 "receipt": receipt.to_hex(), "status": status.as_str(), "settled": true,

@@ -14,6 +14,7 @@ use tipstaff_identity::Peer;
 use tipstaff_monitor::{Ended, Member, Monitor, Refusal, Running};
 
 use super::session::Handle;
+use crate::http::Thumbprint;
 
 /// Permitted actions without an outcome at a time.
 const OPEN_MAX: usize = 4096;
@@ -31,16 +32,29 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Whoever judges.
 pub(crate) trait Desk: Send + Sync {
     /// Judges one action of a session, which depends on the calls of these receipts.
-    fn judge(
-        &self,
-        session: &Handle,
-        action: Action,
-        depends_on: &[Digest],
-    ) -> Result<Judged, Busy>;
-    /// Takes the end of a permitted action, once.
-    fn settle(&self, receipt: Digest, ended: Ended<'_>) -> Settled;
+    fn judge(&self, whose: &Whose, action: Action, depends_on: &[Digest]) -> Result<Judged, Busy>;
+    /// Takes the end of a permitted action, once. A principal ends its own alone.
+    fn settle(&self, receipt: Digest, by: Option<Thumbprint>, ended: Ended<'_>) -> Settled;
     /// Ends what stayed out too long.
     fn sweep(&self);
+}
+
+/// Whose session it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Whose {
+    /// That of whoever has the token and this handle.
+    Session(Handle),
+    /// That of the principal who signs with this key.
+    Principal(Thumbprint),
+}
+
+impl std::fmt::Display for Whose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Session(handle) => f.write_str(handle.as_str()),
+            Self::Principal(key) => key.fmt(f),
+        }
+    }
 }
 
 /// What was judged.
@@ -78,7 +92,7 @@ pub(crate) struct MonitorDesk {
 
 #[derive(Debug)]
 struct State {
-    doors: HashMap<(Handle, String), DoorKept>,
+    doors: HashMap<(Whose, String), DoorKept>,
     open: HashMap<Digest, Open>,
     settled: VecDeque<Digest>,
     swept: Instant,
@@ -93,6 +107,7 @@ struct DoorKept {
 #[derive(Debug)]
 struct Open {
     member: Arc<Member>,
+    whose: Whose,
     running: Running,
     since: Instant,
 }
@@ -109,12 +124,12 @@ impl MonitorDesk {
     }
 
     /// The door of a session to a server, joined on first use.
-    fn door(&self, session: &Handle, server: &str) -> Result<Result<Arc<Member>, Refusal>, Busy> {
+    fn door(&self, whose: &Whose, server: &str) -> Result<Result<Arc<Member>, Refusal>, Busy> {
         let mut state = self.state();
         if state.open.len() >= OPEN_MAX {
             return Err(Busy);
         }
-        let key = (session.clone(), server.to_owned());
+        let key = (whose.clone(), server.to_owned());
         if let Some(door) = state.doors.get_mut(&key) {
             door.used = Instant::now();
             return Ok(Ok(Arc::clone(&door.member)));
@@ -125,13 +140,18 @@ impl MonitorDesk {
         };
         let peer = Peer {
             // The caller has the home's token: on this machine that is its owner.
-            instance: format!("network:api:{}", session.as_str()),
+            instance: format!("network:api:{whose}"),
             service: "api".to_owned(),
             cwd: None,
             client: None,
             ..Peer::of_process(std::process::id(), rustix::process::getuid().as_raw())
         };
-        let joined = self.monitor.join(&peer, None, server, Door::Api);
+        let joined = match whose {
+            Whose::Session(_) => self.monitor.join(&peer, None, server, Door::Api),
+            Whose::Principal(key) => {
+                self.monitor.join_principal(&peer, &key.to_string(), server, Door::Api)
+            }
+        };
         if let Ok(member) = &joined {
             let member = Arc::clone(member);
             state.doors.insert(key, DoorKept { member, used: Instant::now() });
@@ -155,13 +175,8 @@ impl MonitorDesk {
 }
 
 impl Desk for MonitorDesk {
-    fn judge(
-        &self,
-        session: &Handle,
-        action: Action,
-        depends_on: &[Digest],
-    ) -> Result<Judged, Busy> {
-        let member = match self.door(session, action.server())? {
+    fn judge(&self, whose: &Whose, action: Action, depends_on: &[Digest]) -> Result<Judged, Busy> {
+        let member = match self.door(whose, action.server())? {
             Ok(member) => member,
             Err(refusal) => return Ok(Judged::Refused(refusal)),
         };
@@ -171,16 +186,25 @@ impl Desk for MonitorDesk {
                 let (verdict, receipt) = (permit.verdict(), permit.receipt());
                 let rule = permit.rule().map(str::to_owned);
                 let action = permit.action().clone();
-                let open = Open { member, running: permit.start(), since: Instant::now() };
+                let (whose, since) = (whose.clone(), Instant::now());
+                let open = Open { member, whose, running: permit.start(), since };
                 self.state().open.insert(receipt, open);
                 Ok(Judged::Permitted { verdict, receipt, rule, action })
             }
         }
     }
 
-    fn settle(&self, receipt: Digest, ended: Ended<'_>) -> Settled {
+    fn settle(&self, receipt: Digest, by: Option<Thumbprint>, ended: Ended<'_>) -> Settled {
         let found = {
             let mut state = self.state();
+            let is_anothers = |open: &Open| match (by, &open.whose) {
+                (Some(key), Whose::Principal(own)) => key != *own,
+                (Some(_), Whose::Session(_)) => true,
+                (None, _) => false,
+            };
+            if state.open.get(&receipt).is_some_and(is_anothers) {
+                return Settled::Unknown;
+            }
             let found = state.open.remove(&receipt);
             if found.is_some() {
                 state.remember(receipt);
@@ -234,7 +258,7 @@ impl State {
         }
         let late = late.iter().filter_map(|receipt| self.open.remove(receipt)).collect();
         let busy = self.busy();
-        let idle: Vec<(Handle, String)> = self
+        let idle: Vec<(Whose, String)> = self
             .doors
             .iter()
             .filter(|(_, door)| door.used.elapsed() >= IDLE && !busy.contains(&door.id()))

@@ -47,6 +47,8 @@ pub(crate) enum Verb {
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
+    /// Whoever has the home's token, or signs as a principal.
+    Actor,
     /// Whoever has the home's token.
     Bearer,
     /// Anyone: what is answered is public or comes from the caller.
@@ -110,10 +112,9 @@ impl<'a> Route<'a> {
             | Self::Sample
             | Self::Tile(_)
             | Self::VerifyChain => Access::Anyone,
-            Self::Action
-            | Self::Approve
+            Self::Action | Self::Outcome { .. } => Access::Actor,
+            Self::Approve
             | Self::Metrics
-            | Self::Outcome { .. }
             | Self::Queue
             | Self::Receipt { .. }
             | Self::Receipts

@@ -26,7 +26,7 @@ pub enum Credential {
 }
 
 /// The RFC 7638 thumbprint of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Thumbprint([u8; 32]);
 
 impl Thumbprint {

@@ -254,7 +254,7 @@ impl Shared {
             Err(stopped) => return stop(to, stopped),
         };
         let for_mcp = to == Reader::Mcp;
-        let signed = for_mcp && is_signed(&parts.headers);
+        let signed = is_signed(&parts.headers);
         if for_mcp && !signed && credential.is_none() {
             return stop(to, Stopped::Credential);
         }

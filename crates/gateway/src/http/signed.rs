@@ -1,4 +1,4 @@
-//! Requests to `/mcp` that a principal signs (RFC 9421): who asks is who holds the key.
+//! Requests to `/mcp` and the API that a principal signs (RFC 9421): who asks is who holds the key.
 //!
 //! The adversary repeats a request that it saw, takes its signature to another session or body, or leaves out of the
 //! signature what it wants to change. What a signature has to cover is fixed, it is good for minutes, and its nonce

@@ -4,9 +4,15 @@
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tipstaff_conformance::{Answer, Credential, Request, Transport, Unreachable};
+use tipstaff_core::key::SigningKey;
+use tipstaff_core::{Digest, digest};
+use tipstaff_identity::SystemRandom;
+use tipstaff_store::Random as _;
 
 /// Largest answer in bytes.
 const BYTES_MAX: u64 = 64 << 20;
@@ -18,6 +24,7 @@ pub(super) struct Http {
     authority: String,
     base: String,
     token: String,
+    principals: Vec<SigningKey>,
 }
 
 impl Http {
@@ -40,7 +47,47 @@ impl Http {
         }
         let base = base.trim_end_matches('/');
         let base = if base.is_empty() { String::new() } else { format!("/{base}") };
-        Ok(Self { authority, base, token: token.to_owned() })
+        Ok(Self { authority, base, token: token.to_owned(), principals: Vec::new() })
+    }
+
+    /// With keys of principals to sign for.
+    pub(super) fn with_principals(mut self, keys: Vec<SigningKey>) -> Self {
+        self.principals = keys;
+        self
+    }
+
+    /// The headers of RFC 9421 that a principal's request has.
+    fn signed(&self, number: usize, request: &Request) -> std::io::Result<String> {
+        let key = self.principals.get(number);
+        let key = key.ok_or_else(|| std::io::Error::other("there is no such principal"))?;
+        let mut nonce = [0; 16];
+        SystemRandom.fill(&mut nonce).map_err(std::io::Error::other)?;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let digest = STANDARD.encode(Digest::of(&request.body).as_bytes());
+        let digest = format!("sha-256=:{digest}:");
+        let path = format!("{}{}", self.base, request.path);
+        let mut parts = vec![
+            ("@method", request.method),
+            ("@authority", self.authority.trim_end_matches(":80")),
+            ("@path", path.as_str()),
+            ("content-digest", digest.as_str()),
+        ];
+        let session = request.headers.iter().find(|(name, _)| *name == "mcp-session-id");
+        parts.extend(session.map(|(name, value)| (*name, value.as_str())));
+        let covered: Vec<String> = parts.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let params = format!(
+            "({});created={};keyid=\"{}\";alg=\"ed25519\";nonce=\"{}\"",
+            covered.join(" "),
+            since.as_secs(),
+            key.verifying_key().key_id(),
+            digest::hex(&nonce)
+        );
+        let lines = parts.iter().map(|(name, value)| format!("\"{name}\": {value}\n"));
+        let base = lines.collect::<String>() + "\"@signature-params\": " + &params;
+        let signature = STANDARD.encode(key.sign(base.as_bytes()).as_bytes());
+        Ok(format!(
+            "Content-Digest: {digest}\r\nSignature-Input: sig={params}\r\nSignature: sig=:{signature}:\r\n"
+        ))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the runner is a client of what it tests")]
@@ -61,8 +108,12 @@ impl Http {
             "{method} {}{path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
             self.base, self.authority
         );
-        if request.credential == Credential::Token {
-            head.push_str(&format!("Authorization: Bearer {}\r\n", self.token));
+        match request.credential {
+            Credential::Token => {
+                head.push_str(&format!("Authorization: Bearer {}\r\n", self.token));
+            }
+            Credential::Nothing => {}
+            Credential::Principal(number) => head.push_str(&self.signed(number, request)?),
         }
         for (name, value) in &request.headers {
             head.push_str(&format!("{name}: {value}\r\n"));

@@ -3,7 +3,7 @@
 use tipstaff_core::Verdict;
 use tipstaff_monitor::Refusal;
 
-use super::super::desk::{Busy, Judged, Settled};
+use super::super::desk::{Busy, Judged, Settled, Whose};
 use super::super::session::Handle;
 use super::*;
 
@@ -15,7 +15,8 @@ struct Script {
 }
 
 impl Desk for Arc<Script> {
-    fn judge(&self, session: &Handle, action: Action, _: &[Digest]) -> Result<Judged, Busy> {
+    fn judge(&self, whose: &Whose, action: Action, _: &[Digest]) -> Result<Judged, Busy> {
+        let Whose::Session(session) = whose else { return Err(Busy) };
         self.sessions.lock().unwrap().push((session.clone(), action.clone()));
         let receipt = Digest::of(action.tool().as_bytes());
         let rule = Some("rule".to_owned());
@@ -35,7 +36,7 @@ impl Desk for Arc<Script> {
         })
     }
 
-    fn settle(&self, receipt: Digest, _: Ended<'_>) -> Settled {
+    fn settle(&self, receipt: Digest, _: Option<Thumbprint>, _: Ended<'_>) -> Settled {
         let mut settled = self.settled.lock().unwrap();
         if receipt != Digest::of(b"allow") {
             return Settled::Unknown;
