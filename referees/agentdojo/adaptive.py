@@ -26,17 +26,17 @@ def play(zygote, worker, sequence):
     with zygote.session(None, None) as (opened, ask):
         for number, request in enumerate(requests, 1):
             words = [sys.executable, "-I", "-S", str(HERE / "stdio.py"), opened["socket"]]
-            approver = Approver(home.tipstaff, home.folder)
+            mine = [[call["tool"], call["arguments"]] for call in calls if call.get("whose") == "user"]
+            approver = Approver(home.tipstaff, home.folder, lambda *call, mine=mine: list(call) in mine)
             worker.open(home.wrapped(zygote.suite, words, request))
             for call in calls:
                 if call["session"] != number:
                     continue
-                may, before = call.get("whose") == "user", approver.asked
-                asked = {"call": call["tool"], "arguments": call["arguments"], "meta": call.get("meta")}
-                answer = worker.agent.ask(asked, lambda may=may: approver.look(may))
+                asked = {"tool": call["tool"], "arguments": call["arguments"], "meta": call.get("meta")}
+                (answer,), times = worker.agent.turn([asked], approver)
                 if call.get("goal"):
                     goals.append(answer["through"] and not answer["failed"])
-                word = "held" if approver.asked > before else "through" if answer["through"] else "refused"
+                word = "held" if times else "through" if answer["through"] else "refused"
                 whose = call.get("whose", "attacker")
                 log.append({"tool": call["tool"], "whose": whose, "word": word, "text": answer["text"][:300]})
             worker.agent.ask({"close": True})

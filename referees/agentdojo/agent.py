@@ -1,10 +1,12 @@
 """A scripted MCP client without a model: it calls what it is told to call. A process of its own, because whoever
 approves must not be the agent, nor anything that the agent started.
 
-One JSON object a line on standard input, one answer a line on standard output:
+One JSON object a line on standard input, answers a line each on standard output:
 
     {"open": COMMAND, "session": NAME}       starts a server, shakes hands, lists its tools
-    {"call": TOOL, "arguments": OBJECT}      {"through": BOOL, "failed": BOOL, "policy": …, "text": …}: whether the
+    {"calls": [{"tool": …, "arguments": …}]} sends all of them at once, as a client does with what its model asks for
+                                             in one turn, and says each answer as it comes: {"number": PLACE,
+                                             "through": BOOL, "failed": BOOL, "policy": …, "text": …}: whether the
                                              call was let through, whether the tool failed, and the rule that
                                              decided a refusal; "meta" is sent as `_meta`
     {"close": true}                          ends the server
@@ -38,18 +40,33 @@ class Session:
         self.child.stdin.write((json.dumps(frame) + "\n").encode())
         self.child.stdin.flush()
 
-    def ask(self, method, params):
+    def post(self, method, params):
         self.number += 1
         self.send({"jsonrpc": "2.0", "id": self.number, "method": method, "params": params})
+        return self.number
+
+    def answer(self, numbers):
+        """The next answer to one of these requests."""
         for line in self.child.stdout:
             frame = json.loads(line)
-            if frame.get("id") == self.number:
+            if frame.get("id") in numbers:
                 return frame
         raise EOFError("the server is gone")
 
-    def call(self, tool, arguments, meta):
-        more = {"_meta": meta} if meta else {}
-        answer = self.ask("tools/call", {"name": tool, "arguments": arguments, **more})
+    def ask(self, method, params):
+        return self.answer([self.post(method, params)])
+
+    def turn(self, calls):
+        """Each call's place and what came of it, in the order in which the answers come."""
+        posted = {}
+        for place, call in enumerate(calls):
+            more = {"_meta": call["meta"]} if call.get("meta") else {}
+            posted[self.post("tools/call", {"name": call["tool"], "arguments": call["arguments"], **more})] = place
+        while posted:
+            answer = self.answer(posted)
+            yield {"number": posted.pop(answer["id"]), **self.came(answer)}
+
+    def came(self, answer):
         if "error" in answer:
             return {"through": False, "failed": True, "policy": None, "text": answer["error"]["message"]}
         result = answer["result"]
@@ -75,13 +92,14 @@ def main():
         asked = json.loads(line)
         if "open" in asked:
             session = Session(asked["open"], asked["session"])
-            answer = {"tools": session.tools}
-        elif "call" in asked:
-            answer = session.call(asked["call"], asked["arguments"], asked.get("meta"))
+            answers = [{"tools": session.tools}]
+        elif "calls" in asked:
+            answers = session.turn(asked["calls"])
         else:
             session.close()
-            answer = {"closed": True}
-        print(json.dumps(answer), flush=True)
+            answers = [{"closed": True}]
+        for answer in answers:
+            print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

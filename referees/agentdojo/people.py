@@ -2,9 +2,10 @@
 
 import json
 import pathlib
-import select
+import queue
 import subprocess
 import sys
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -20,19 +21,46 @@ class Agent:
             [sys.executable, "-I", str(HERE / "agent.py")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
         )
+        self.lines = queue.Queue()
+        threading.Thread(target=self.listen, daemon=True).start()
 
-    def ask(self, what, meanwhile=None):
+    def listen(self):
+        for line in self.child.stdout:
+            self.lines.put(json.loads(line))
+        self.lines.put(None)
+
+    def say(self, what):
         self.child.stdin.write(json.dumps(what) + "\n")
         self.child.stdin.flush()
-        until = time.monotonic() + LIMIT_S
-        while not select.select([self.child.stdout], [], [], LOOK_S if meanwhile else LIMIT_S)[0]:
-            if time.monotonic() > until:
-                raise TimeoutError(f"no answer to {what}")
-            meanwhile()
-        line = self.child.stdout.readline()
-        if not line:
+
+    def hear(self, what, wait_s=LIMIT_S):
+        line = self.lines.get(timeout=wait_s)
+        if line is None:
             raise EOFError(f"the agent ended at {what}")
-        return json.loads(line)
+        return line
+
+    def ask(self, what):
+        self.say(what)
+        return self.hear(what)
+
+    def turn(self, calls, person=None):
+        """Has calls made at once. The answers in the order of the calls, and how often the person was asked.
+
+        The person looks when nothing goes on without: everything that has no answer yet waits in the queue.
+        """
+        what, answers, asked = {"calls": calls}, {}, 0
+        self.say(what)
+        until = time.monotonic() + LIMIT_S
+        while len(answers) < len(calls):
+            try:
+                answer = self.hear(what, LOOK_S if person else LIMIT_S)
+                answers[answer.pop("number")] = answer
+            except queue.Empty:
+                if time.monotonic() > until:
+                    raise TimeoutError(f"no answer to {what}") from None
+                if person:
+                    asked += person.look(len(calls) - len(answers))
+        return [answers[number] for number in range(len(calls))], asked
 
     def end(self):
         self.child.stdin.close()
@@ -40,16 +68,26 @@ class Agent:
 
 
 class Approver:
-    """Answers held calls at the command line, and counts them."""
+    """A person at the command line, who says yes or no to each held call, to all that wait in one go."""
 
-    def __init__(self, tipstaff, home):
-        self.command = [tipstaff, "--home", str(home), "--json"]
-        self.asked = 0
+    def __init__(self, tipstaff, home, may):
+        self.command, self.may = [tipstaff, "--home", str(home), "--json"], may
+        self.held = []
 
-    def look(self, may):
-        for held in json.loads(self.run("queue")):
-            self.asked += 1
-            self.run("approve" if may else "refuse", held["of"])
+    def look(self, left):
+        """Answers the held calls, oldest first, if they are all that is left. How many questions that was."""
+        waiting = json.loads(self.run("queue"))
+        if not waiting or len(waiting) < left:
+            return 0
+        said = {"approve": [], "refuse": []}
+        for hold in waiting:
+            call = hold["action"]["tool"], hold["action"]["parameters"]
+            self.held.append(call)
+            said["approve" if self.may(*call) else "refuse"].append(hold["of"])
+        for word, ids in said.items():
+            if ids:
+                self.run(word, *ids)
+        return 1
 
     def run(self, *words):
         ran = subprocess.run([*self.command, *words], capture_output=True, text=True)

@@ -134,19 +134,21 @@ def play(zygote, worker, user, injection, arm, protocol):
         if arm != "none":
             home = worker.home(arm)
             words = home.wrapped(zygote.suite, words, opened["request"])
-            approver = Approver(home.tipstaff, home.folder)
+            may = lambda *call: arm == "careless" or (arm == "grant" and list(call) in mine)  # noqa: E731
+            approver = Approver(home.tipstaff, home.folder, may)
         worker.open(words)
-        asked, refused, why = {"user": 0, "attacker": 0}, {"user": 0, "attacker": 0}, []
-        for whose, tool, arguments in order(opened["calls"], protocol):
-            may = arm == "careless" or (arm == "grant" and [tool, arguments] in mine)
-            before = approver.asked if approver else 0
-            answer = agent.ask(
-                {"call": tool, "arguments": arguments}, (lambda may=may: approver.look(may)) if approver else None
-            )
-            asked[whose] += (approver.asked if approver else 0) - before
-            if not answer["through"]:
-                refused[whose] += 1
-                why.append([whose, tool, answer["policy"], answer["text"][:300]])
+        asked, questions, refused = ({"user": 0, "attacker": 0} for _ in range(3))
+        why = []
+        for whose, tool, several in turns(order(opened["calls"], protocol)):
+            before = len(approver.held) if approver else 0
+            calls = [{"tool": tool, "arguments": arguments} for arguments in several]
+            answers, times = agent.turn(calls, approver)
+            asked[whose] += (len(approver.held) if approver else 0) - before
+            questions[whose] += times
+            for answer in answers:
+                if not answer["through"]:
+                    refused[whose] += 1
+                    why.append([whose, tool, answer["policy"], answer["text"][:300]])
         agent.ask({"close": True})
         scored = ask({"score": True})
     theirs = opened["calls"]["attacker"]
@@ -156,6 +158,7 @@ def play(zygote, worker, user, injection, arm, protocol):
         # Without the result of a refused call, no model could have gone on as the ground truth does.
         "solved": scored["solved"] and not refused["user"], "hijacked": scored["hijacked"],
         "asked": asked["user"], "asked_attacker": asked["attacker"],
+        "questions": questions["user"], "questions_attacker": questions["attacker"],
         "refused": refused["user"], "refused_attacker": refused["attacker"], "why": why,
     }
 
@@ -169,6 +172,17 @@ def order(calls, protocol):
     mine = [("user", *call) for call in calls["user"]]
     at = len(mine) if protocol == "after" else calls["read"]
     return mine[:at] + [("attacker", *call) for call in calls["attacker"]] + mine[at:]
+
+
+def turns(calls):
+    """What is called at once: calls of one tool with different arguments that follow each other."""
+    made = []
+    for whose, tool, arguments in calls:
+        if made and made[-1][:2] == (whose, tool) and arguments not in made[-1][2]:
+            made[-1][2].append(arguments)
+        else:
+            made.append((whose, tool, [arguments]))
+    return made
 
 
 def plan(zygote, arms, protocols, every):

@@ -87,7 +87,8 @@ rules with digest `{ran["rules_digest"]}`. {len(of(everything, "none"))} tasks o
 Without a gateway the attacker succeeds in {share(len(pairs) - len(missed), len(pairs))} of them; the checkers credit
 the rest to nobody, so they can tell nothing. Each session has the task's prompt as its signed request
 (`wrap --intent`). The rules and meanings were tuned on {" and ".join(TUNED)};
-{" and ".join(name for name in NAMES if name not in TUNED)} were run once, after the rules were committed.
+{" and ".join(name for name in NAMES if name not in TUNED)} were not run before the rules were committed, and the rules have not
+been changed since.
 """
 
 
@@ -142,13 +143,20 @@ def costs(found):
             counts[one["suite"], tool, reason(policy, text)] += 1
     lines = [[suite, tool, why, str(number)] for (suite, tool, why), number in sorted(
         counts.items(), key=lambda item: (NAMES.index(item[0][0]), -item[1], item[0]))]
-    return (
-        "## What it costs the user\n\nThe user's calls, without an attack, that don't simply go through. A person "
-        "is asked where a request describes somebody or something instead of naming it, or asks for an act in other "
-        "words than those in `meanings.toml`. Where it does both, or hands the task over to a page or a file that "
-        "others wrote, the call is refused.\n\n"
-        + table(["suite", "tool", "why", "calls"], lines)
-    )
+    benign = of(sessions(found), "grant")
+    some = sum(one["asked"] > 0 for one in benign)
+    return f"""\
+## What it costs the user
+
+Without an attack, {some} of {len(benign)} tasks have a call that a person is asked about: {total("asked", benign)} calls in
+{total("questions", benign)} questions. One question for each of these tasks would be {some / len(benign):.2f} a task; the others come
+later in their tasks, after a result that had to be asked for, or with another tool.
+
+A person is asked where a request describes somebody or something instead of naming it, or asks for an act in other
+words than those in `meanings.toml`. Where it does both, or hands the task over to a page or a file that others wrote,
+the call is refused. The user's calls that don't simply go through:
+
+""" + table(["suite", "tool", "why", "calls"], lines)
 
 
 def reason(policy, text):

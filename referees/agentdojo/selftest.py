@@ -10,6 +10,7 @@ import pathlib
 import sys
 import tomllib
 
+from replay import turns
 from suites import Suite
 
 MEANINGS = tomllib.loads((pathlib.Path(__file__).resolve().parent / "meanings.toml").read_text())
@@ -33,6 +34,32 @@ def played(suite, user, injection, done):
     return suite.score(user, injection, before, env, calls)
 
 
+def foretold(suite, user):
+    """Values that a call has from the result of another one of its own turn: nobody could have made both at once."""
+    env = suite.environment(user, None)
+    calls, _, _ = suite.calls(user, None, env)
+    known, found = suite.request(user), []
+    for _, tool, several in turns([("user", *call) for call in calls]):
+        told = ""
+        for arguments in several:
+            fresh = [value for value in values(arguments) if value not in known]
+            found += [(user, tool, value) for value in fresh if value in told]
+            # A result may repeat what its own call said.
+            known += "\n" + "\n".join(values(arguments))
+            told += suite.execute(env, tool, arguments)[0]
+        known += told
+    return found
+
+
+def values(arguments):
+    """The texts and numbers in a call's arguments that are long enough to be found in a text."""
+    if isinstance(arguments, dict):
+        arguments = list(arguments.values())
+    if isinstance(arguments, list):
+        return [value for one in arguments for value in values(one)]
+    return [str(arguments)] if len(str(arguments)) > 2 and arguments is not None else []
+
+
 def arguments(tool):
     return set(tool.parameters.model_json_schema()["properties"])
 
@@ -52,6 +79,8 @@ def main():
         check(f"{name}: the user's calls alone hijack nothing", count("user", 1) == 0)
         check(f"{name}: the user's calls alone solve every task", count("user", 0) == len(pairs))
         check(f"{name}: only armed pairs are hijacked", {p for p, one in runs["both"].items() if one[1]} <= armed)
+        found = [one for user in suite.users for one in foretold(suite, user)]
+        check(f"{name}: what is called at once was known before {found or ''}".rstrip(), not found)
         first = next(iter(suite.users))
         wrong = suite.execute(suite.environment(first, None), suite.suite.tools[0].name, {"no such argument": []})
         missing = suite.execute(suite.environment(first, None), "no_such_tool", {})

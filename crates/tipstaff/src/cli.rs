@@ -161,15 +161,17 @@ pub(crate) enum Command {
     Tail,
     /// List the calls that wait for a person
     Queue,
-    /// Let a held call run, once
+    /// Let held calls run, each once
     Approve {
-        /// The call's id, or its beginning
-        id: String,
+        /// The calls' ids, or their beginnings, 16 at most; answered oldest first, and none if one is wrong
+        #[arg(required = true, num_args = 1..=16, value_name = "ID")]
+        ids: Vec<String>,
     },
-    /// Refuse a held call
+    /// Refuse held calls
     Refuse {
-        /// The call's id, or its beginning
-        id: String,
+        /// The calls' ids, or their beginnings, 16 at most; answered oldest first, and none if one is wrong
+        #[arg(required = true, num_args = 1..=16, value_name = "ID")]
+        ids: Vec<String>,
     },
     /// Look at sessions that go on, and tell them what is wanted, given or harmless
     #[command(subcommand)]

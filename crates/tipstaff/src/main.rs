@@ -138,8 +138,8 @@ fn run(cli: Cli) -> Outcome {
         Command::ConformanceTools { folder } => conformance::tools(&folder),
         Command::Tail => tail::run(&at),
         Command::Queue => queue::list(&at),
-        Command::Approve { id } => queue::answer(&at, &id, Reply::Approve),
-        Command::Refuse { id } => queue::answer(&at, &id, Reply::Refuse),
+        Command::Approve { ids } => queue::answer(&at, &ids, Reply::Approve),
+        Command::Refuse { ids } => queue::answer(&at, &ids, Reply::Refuse),
         Command::Session(SessionCommand::List) => session::list(&at),
         Command::Session(SessionCommand::Request { session, text }) => {
             session::request(&at, session.as_deref(), &text)

@@ -3,9 +3,11 @@
 //! The adversary is a call that looks harmless on the screen of whoever approves it: it is shown whole,
 //! with everything that a terminal would act upon spelled out, and what is signed is what was shown.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tipstaff_core::key::SigningKey;
 use tipstaff_core::{Digest, Json};
 use tipstaff_identity::HomeKeys;
 use tipstaff_monitor::{Client, Reply, Statement};
@@ -31,68 +33,119 @@ pub(crate) fn list(at: &Place) -> Outcome {
         println!("{}", described(hold));
     }
     println!(
-        "Answer with `tipstaff approve ID` or `tipstaff refuse ID`. What is deferred needs context, not a yes; \
+        "Answer with `tipstaff approve ID…` or `tipstaff refuse ID…`. What is deferred needs context, not a yes; \
          `refuse` ends it."
     );
     Ok(())
 }
 
-pub(crate) fn answer(at: &Place, id: &str, reply: Reply) -> Outcome {
+/// Answers calls that wait. All of them are found and shown before the first one is answered; each answer is
+/// signed for its own call.
+pub(crate) fn answer(at: &Place, ids: &[String], reply: Reply) -> Outcome {
     let word = reply.as_str();
-    let undone = format!("The call was not answered ({word}).");
-    if id.len() < DIGITS_MIN || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let what =
-            format!("`{id}` names no held call: give at least {DIGITS_MIN} of its hex digits");
-        return Err(Failure::Usage(what));
+    let undone = match ids {
+        [_] => format!("The call was not answered ({word})."),
+        _ => format!("None of the calls was answered ({word})."),
+    };
+    for id in ids {
+        if id.len() < DIGITS_MIN || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let what =
+                format!("`{id}` names no held call: give at least {DIGITS_MIN} of its hex digits");
+            return Err(Failure::Usage(what));
+        }
     }
-    let next = "See `tipstaff queue`.";
     let Some(holds) = holds(at)? else {
-        return Err(Failure::undone(&undone, "no monitor runs, so nothing waits", next));
+        let cause = "no monitor runs, so nothing waits";
+        return Err(Failure::undone(&undone, cause, "See `tipstaff queue`."));
     };
-    let id = id.to_ascii_lowercase();
-    let of = |hold: &Json| text(hold, "of");
-    let mut named = holds.iter().filter(|hold| of(hold).starts_with(&id));
-    let (hold, more) = (named.next(), named.next());
-    let Some(hold) = hold else {
-        let cause = format!("no call that waits has an id that begins with {id}");
-        return Err(Failure::undone(&undone, cause, next));
-    };
-    if more.is_some() {
-        let cause = format!("more than one call that waits begins with {id}");
-        return Err(Failure::undone(&undone, cause, "Give more digits."));
+    let mut chosen = BTreeSet::new();
+    for id in ids {
+        if !chosen.insert(place(&holds, id, &undone)?) {
+            return Err(Failure::Usage(format!("`{id}` names a call that is named already")));
+        }
     }
-    let statement = statement(hold, reply).ok_or_else(|| {
-        Failure::undone(&undone, "the monitor's list can't be read", "Update both to one release.")
-    })?;
+    // Oldest first, as the queue shows them: what was asked first runs first.
+    let chosen: Vec<&Json> = chosen.into_iter().filter_map(|place| holds.get(place)).collect();
+    if let ([_, _, ..], Some(other)) = (chosen.as_slice(), unanswerable(&chosen, reply)) {
+        let (id, state) = (text(other, "of"), text(other, "state"));
+        let cause = format!("{} is {state} and does not wait for that answer", short(&id));
+        return Err(Failure::undone(&undone, cause, "Leave it out."));
+    }
     if !at.json {
-        println!("{}", described(hold));
+        for hold in &chosen {
+            println!("{}", described(hold));
+        }
     }
     let key = HomeKeys::approver(at.home.root()).map_err(|e| {
         Failure::undone(&undone, e, "Run it as the user whose home this is, or restore its keys.")
     })?;
-    let answered = Client::answer(&at.home, &statement, &key);
-    let answered = answered.map_err(|e| Failure::undone(&undone, e, "Try again."))?;
-    let Some(answered) = answered else {
-        return Err(Failure::undone(&undone, "the monitor has ended", "Try again."));
-    };
-    if answered.get("ok").and_then(Json::as_bool) != Some(true) {
-        return Err(Failure::undone(&undone, text(&answered, "text"), next));
+    for (number, hold) in chosen.iter().enumerate() {
+        let of = text(hold, "of");
+        let undone = match number {
+            0 => undone.clone(),
+            _ => format!("From {} on, no call was answered ({word}).", short(&of)),
+        };
+        answer_one(at, hold, reply, &key)
+            .map_err(|(cause, next)| Failure::undone(&undone, cause, next))?;
     }
-    let receipt = text(&answered, "receipt");
+    Ok(())
+}
+
+/// Where in the list the one call is that an id names.
+fn place(holds: &[Json], id: &str, undone: &str) -> Result<usize, Failure> {
+    let id = id.to_ascii_lowercase();
+    let mut named = holds.iter().enumerate().filter(|(_, hold)| text(hold, "of").starts_with(&id));
+    match (named.next(), named.next()) {
+        (Some((place, _)), None) => Ok(place),
+        (Some(_), Some(_)) => {
+            let cause = format!("more than one call that waits begins with {id}");
+            Err(Failure::undone(undone, cause, "Give more digits."))
+        }
+        (None, _) => {
+            let cause = format!("no call that waits has an id that begins with {id}");
+            Err(Failure::undone(undone, cause, "See `tipstaff queue`."))
+        }
+    }
+}
+
+/// The first of these calls that can't be answered so.
+fn unanswerable<'a>(chosen: &[&'a Json], reply: Reply) -> Option<&'a Json> {
+    let mut chosen = chosen.iter().copied();
+    chosen.find(|hold| match (reply, text(hold, "state").as_str()) {
+        (_, "waiting") | (Reply::Refuse, "deferred" | "ready") => false,
+        (Reply::Approve | Reply::Refuse, _) => true,
+    })
+}
+
+/// Signs the answer to one call and says what came of it; else the cause and the next step.
+fn answer_one(
+    at: &Place,
+    hold: &Json,
+    reply: Reply,
+    key: &SigningKey,
+) -> Result<(), (String, &'static str)> {
+    let statement = statement(hold, reply).ok_or_else(|| {
+        ("the monitor's list can't be read".to_owned(), "Update both to one release.")
+    })?;
+    let answered = Client::answer(&at.home, &statement, key);
+    let answered = answered.map_err(|e| (e.to_string(), "Try again."))?;
+    let answered = answered.ok_or_else(|| ("the monitor has ended".to_owned(), "Try again."))?;
+    if answered.get("ok").and_then(Json::as_bool) != Some(true) {
+        return Err((text(&answered, "text"), "See `tipstaff queue`."));
+    }
+    let (of, receipt) = (text(hold, "of"), text(&answered, "receipt"));
     if at.json {
-        println!("{}", serde_json::json!({ "answer": word, "of": of(hold), "receipt": receipt }));
+        let said = serde_json::json!({ "answer": reply.as_str(), "of": of, "receipt": receipt });
+        println!("{said}");
         return Ok(());
     }
     let waits = hold.get("doors").and_then(Json::as_integer).unwrap_or(0) > 0;
-    println!(
-        "{}",
-        match (reply, waits) {
-            (Reply::Approve, true) => "Approved: it runs now, once.",
-            (Reply::Approve, false) => "Approved: it runs once, when the agent repeats it.",
-            (Reply::Refuse, _) => "Refused: it does not run.",
-        }
-    );
-    println!("Receipt {}.", receipt.get(..12).unwrap_or(&receipt));
+    let came = match (reply, waits) {
+        (Reply::Approve, true) => "Approved: it runs now, once.",
+        (Reply::Approve, false) => "Approved: it runs once, when the agent repeats it.",
+        (Reply::Refuse, _) => "Refused: it does not run.",
+    };
+    println!("{}  {came}\nReceipt {}.", short(&of), short(&receipt));
     Ok(())
 }
 
@@ -159,7 +212,7 @@ fn described(hold: &Json) -> String {
     let tier = hold.get("tier").and_then(Json::as_integer).unwrap_or(5);
     let mut out = format!(
         "{}  {}/{}  ({}, T{tier})",
-        id.get(..12).unwrap_or(&id),
+        short(&id),
         plain(&text(&action, "server")),
         plain(&text(&action, "tool")),
         text(hold, "class"),
@@ -216,6 +269,11 @@ fn deferred(hold: &Json, state: &str) -> String {
     }
     let _ = write!(out, "; session {}", plain(&text(hold, "session")));
     out
+}
+
+/// As much of an id as is shown.
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
 }
 
 fn left(hold: &Json) -> u64 {

@@ -91,6 +91,83 @@ fn a_held_call_waits_with_progress_and_runs_once_when_a_person_says_so() {
     world.assert_whole();
 }
 
+/// The calls that wait, once there are so many.
+fn all_held(world: &World, number: usize) -> Vec<Value> {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let queue = world.run(&["--json", "queue"]).json();
+        match queue.as_array() {
+            Some(holds) if holds.len() == number => return holds.clone(),
+            _ => assert!(Instant::now() < until, "{queue}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn calls_that_wait_together_are_answered_together_and_each_on_its_own() {
+    let world = world();
+    let mut session = client(&world);
+    let names = ["a.md", "b.md", "c.md", "d.md"];
+    let mut delete = |name: &str| {
+        fs::write(world.work().join(name), "keep").unwrap();
+        session.post("tools/call", json!({ "name": "delete_note", "arguments": { "name": name } }))
+    };
+    let calls = names.map(&mut delete);
+    let holds = all_held(&world, 4);
+    let asked: Vec<&Value> =
+        holds.iter().map(|hold| &hold["action"]["parameters"]["name"]).collect();
+    assert_eq!(asked, names, "oldest first");
+    let ids: Vec<String> = holds.iter().map(id).collect();
+
+    // One that is wrong, and none is answered.
+    for (words, code) in [
+        (vec!["approve", &ids[0], "ffffffffff"], 3),
+        (vec!["approve", &ids[0], "zz"], 2),
+        (vec!["approve", &ids[0], &ids[0]], 2),
+        ([vec!["approve"], vec![ids[0].as_str(); 17]].concat(), 2),
+        (vec!["approve"], 2),
+    ] {
+        assert_eq!(world.run(&words).code, code, "{words:?}");
+    }
+    assert_eq!(all_held(&world, 4).len(), 4);
+
+    // Whatever their order on the line, they are shown and answered in the order of the queue.
+    let approved = world.run(&["approve", &ids[2], &ids[0]]);
+    assert_eq!(approved.code, 0, "{approved:?}");
+    let at = |part: &str| approved.out.find(part).unwrap_or_else(|| panic!("{part}: {approved:?}"));
+    assert!(
+        at("name: \"a.md\"") < at("name: \"c.md\"")
+            && at("name: \"c.md\"") < at("it runs now, once")
+    );
+    assert_eq!(approved.out.matches("it runs now, once").count(), 2, "{approved:?}");
+    let refused = world.run(&["--json", "refuse", &ids[1], &ids[3]]);
+    assert_eq!((refused.code, refused.out.lines().count()), (0, 2), "{refused:?}");
+    for (number, (call, name)) in calls.into_iter().zip(names).enumerate() {
+        let answer = session.answer(call)["result"].clone();
+        let ran = number % 2 == 0;
+        assert_eq!(answer["isError"] != json!(true), ran, "{answer}");
+        assert_eq!(world.work().join(name).exists(), !ran, "{name}");
+    }
+
+    assert_eq!(session.end(), 0);
+    world.settle();
+    // Each has a signed answer of its own.
+    let receipts = world.receipts();
+    let answers: Vec<&Value> =
+        receipts.iter().map(|r| &r["receipt"]).filter(|r| r["kind"] == json!("approval")).collect();
+    let order: Vec<&str> = answers.iter().map(|r| r["of"].as_str().unwrap()).collect();
+    let expected: Vec<&str> =
+        [0, 2, 1, 3].map(|at: usize| holds[at]["of"].as_str().unwrap()).into();
+    assert_eq!(order, expected);
+    let mut signatures: Vec<&str> =
+        answers.iter().map(|r| r["approval"]["signature"].as_str().unwrap()).collect();
+    signatures.sort_unstable();
+    signatures.dedup();
+    assert_eq!(signatures.len(), 4);
+    world.assert_whole();
+}
+
 #[test]
 fn a_refused_call_says_so_and_the_requester_approves_nothing() {
     let world = world();

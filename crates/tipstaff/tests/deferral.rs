@@ -112,6 +112,11 @@ fn a_deferred_call_waits_with_what_depends_on_it_and_survives_the_monitor() {
     let approved = world.run(&["approve", of.get(..12).unwrap_or_default()]);
     assert_eq!(approved.code, 3, "{approved:?}");
     assert!(approved.err.contains("waits for context"), "{approved:?}");
+    // Not among others, either: then none is answered.
+    let both = holds.iter().take(2).map(|hold| hold["of"].as_str().unwrap()).collect::<Vec<_>>();
+    let approved = world.run(&["approve", both[0], both[1]]);
+    assert_eq!(approved.code, 3, "{approved:?}");
+    assert!(approved.err.contains("does not wait for that answer"), "{approved:?}");
 
     // The monitor is killed; the shim asks again, in the same order, and it is the same three.
     kill(world.monitor().unwrap(), "KILL");
