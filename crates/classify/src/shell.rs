@@ -309,7 +309,10 @@ impl Line {
             let mut upstream = None;
             for simple in pipeline {
                 self.simple(simple, upstream);
-                upstream = Some(simple);
+                // What only leaves lines out or sorts them is no source of names.
+                if !(upstream.is_some_and(wrap::lists_files) && wrap::passes_lines(simple)) {
+                    upstream = Some(simple);
+                }
             }
             self.downloads |= before;
         }
@@ -432,13 +435,17 @@ impl Line {
         if self.downloaded.iter().any(|file| same_file(file, &name.text)) {
             self.found(Tier::T5, "shell:remote-exec");
         }
-        if !usual {
-            // Someone's own program, whatever it is called.
-            self.path(&name.text);
-            self.found(Tier::T3, UNCLASSIFIED);
-        }
         self.depth += 1;
-        self.dispatch(base, args, feed);
+        if usual {
+            self.dispatch(base, args, feed);
+        } else {
+            // Someone's own program, whatever it is called: as much as an interpreter that is given this file.
+            self.path(&name.text);
+            self.found(Tier::T3, "code:run");
+            if !self.known(base, args, feed) {
+                self.likely_paths(args);
+            }
+        }
         self.depth -= 1;
     }
 

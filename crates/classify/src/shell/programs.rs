@@ -13,11 +13,19 @@ use crate::reach::join;
 impl Line {
     /// Judges the program `name`, of which only the last path component is left.
     pub(super) fn dispatch(&mut self, name: &str, args: &[Word], feed: Feed<'_>) {
+        if !self.known(name, args, feed) {
+            self.likely_paths(args);
+            self.found(Tier::T3, UNCLASSIFIED);
+        }
+    }
+
+    /// Judges a program that a rule is for. False if there is none.
+    pub(super) fn known(&mut self, name: &str, args: &[Word], feed: Feed<'_>) -> bool {
         if self.own_program(name, args)
             || self.wrapper(name, args, feed)
             || self.interpreter(name, args, feed)
         {
-            return;
+            return true;
         }
         // A value that only the shell knows may be an option or a path; a quoted message may not.
         let computed = args.iter().enumerate().any(|(at, word)| {
@@ -32,16 +40,12 @@ impl Line {
             self.opaque();
         }
         let args = if has_subcommands(name) { self.past_options(name, args) } else { args };
-        let known = self.file_program(name, args)
+        self.file_program(name, args)
             || self.state_program(name, args)
             || self.git_program(name, args)
             || self.net_program(name, args)
             || self.system_program(name, args)
-            || self.tool_program(name, args, feed);
-        if !known {
-            self.likely_paths(args);
-            self.found(Tier::T3, UNCLASSIFIED);
-        }
+            || self.tool_program(name, args, feed)
     }
 
     fn file_program(&mut self, name: &str, args: &[Word]) -> bool {
@@ -51,7 +55,8 @@ impl Line {
             | "diff" | "cmp" | "comm" | "md5sum" | "sha1sum" | "sha256sum" | "sha512sum"
             | "cksum" | "b2sum" | "realpath" | "readlink" | "basename" | "dirname" | "column"
             | "fold" | "rev" | "tac" | "paste" | "join" | "expand" | "fmt" | "bat" | "zcat"
-            | "md5" | "shasum" | "base64" | "base32" | "eza" | "exa" | "pr" | "tsort" | "sum" => {
+            | "md5" | "shasum" | "base64" | "base32" | "eza" | "exa" | "pr" | "tsort" | "sum"
+            | "cloc" | "tokei" | "scc" => {
                 self.files(args, 0);
                 self.found(Tier::T1, "fs:read");
             }
@@ -81,7 +86,9 @@ impl Line {
                     self.opaque();
                 }
                 let given = has(args, "ef", &["regexp", "file", "files"]);
-                self.files(args, usize::from(!given));
+                let files: Vec<Word> =
+                    args.iter().filter(|word| !leaves_out(&word.text)).cloned().collect();
+                self.files(&files, usize::from(!given));
                 self.found(Tier::T1, "fs:read");
             }
             "jq" | "yq" => {
@@ -419,7 +426,24 @@ fn takes_anything(name: &str) -> bool {
             | "readonly"
             | "cd"
             | "pushd"
+            // They open nothing.
+            | "basename"
+            | "dirname"
     )
+}
+
+/// Whether an option of a search only says which files to leave out, by an ending that no key or password
+/// file has: the search would read no less without it.
+fn leaves_out(text: &str) -> bool {
+    const ENDS: &[&str] = &[
+        "c", "cc", "cpp", "cs", "css", "dart", "ex", "exs", "go", "h", "hpp", "html", "java", "js",
+        "json", "jsx", "kt", "lua", "md", "mdx", "mjs", "php", "py", "rb", "rs", "scss", "sh",
+        "sql", "svelte", "swift", "toml", "ts", "tsx", "txt", "vue", "xml", "yaml", "yml",
+    ];
+    let value = text.strip_prefix("--include=").or_else(|| text.strip_prefix("--glob="));
+    value.and_then(|value| value.strip_prefix("*.")).is_some_and(|end| ENDS.contains(&end))
+        || text.starts_with("--exclude=")
+        || text.starts_with("--exclude-dir=")
 }
 
 /// Whether a sed script is one substitution or one print, delete or quit, and so neither writes a

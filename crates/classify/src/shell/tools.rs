@@ -90,20 +90,54 @@ impl Line {
             | "gcc" | "g++" | "clang" | "clang++" | "cc" | "c++" | "tsc" | "eslint" | "ruff"
             | "black" | "prettier" | "mypy" | "pyright" | "rustfmt" | "gofmt" | "shellcheck"
             | "javac" | "meson" | "webpack" | "vite" | "dotnet" | "ctest" | "just" | "isort"
-            | "clang-format" | "clippy-driver" | "autoconf" | "ld" | "ar" => {
+            | "clang-format" | "clippy-driver" | "autoconf" | "ld" | "ar" | "golangci-lint"
+            | "staticcheck" | "gotestsum" | "goimports" | "gofumpt" | "govulncheck" | "biome"
+            | "oxlint" | "stylelint" | "markdownlint" | "markdownlint-cli2" | "esbuild"
+            | "rollup" | "swc" | "tsup" | "playwright" | "cypress" | "ava" | "nyc" | "c8"
+            | "svelte-check" | "vue-tsc" | "next" | "nuxt" | "astro" | "ng" | "flake8"
+            | "pylint" | "basedpyright" | "ty" | "bandit" | "coverage" | "rspec" | "rubocop"
+            | "phpunit" | "phpstan" | "pest" | "sbt" | "zig" | "stack" | "cabal" | "swift"
+            | "swiftlint" | "swiftformat" | "xcodebuild" | "flutter" | "dart" | "ktlint"
+            | "detekt" | "buf" | "protoc" | "sqlc" | "hadolint" | "actionlint" | "yamllint"
+            | "shfmt" | "clang-tidy" | "cppcheck" | "mdbook" | "sphinx-build" | "pre-commit" => {
                 self.likely_paths(args);
-                let goal = operands(args);
-                if goal
-                    .iter()
-                    .any(|goal| matches!(*goal, "deploy" | "publish" | "release" | "push"))
-                {
+                if operands(args).iter().any(|goal| publishes(goal)) {
                     self.found(Tier::T4, "pkg:publish");
                 }
                 self.local("code:build");
             }
+            // Tasks have names of their own, such as `deploy:staging`.
+            "task" | "turbo" | "nx" | "rake" | "mix" | "lerna" => {
+                self.likely_paths(args);
+                self.tasks(&operands(args));
+            }
+            "mise" => self.mise(args),
             _ => return false,
         }
         true
+    }
+
+    fn tasks(&mut self, names: &[&str]) {
+        let parts = names.iter().flat_map(|name| name.split([':', '.', '-', '_']));
+        if parts.into_iter().any(publishes) {
+            self.found(Tier::T4, "pkg:publish");
+        }
+        self.local("code:build");
+    }
+
+    fn mise(&mut self, args: &[Word]) {
+        let names = operands(args);
+        self.likely_paths(args);
+        match names.first().copied().unwrap_or_default() {
+            "run" | "r" => self.tasks(&names),
+            "ls" | "list" | "which" | "where" | "current" | "version" | "doctor" | "tasks"
+                if names.len() <= 2 =>
+            {
+                self.found(Tier::T1, "pkg:read")
+            }
+            "install" | "i" | "use" | "upgrade" | "up" => self.local("pkg:install"),
+            _ => self.found(Tier::T3, UNCLASSIFIED),
+        }
     }
 
     fn remote_tool(&mut self, name: &str, args: &[Word]) -> bool {
@@ -290,6 +324,11 @@ fn container(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
         }
         _ => (Tier::T4, "container:run"),
     }
+}
+
+/// Whether the name of a goal says that others will see what comes of it.
+fn publishes(goal: &str) -> bool {
+    matches!(goal, "deploy" | "publish" | "release" | "push" | "upload")
 }
 
 fn cloud(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
