@@ -4,7 +4,7 @@
 
 use tipstaff_core::Tier;
 
-use super::args::{assignment, has, looks_like_path, operands};
+use super::args::{assignment, has, leaves_out, looks_like_path, operands, plain_ending};
 use super::parse::Word;
 use super::{BASES_MAX, Feed, Line, steers_code};
 use crate::UNCLASSIFIED;
@@ -190,7 +190,8 @@ impl Line {
             "helm" => &["-n", "--namespace", "--kube-context", "--kubeconfig"],
             "docker" | "podman" | "nerdctl" => &["-H", "--host", "--context"],
             "docker-compose" => &["-f", "--file", "-p", "--project-directory"],
-            "npm" | "pnpm" => &["--prefix", "-C"],
+            "npm" => &["--prefix", "-C", "-w", "--workspace"],
+            "pnpm" => &["--prefix", "-C", "--dir", "-F", "--filter"],
             "yarn" => &["--cwd"],
             "cargo" => &["--manifest-path", "-C"],
             "go" => &["-C"],
@@ -236,7 +237,18 @@ impl Line {
     }
 
     fn find(&mut self, args: &[Word]) {
-        self.files(args, 0);
+        let text = |at: usize| args.get(at).map_or("", |word| word.text.as_str());
+        let names: Vec<Word> = args
+            .iter()
+            .enumerate()
+            .filter(|(at, word)| {
+                let test = at.checked_sub(1).map_or("", text);
+                let tested = matches!(test, "-name" | "-iname" | "-path" | "-ipath" | "-wholename");
+                !(tested && word.text.strip_prefix("*.").is_some_and(plain_ending))
+            })
+            .map(|(_, word)| word.clone())
+            .collect();
+        self.files(&names, 0);
         self.found(Tier::T1, "fs:read");
         for (at, word) in args.iter().enumerate() {
             let rest = args.get(at + 1..).unwrap_or_default();
@@ -430,20 +442,6 @@ fn takes_anything(name: &str) -> bool {
             | "basename"
             | "dirname"
     )
-}
-
-/// Whether an option of a search only says which files to leave out, by an ending that no key or password
-/// file has: the search would read no less without it.
-fn leaves_out(text: &str) -> bool {
-    const ENDS: &[&str] = &[
-        "c", "cc", "cpp", "cs", "css", "dart", "ex", "exs", "go", "h", "hpp", "html", "java", "js",
-        "json", "jsx", "kt", "lua", "md", "mdx", "mjs", "php", "py", "rb", "rs", "scss", "sh",
-        "sql", "svelte", "swift", "toml", "ts", "tsx", "txt", "vue", "xml", "yaml", "yml",
-    ];
-    let value = text.strip_prefix("--include=").or_else(|| text.strip_prefix("--glob="));
-    value.and_then(|value| value.strip_prefix("*.")).is_some_and(|end| ENDS.contains(&end))
-        || text.starts_with("--exclude=")
-        || text.starts_with("--exclude-dir=")
 }
 
 /// Whether a sed script is one substitution or one print, delete or quit, and so neither writes a

@@ -65,8 +65,9 @@ impl Line {
                 }
             }
             "npx" | "bunx" | "uvx" => self.local("code:run"),
+            "nix" => self.nix(args, &names),
             "brew" | "apt" | "apt-get" | "apt-cache" | "yum" | "dnf" | "pacman" | "apk"
-            | "snap" | "zypper" | "dpkg" | "rpm" | "port" | "nix" | "nix-env" | "flatpak" => {
+            | "snap" | "zypper" | "dpkg" | "rpm" | "port" | "nix-env" | "flatpak" => {
                 let reads = matches!(
                     sub,
                     "list" | "search" | "show" | "info" | "policy" | "depends" | "outdated"
@@ -81,6 +82,22 @@ impl Line {
             _ => return false,
         }
         true
+    }
+
+    fn nix(&mut self, args: &[Word], names: &[&str]) {
+        self.likely_paths(args);
+        let second = names.get(1).copied().unwrap_or_default();
+        match names.first().copied().unwrap_or_default() {
+            "search" | "path-info" | "log" | "why-depends" => self.found(Tier::T1, "pkg:read"),
+            "flake" if matches!(second, "metadata" | "show" | "info") => {
+                self.found(Tier::T1, "pkg:read")
+            }
+            // Expressions are programs, and what they build stays in the store.
+            "eval" | "build" | "fmt" => self.local("code:build"),
+            "flake" if matches!(second, "check" | "update" | "lock") => self.local("code:build"),
+            "develop" | "shell" | "run" => self.local("code:run"),
+            _ => self.found(Tier::T4, "pkg:system"),
+        }
     }
 
     fn build_tool(&mut self, name: &str, args: &[Word]) -> bool {
