@@ -5,6 +5,7 @@
 //! `shell:opaque`, never harmless.
 
 mod args;
+mod forge;
 mod git;
 mod net;
 mod own;
@@ -178,6 +179,8 @@ struct Feed<'a> {
     /// The command before it in the pipeline.
     upstream: Option<&'a Simple>,
     input: &'a [Word],
+    /// It reads a file, and not what comes down the pipeline.
+    redirected: bool,
 }
 
 const DEPTH_MAX: u8 = 12;
@@ -328,7 +331,8 @@ impl Line {
                 self.script(script);
             }
         }
-        self.command(&simple.words, Feed { upstream, input: &simple.input });
+        let redirected = simple.redirects.iter().any(|one| one.direction == Direction::Read);
+        self.command(&simple.words, Feed { upstream, input: &simple.input, redirected });
         for redirect in &simple.redirects {
             self.redirect(redirect);
             if self.downloads && redirect.direction == Direction::Write {

@@ -5,6 +5,7 @@
 use tipstaff_core::Tier;
 
 use super::args::{has, operands};
+use super::forge::forge;
 use super::parse::Word;
 use super::{Feed, Line};
 use crate::{UNCLASSIFIED, sql};
@@ -400,40 +401,4 @@ fn cloud(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
         "sync", "deploy", "publish", "exec", "ssh", "modify", "add", "attach",
     ];
     if verb(&writes) { (Tier::T4, "cloud:write") } else { (Tier::T1, "cloud:read") }
-}
-
-fn forge(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
-    let first = names.first().copied().unwrap_or_default();
-    let second = names.get(1).copied().unwrap_or_default();
-    match (first, second) {
-        ("api", path) => {
-            let upper = |wanted: &str| {
-                args.iter().any(|word| word.text.to_ascii_uppercase().ends_with(wanted))
-            };
-            if upper("DELETE") {
-                (Tier::T5, "repo:delete")
-            } else if path == "graphql"
-                || has(args, "XfF", &["method", "field", "raw-field", "input"])
-            {
-                (Tier::T4, "repo:write")
-            } else {
-                (Tier::T1, "repo:read")
-            }
-        }
-        ("alias" | "extension" | "ext", _) => (Tier::T4, "shell:opaque"),
-        ("secret" | "auth" | "variable" | "ssh-key" | "gpg-key", _) if second != "status" => {
-            (Tier::T4, "repo:write")
-        }
-        (_, "delete" | "remove") => (Tier::T5, "repo:delete"),
-        ("pr" | "mr", "merge") => (Tier::T4, "repo:merge"),
-        ("release", "create" | "upload" | "edit") => (Tier::T4, "repo:release"),
-        ("repo", "clone") | ("pr", "checkout") | ("release" | "run", "download") => {
-            (Tier::T3, "git:write")
-        }
-        (_, "list" | "ls" | "view" | "status" | "diff" | "checks" | "watch") => {
-            (Tier::T1, "repo:read")
-        }
-        ("status" | "search" | "help" | "version" | "browse" | "", _) => (Tier::T1, "repo:read"),
-        _ => (Tier::T4, "repo:write"),
-    }
 }

@@ -62,6 +62,9 @@ impl Line {
                 break;
             } else if text.len() > 1 && text.starts_with('-') {
                 let cluster = text.strip_prefix('-').unwrap_or_default();
+                if name == "xargs" && !cluster.starts_with('-') && cluster.contains('a') {
+                    self.opaque();
+                }
                 let takes = !cluster.starts_with('-')
                     && cluster.chars().next_back().is_some_and(|c| valued.contains(c))
                     || matches!(
@@ -94,7 +97,7 @@ impl Line {
             return true;
         }
         let mut words = rest.to_vec();
-        if name == "xargs" && !feed.upstream.is_some_and(lists_files) {
+        if name == "xargs" && (feed.redirected || !feed.upstream.is_some_and(lists_files)) {
             words.push(Word::unknown());
         }
         self.command(&words, feed);
