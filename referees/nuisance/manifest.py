@@ -46,8 +46,8 @@ def git(clone, *words):
 
 
 def choose(clones):
-    """Of each source and each session the longest recording with 10 to 400 calls in a POSIX folder; of these, those whose
-    session ids have the smallest digests. Nobody looked at what is in them first."""
+    """Of each source and each session the longest recording with 10 to 400 calls in a POSIX folder; of these, those
+    whose session ids have the smallest digests. Nobody looked at what is in them first."""
     chosen = []
     for repository, (ref, tuned, held_out) in SOURCES.items():
         clone = clones / repository.replace("/", "+") / "repo"

@@ -181,7 +181,8 @@ def main():
               and (options.only in line.repository or line.sha256.startswith(options.only))]
     missing = [line for line in wanted if not (options.sessions / f"{line.sha256}.jsonl").is_file()]
     if missing:
-        print(f"SKIPPED: {len(missing)} of {len(wanted)} recordings are not in {options.sessions}: README.md says how to fetch them")
+        print(f"SKIPPED: {len(missing)} of {len(wanted)} recordings are not in {options.sessions}; "
+              "`referees/nuisance/run --fetch FOLDER` gets them")
         return 0
     options.results.mkdir(parents=True, exist_ok=True)
     version = subprocess.run([TIPSTAFF, "--version"], capture_output=True, text=True).stdout.strip()
@@ -197,7 +198,8 @@ def main():
                 failed += 1
                 print(f"FAIL  {line.repository} {line.sha256[:8]}: {error}", file=sys.stderr)
                 continue
-            (options.results / f"{line.sha256}.json").write_text(json.dumps({"ran": version, "program": program, **result}))
+            kept = {"ran": version, "program": program, **result}
+            (options.results / f"{line.sha256}.json").write_text(json.dumps(kept))
             counts = [call["answer"] for call in result["calls"]]
             print(f"{number}/{len(wanted)} {line.repository} {line.sha256[:8]}: {len(counts)} calls, "
                   f"{counts.count('approved')} approved, {counts.count('refused')} refused, "
