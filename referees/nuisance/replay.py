@@ -106,6 +106,9 @@ class Session:
                 words = (process / "cmdline").read_bytes().split(b"\0")
                 if b"monitor" in words and bytes(self.home) in words:
                     os.kill(int(process.name), signal.SIGTERM)
+                    until = time.monotonic() + 5
+                    while (process / "cmdline").read_bytes() and time.monotonic() < until:
+                        time.sleep(LOOK_S)
             except OSError:
                 continue  # not ours, or gone
 
