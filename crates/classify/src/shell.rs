@@ -5,6 +5,7 @@
 //! `shell:opaque`, never harmless.
 
 mod args;
+mod forge;
 mod git;
 mod net;
 mod own;
@@ -178,6 +179,8 @@ struct Feed<'a> {
     /// The command before it in the pipeline.
     upstream: Option<&'a Simple>,
     input: &'a [Word],
+    /// It reads a file, and not what comes down the pipeline.
+    redirected: bool,
 }
 
 const DEPTH_MAX: u8 = 12;
@@ -309,7 +312,10 @@ impl Line {
             let mut upstream = None;
             for simple in pipeline {
                 self.simple(simple, upstream);
-                upstream = Some(simple);
+                // What only leaves lines out or sorts them is no source of names.
+                if !(upstream.is_some_and(wrap::lists_files) && wrap::passes_lines(simple)) {
+                    upstream = Some(simple);
+                }
             }
             self.downloads |= before;
         }
@@ -325,7 +331,8 @@ impl Line {
                 self.script(script);
             }
         }
-        self.command(&simple.words, Feed { upstream, input: &simple.input });
+        let redirected = simple.redirects.iter().any(|one| one.direction == Direction::Read);
+        self.command(&simple.words, Feed { upstream, input: &simple.input, redirected });
         for redirect in &simple.redirects {
             self.redirect(redirect);
             if self.downloads && redirect.direction == Direction::Write {
@@ -432,13 +439,17 @@ impl Line {
         if self.downloaded.iter().any(|file| same_file(file, &name.text)) {
             self.found(Tier::T5, "shell:remote-exec");
         }
-        if !usual {
-            // Someone's own program, whatever it is called.
-            self.path(&name.text);
-            self.found(Tier::T3, UNCLASSIFIED);
-        }
         self.depth += 1;
-        self.dispatch(base, args, feed);
+        if usual {
+            self.dispatch(base, args, feed);
+        } else {
+            // Someone's own program, whatever it is called: as much as an interpreter that is given this file.
+            self.path(&name.text);
+            self.found(Tier::T3, "code:run");
+            if !self.known(base, args, feed) {
+                self.likely_paths(args);
+            }
+        }
         self.depth -= 1;
     }
 

@@ -65,3 +65,23 @@ pub(super) fn operands(args: &[Word]) -> Vec<&str> {
     }
     found
 }
+
+/// Whether an option of a search only says which files to leave out, by an ending that no key or password
+/// file has: the search would read no less without it.
+pub(super) fn leaves_out(text: &str) -> bool {
+    let value = text.strip_prefix("--include=").or_else(|| text.strip_prefix("--glob="));
+    value.and_then(|value| value.strip_prefix("*.")).is_some_and(plain_ending)
+        || text.starts_with("--exclude=")
+        || text.starts_with("--exclude-dir=")
+}
+
+/// Endings of program texts and of what is written beside them. Whoever looks for all files of one isn't
+/// looking for the few of them that hold a secret.
+pub(super) fn plain_ending(end: &str) -> bool {
+    const ENDS: &[&str] = &[
+        "c", "cc", "cpp", "cs", "css", "dart", "ex", "exs", "go", "h", "hpp", "html", "java", "js",
+        "json", "jsx", "kt", "lua", "md", "mdx", "mjs", "php", "py", "rb", "rs", "scss", "sh",
+        "sql", "svelte", "swift", "toml", "ts", "tsx", "txt", "vue", "xml", "yaml", "yml",
+    ];
+    ENDS.contains(&end)
+}

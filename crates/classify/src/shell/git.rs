@@ -83,6 +83,9 @@ impl Line {
                 }
                 self.found(Tier::T1, "git:read");
             }
+            "symbolic-ref" if names.len() == 1 && !has(args, "dm", &["delete"]) => {
+                self.found(Tier::T1, "git:read")
+            }
             "push" => self.git_push(args, &names),
             "reset" if has(args, "", &["hard", "merge"]) => self.found(Tier::T5, "git:discard"),
             "clean" if args.iter().any(|word| matches!(word.text.as_str(), "-n" | "--dry-run")) => {

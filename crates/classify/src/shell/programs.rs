@@ -4,7 +4,7 @@
 
 use tipstaff_core::Tier;
 
-use super::args::{assignment, has, looks_like_path, operands};
+use super::args::{assignment, has, leaves_out, looks_like_path, operands, plain_ending};
 use super::parse::Word;
 use super::{BASES_MAX, Feed, Line, steers_code};
 use crate::UNCLASSIFIED;
@@ -13,11 +13,19 @@ use crate::reach::join;
 impl Line {
     /// Judges the program `name`, of which only the last path component is left.
     pub(super) fn dispatch(&mut self, name: &str, args: &[Word], feed: Feed<'_>) {
+        if !self.known(name, args, feed) {
+            self.likely_paths(args);
+            self.found(Tier::T3, UNCLASSIFIED);
+        }
+    }
+
+    /// Judges a program that a rule is for. False if there is none.
+    pub(super) fn known(&mut self, name: &str, args: &[Word], feed: Feed<'_>) -> bool {
         if self.own_program(name, args)
             || self.wrapper(name, args, feed)
             || self.interpreter(name, args, feed)
         {
-            return;
+            return true;
         }
         // A value that only the shell knows may be an option or a path; a quoted message may not.
         let computed = args.iter().enumerate().any(|(at, word)| {
@@ -32,16 +40,12 @@ impl Line {
             self.opaque();
         }
         let args = if has_subcommands(name) { self.past_options(name, args) } else { args };
-        let known = self.file_program(name, args)
+        self.file_program(name, args)
             || self.state_program(name, args)
             || self.git_program(name, args)
             || self.net_program(name, args)
             || self.system_program(name, args)
-            || self.tool_program(name, args, feed);
-        if !known {
-            self.likely_paths(args);
-            self.found(Tier::T3, UNCLASSIFIED);
-        }
+            || self.tool_program(name, args, feed)
     }
 
     fn file_program(&mut self, name: &str, args: &[Word]) -> bool {
@@ -51,7 +55,8 @@ impl Line {
             | "diff" | "cmp" | "comm" | "md5sum" | "sha1sum" | "sha256sum" | "sha512sum"
             | "cksum" | "b2sum" | "realpath" | "readlink" | "basename" | "dirname" | "column"
             | "fold" | "rev" | "tac" | "paste" | "join" | "expand" | "fmt" | "bat" | "zcat"
-            | "md5" | "shasum" | "base64" | "base32" | "eza" | "exa" | "pr" | "tsort" | "sum" => {
+            | "md5" | "shasum" | "base64" | "base32" | "eza" | "exa" | "pr" | "tsort" | "sum"
+            | "cloc" | "tokei" | "scc" => {
                 self.files(args, 0);
                 self.found(Tier::T1, "fs:read");
             }
@@ -81,7 +86,9 @@ impl Line {
                     self.opaque();
                 }
                 let given = has(args, "ef", &["regexp", "file", "files"]);
-                self.files(args, usize::from(!given));
+                let files: Vec<Word> =
+                    args.iter().filter(|word| !leaves_out(&word.text)).cloned().collect();
+                self.files(&files, usize::from(!given));
                 self.found(Tier::T1, "fs:read");
             }
             "jq" | "yq" => {
@@ -183,7 +190,8 @@ impl Line {
             "helm" => &["-n", "--namespace", "--kube-context", "--kubeconfig"],
             "docker" | "podman" | "nerdctl" => &["-H", "--host", "--context"],
             "docker-compose" => &["-f", "--file", "-p", "--project-directory"],
-            "npm" | "pnpm" => &["--prefix", "-C"],
+            "npm" => &["--prefix", "-C", "-w", "--workspace"],
+            "pnpm" => &["--prefix", "-C", "--dir", "-F", "--filter"],
             "yarn" => &["--cwd"],
             "cargo" => &["--manifest-path", "-C"],
             "go" => &["-C"],
@@ -229,7 +237,18 @@ impl Line {
     }
 
     fn find(&mut self, args: &[Word]) {
-        self.files(args, 0);
+        let text = |at: usize| args.get(at).map_or("", |word| word.text.as_str());
+        let names: Vec<Word> = args
+            .iter()
+            .enumerate()
+            .filter(|(at, word)| {
+                let test = at.checked_sub(1).map_or("", text);
+                let tested = matches!(test, "-name" | "-iname" | "-path" | "-ipath" | "-wholename");
+                !(tested && word.text.strip_prefix("*.").is_some_and(plain_ending))
+            })
+            .map(|(_, word)| word.clone())
+            .collect();
+        self.files(&names, 0);
         self.found(Tier::T1, "fs:read");
         for (at, word) in args.iter().enumerate() {
             let rest = args.get(at + 1..).unwrap_or_default();
@@ -419,6 +438,9 @@ fn takes_anything(name: &str) -> bool {
             | "readonly"
             | "cd"
             | "pushd"
+            // They open nothing.
+            | "basename"
+            | "dirname"
     )
 }
 

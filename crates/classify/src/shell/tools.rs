@@ -5,6 +5,7 @@
 use tipstaff_core::Tier;
 
 use super::args::{has, operands};
+use super::forge::forge;
 use super::parse::Word;
 use super::{Feed, Line};
 use crate::{UNCLASSIFIED, sql};
@@ -65,8 +66,9 @@ impl Line {
                 }
             }
             "npx" | "bunx" | "uvx" => self.local("code:run"),
+            "nix" => self.nix(args, &names),
             "brew" | "apt" | "apt-get" | "apt-cache" | "yum" | "dnf" | "pacman" | "apk"
-            | "snap" | "zypper" | "dpkg" | "rpm" | "port" | "nix" | "nix-env" | "flatpak" => {
+            | "snap" | "zypper" | "dpkg" | "rpm" | "port" | "nix-env" | "flatpak" => {
                 let reads = matches!(
                     sub,
                     "list" | "search" | "show" | "info" | "policy" | "depends" | "outdated"
@@ -83,6 +85,22 @@ impl Line {
         true
     }
 
+    fn nix(&mut self, args: &[Word], names: &[&str]) {
+        self.likely_paths(args);
+        let second = names.get(1).copied().unwrap_or_default();
+        match names.first().copied().unwrap_or_default() {
+            "search" | "path-info" | "log" | "why-depends" => self.found(Tier::T1, "pkg:read"),
+            "flake" if matches!(second, "metadata" | "show" | "info") => {
+                self.found(Tier::T1, "pkg:read")
+            }
+            // Expressions are programs, and what they build stays in the store.
+            "eval" | "build" | "fmt" => self.local("code:build"),
+            "flake" if matches!(second, "check" | "update" | "lock") => self.local("code:build"),
+            "develop" | "shell" | "run" => self.local("code:run"),
+            _ => self.found(Tier::T4, "pkg:system"),
+        }
+    }
+
     fn build_tool(&mut self, name: &str, args: &[Word]) -> bool {
         match name {
             "make" | "gmake" | "cmake" | "ninja" | "pytest" | "tox" | "nox" | "jest" | "vitest"
@@ -90,20 +108,54 @@ impl Line {
             | "gcc" | "g++" | "clang" | "clang++" | "cc" | "c++" | "tsc" | "eslint" | "ruff"
             | "black" | "prettier" | "mypy" | "pyright" | "rustfmt" | "gofmt" | "shellcheck"
             | "javac" | "meson" | "webpack" | "vite" | "dotnet" | "ctest" | "just" | "isort"
-            | "clang-format" | "clippy-driver" | "autoconf" | "ld" | "ar" => {
+            | "clang-format" | "clippy-driver" | "autoconf" | "ld" | "ar" | "golangci-lint"
+            | "staticcheck" | "gotestsum" | "goimports" | "gofumpt" | "govulncheck" | "biome"
+            | "oxlint" | "stylelint" | "markdownlint" | "markdownlint-cli2" | "esbuild"
+            | "rollup" | "swc" | "tsup" | "playwright" | "cypress" | "ava" | "nyc" | "c8"
+            | "svelte-check" | "vue-tsc" | "next" | "nuxt" | "astro" | "ng" | "flake8"
+            | "pylint" | "basedpyright" | "ty" | "bandit" | "coverage" | "rspec" | "rubocop"
+            | "phpunit" | "phpstan" | "pest" | "sbt" | "zig" | "stack" | "cabal" | "swift"
+            | "swiftlint" | "swiftformat" | "xcodebuild" | "flutter" | "dart" | "ktlint"
+            | "detekt" | "buf" | "protoc" | "sqlc" | "hadolint" | "actionlint" | "yamllint"
+            | "shfmt" | "clang-tidy" | "cppcheck" | "mdbook" | "sphinx-build" | "pre-commit" => {
                 self.likely_paths(args);
-                let goal = operands(args);
-                if goal
-                    .iter()
-                    .any(|goal| matches!(*goal, "deploy" | "publish" | "release" | "push"))
-                {
+                if operands(args).iter().any(|goal| publishes(goal)) {
                     self.found(Tier::T4, "pkg:publish");
                 }
                 self.local("code:build");
             }
+            // Tasks have names of their own, such as `deploy:staging`.
+            "task" | "turbo" | "nx" | "rake" | "mix" | "lerna" => {
+                self.likely_paths(args);
+                self.tasks(&operands(args));
+            }
+            "mise" => self.mise(args),
             _ => return false,
         }
         true
+    }
+
+    fn tasks(&mut self, names: &[&str]) {
+        let parts = names.iter().flat_map(|name| name.split([':', '.', '-', '_']));
+        if parts.into_iter().any(publishes) {
+            self.found(Tier::T4, "pkg:publish");
+        }
+        self.local("code:build");
+    }
+
+    fn mise(&mut self, args: &[Word]) {
+        let names = operands(args);
+        self.likely_paths(args);
+        match names.first().copied().unwrap_or_default() {
+            "run" | "r" => self.tasks(&names),
+            "ls" | "list" | "which" | "where" | "current" | "version" | "doctor" | "tasks"
+                if names.len() <= 2 =>
+            {
+                self.found(Tier::T1, "pkg:read")
+            }
+            "install" | "i" | "use" | "upgrade" | "up" => self.local("pkg:install"),
+            _ => self.found(Tier::T3, UNCLASSIFIED),
+        }
     }
 
     fn remote_tool(&mut self, name: &str, args: &[Word]) -> bool {
@@ -292,6 +344,11 @@ fn container(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
     }
 }
 
+/// Whether the name of a goal says that others will see what comes of it.
+fn publishes(goal: &str) -> bool {
+    matches!(goal, "deploy" | "publish" | "release" | "push" | "upload")
+}
+
 fn cloud(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
     const DESTROYS: &[&str] = &[
         "delete",
@@ -344,40 +401,4 @@ fn cloud(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
         "sync", "deploy", "publish", "exec", "ssh", "modify", "add", "attach",
     ];
     if verb(&writes) { (Tier::T4, "cloud:write") } else { (Tier::T1, "cloud:read") }
-}
-
-fn forge(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
-    let first = names.first().copied().unwrap_or_default();
-    let second = names.get(1).copied().unwrap_or_default();
-    match (first, second) {
-        ("api", path) => {
-            let upper = |wanted: &str| {
-                args.iter().any(|word| word.text.to_ascii_uppercase().ends_with(wanted))
-            };
-            if upper("DELETE") {
-                (Tier::T5, "repo:delete")
-            } else if path == "graphql"
-                || has(args, "XfF", &["method", "field", "raw-field", "input"])
-            {
-                (Tier::T4, "repo:write")
-            } else {
-                (Tier::T1, "repo:read")
-            }
-        }
-        ("alias" | "extension" | "ext", _) => (Tier::T4, "shell:opaque"),
-        ("secret" | "auth" | "variable" | "ssh-key" | "gpg-key", _) if second != "status" => {
-            (Tier::T4, "repo:write")
-        }
-        (_, "delete" | "remove") => (Tier::T5, "repo:delete"),
-        ("pr" | "mr", "merge") => (Tier::T4, "repo:merge"),
-        ("release", "create" | "upload" | "edit") => (Tier::T4, "repo:release"),
-        ("repo", "clone") | ("pr", "checkout") | ("release" | "run", "download") => {
-            (Tier::T3, "git:write")
-        }
-        (_, "list" | "ls" | "view" | "status" | "diff" | "checks" | "watch") => {
-            (Tier::T1, "repo:read")
-        }
-        ("status" | "search" | "help" | "version" | "browse" | "", _) => (Tier::T1, "repo:read"),
-        _ => (Tier::T4, "repo:write"),
-    }
 }

@@ -4,8 +4,8 @@
 
 use tipstaff_core::Tier;
 
-use super::args::{has, same_file};
-use super::parse::{Simple, Word};
+use super::args::{has, operands, same_file};
+use super::parse::{Direction, Simple, Word};
 use super::{Feed, Line};
 use crate::UNCLASSIFIED;
 
@@ -62,6 +62,9 @@ impl Line {
                 break;
             } else if text.len() > 1 && text.starts_with('-') {
                 let cluster = text.strip_prefix('-').unwrap_or_default();
+                if name == "xargs" && !cluster.starts_with('-') && cluster.contains('a') {
+                    self.opaque();
+                }
                 let takes = !cluster.starts_with('-')
                     && cluster.chars().next_back().is_some_and(|c| valued.contains(c))
                     || matches!(
@@ -94,7 +97,7 @@ impl Line {
             return true;
         }
         let mut words = rest.to_vec();
-        if name == "xargs" && !feed.upstream.is_some_and(lists_files) {
+        if name == "xargs" && (feed.redirected || !feed.upstream.is_some_and(lists_files)) {
             words.push(Word::unknown());
         }
         self.command(&words, feed);
@@ -288,8 +291,36 @@ fn inline_code(option: &str) -> bool {
     })
 }
 
+/// Whether a command only prints some of the lines that it reads from a pipe, and so no line of a file.
+pub(super) fn passes_lines(simple: &Simple) -> bool {
+    let Some((name, args)) = simple.words.split_first() else { return false };
+    let piped = simple.redirects.iter().all(|redirect| redirect.direction == Direction::Write);
+    if !piped || args.iter().any(|word| word.computed || word.text.starts_with("--")) {
+        return false;
+    }
+    let number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    match name.text.as_str() {
+        // A number that belongs to no option is a file.
+        "head" | "tail" => {
+            let mut words = args.iter().map(|word| word.text.as_str());
+            while let Some(word) = words.next() {
+                let option = word.strip_prefix('-');
+                let glued = option.map(|text| text.strip_prefix('n').unwrap_or(text));
+                if !(glued.is_some_and(number) || word == "-n" && words.next().is_some_and(number))
+                {
+                    return false;
+                }
+            }
+            true
+        }
+        "sort" | "uniq" => operands(args).is_empty(),
+        "grep" => !has(args, "efcnHobrR", &[]) && operands(args).len() == 1,
+        _ => false,
+    }
+}
+
 /// Whether a command only prints names below the folders that it is given, which are known.
-fn lists_files(simple: &Simple) -> bool {
+pub(super) fn lists_files(simple: &Simple) -> bool {
     let Some((name, args)) = simple.words.split_first() else { return false };
     let lists = match name.text.as_str() {
         "find" | "ls" | "fd" => true,
