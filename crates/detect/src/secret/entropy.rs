@@ -104,12 +104,26 @@ pub(crate) fn token(view: &View<'_>, sink: &mut Sink, range: &Range<usize>, kind
 
 fn judge(view: &View<'_>, sink: &mut Sink, range: Range<usize>, token: usize) {
     let text = part(view.text, range.clone());
-    if looks_random(text) && sink.wants(view, range.start) {
+    if looks_random(text) && !is_identifier(text) && sink.wants(view, range.start) {
         let start = range.start.min(token + 48);
         if !is_public(view.text, token, start.max(token + 8)) {
             sink.report(view, Detector::HighEntropy, range);
         }
     }
+}
+
+/// Whether a token has the published form of an identifier, which opens nothing: GitHub's global node ids (`PRRT_kwDO…`,
+/// `R_kgDO…`), and what models' services call their messages and tool calls.
+fn is_identifier(text: &[u8]) -> bool {
+    let node = text.iter().position(|byte| *byte == b'_').is_some_and(|at| {
+        let (kind, rest) = text.split_at_checked(at).unwrap_or_default();
+        (1..=5).contains(&kind.len())
+            && kind.iter().all(u8::is_ascii_uppercase)
+            && (rest.starts_with(b"_kwDO") || rest.starts_with(b"_kgDO"))
+    });
+    node || [b"msg_01".as_slice(), b"toolu_01", b"call_"]
+        .iter()
+        .any(|start| text.starts_with(start))
 }
 
 /// Whether a token looks drawn by chance from letters of both cases and digits.
@@ -181,6 +195,25 @@ mod tests {
     fn entropy_is_that_of_the_counts() {
         assert!(bits(b"") == 0.0 && bits(b"aaaa") == 0.0);
         assert!((bits(b"abcd") - 2.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn identifiers_of_a_published_form_open_nothing() {
+        for id in [
+            "PRRT_kwDOKq7Rk2mZx9TbV4wLs8",
+            "R_kgDOKq7Rk2mZx9TbV4w",
+            "toolu_01q7Rk2mZx9TbV4wLs8HdN1c",
+        ] {
+            assert!(is_identifier(id.as_bytes()), "{id}");
+        }
+        for other in [
+            "q7Rk2mZx9TbV4wLs8HdN1cYf",
+            "prrt_kwDOKq7Rk2mZx9Tb",
+            "KEY_q7Rk2mZx9TbV4wLs8",
+            "_kwDOKq7Rk2mZx9TbV4",
+        ] {
+            assert!(!is_identifier(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]
