@@ -5,7 +5,7 @@
 //! it follows.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::{Digest, Json, Millis};
@@ -16,6 +16,8 @@ use crate::cli::PrincipalCommand;
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome};
 
+/// How often a monitor that is just ending is passed over.
+const TRIES: u32 = 20;
 /// Shown of a key's name in a listing.
 const SHOWN: usize = 12;
 
@@ -240,10 +242,23 @@ impl Known {
             let cause = format!("{} is not a home", at.home.root().display());
             return Err(Failure::undone(undone, cause, "Make one with `tipstaff init`."));
         }
-        Client::ensure_monitor(&at.home).map_err(failed)?;
-        let json = Client::control(&at.home, "principals", None).map_err(failed)?;
-        let json = json
-            .ok_or_else(|| Failure::undone(undone, "the monitor has just ended", "Try again."))?;
+        // One that was just ending takes the connection with it: the next one knows the same.
+        let mut tries = 0;
+        let json = loop {
+            Client::ensure_monitor(&at.home).map_err(failed)?;
+            match Client::control(&at.home, "principals", None) {
+                Ok(Some(json)) => break json,
+                Ok(None) | Err(_) if tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Ok(None) => {
+                    let cause = "the monitor has just ended";
+                    return Err(Failure::undone(undone, cause, "Try again."));
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self { json, now: Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)) })
     }
