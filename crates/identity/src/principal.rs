@@ -13,6 +13,8 @@ pub use name::Name;
 pub use order::{Change, Order, OrderFault, SignedOrder};
 pub use registry::{ChangeFault, PRINCIPALS_MAX, Principal, Principals, Silence, Speaker};
 
+use tipstaff_core::Json;
+
 /// What a principal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -72,4 +74,13 @@ impl Status {
             Self::Retired => "retired",
         }
     }
+}
+
+fn object(members: Vec<(&str, Json)>) -> Json {
+    let members = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Json::object(members).unwrap_or(Json::Null)
+}
+
+fn number(value: u64) -> Json {
+    Json::from(i64::try_from(value).unwrap_or(i64::MAX))
 }

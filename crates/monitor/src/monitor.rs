@@ -170,7 +170,12 @@ impl Monitor {
         server: &str,
         door: Door,
     ) -> Result<Arc<Member>, Refusal> {
-        let proven = self.known(key_id).map_err(|why| Refusal::unrecorded(&why))?;
+        let proven = self.known(key_id).map_err(|why| Refusal {
+            verdict: None,
+            receipt: None,
+            rule: None,
+            text: format!("Nothing was done: {why}. Stop, and tell the user."),
+        })?;
         self.join_as(peer, proven, server, door)
     }
 

@@ -30,6 +30,7 @@ struct Changed<'a> {
     nonce: Option<&'a str>,
     body: Option<&'a str>,
     session: Option<&'a str>,
+    path: Option<&'a str>,
 }
 
 impl Signer<'_> {
@@ -60,7 +61,7 @@ impl Signer<'_> {
             let value = match *part {
                 "@method" => "POST",
                 "@authority" => &host,
-                "@path" => "/mcp",
+                "@path" => changed.path.unwrap_or("/mcp"),
                 "content-digest" => &digest,
                 "mcp-session-id" => session.unwrap(),
                 other => panic!("{other}"),
@@ -77,6 +78,10 @@ impl Signer<'_> {
         ];
         if let Some(session) = changed.session.or(session) {
             headers.push(("Mcp-Session-Id", session));
+        }
+        if let Some(path) = changed.path {
+            headers.extend([("Host", host.as_str()), ("Content-Type", "application/json")]);
+            return self.served.raw(&format!("POST {path}"), &headers, sent.as_bytes());
         }
         self.served.mcp("POST", &headers, sent)
     }
@@ -194,4 +199,34 @@ fn what_is_not_exactly_signed_proves_nothing() {
     let verdicts = world.receipts();
     let verdicts = verdicts.iter().filter(|line| line["receipt"]["kind"] == "verdict").count();
     assert_eq!(verdicts, 1, "what proves nothing is not even judged");
+}
+
+#[test]
+fn an_action_of_the_api_is_its_signers_and_nobody_elses() {
+    let (world, key) = world();
+    let other = world.work().join("other.key");
+    let did = world.run(&["principal", "key", other.to_str().unwrap()]);
+    let rest = ["--kind", "agent", "--owner", "ada", "--key", did.out.trim()];
+    order(&world, &[&["enrol", "other"][..], &rest].concat());
+    world.settle();
+    let mut served = Served::start(&world);
+    let signer = |key| Signer { served: &served, key, count: Cell::new(0) };
+    let (own, other) = (signer(key), signer(tipstaff_identity::key_at(&other).unwrap()));
+    let at = |path| Changed { path: Some(path), ..Changed::default() };
+    let action = json!({ "server": "notes", "tool": "list_notes", "parameters": {} });
+    let asked = own.post(None, &action, &at("/api/v1/actions"));
+    assert_eq!((asked.status, &asked.json()["permitted"]), (200, &json!(true)), "{asked:?}");
+    let outcome = format!("/api/v1/actions/{}/outcome", asked.json()["receipt"].as_str().unwrap());
+    let ended = json!({ "status": "ok", "result": "done" });
+    assert_eq!(other.post(None, &ended, &at(&outcome)).status, 404, "it is another's");
+    assert_eq!(own.post(None, &ended, &at(&outcome)).status, 200);
+    // Another's session is none that was issued to this key; and a signature opens nothing but actions.
+    let mut named = action;
+    named["session"] = asked.json()["session"].clone();
+    assert_eq!(other.post(None, &named, &at("/api/v1/actions")).status, 404);
+    assert_eq!(own.post(None, &json!({}), &at("/api/v1/told")).status, 401);
+    assert_eq!(served.end(), 0);
+    let receipts = world.receipts();
+    let verdict = receipts.iter().find(|line| line["receipt"]["kind"] == "verdict").unwrap();
+    assert_eq!(verdict["receipt"]["identity"]["roles"]["proof"], "key", "{verdict}");
 }

@@ -7,7 +7,7 @@
 use tipstaff_core::key::{Signature, SigningKey, VerifyingKey};
 use tipstaff_core::{Digest, Json, Millis};
 
-use super::{Kind, Name};
+use super::{Kind, Name, number, object};
 
 /// Distinguishes this signature from every other kind.
 const FORM: &str = "tipstaff-order-1";
@@ -261,15 +261,6 @@ impl SignedOrder {
         };
         if read.to_canonical() == canonical { Ok(read) } else { Err(OrderFault("spelling")) }
     }
-}
-
-fn object(members: Vec<(&'static str, Json)>) -> Json {
-    let members = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Json::object(members).unwrap_or(Json::Null)
-}
-
-fn number(value: u64) -> Json {
-    Json::from(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
 fn text<'a>(json: &'a Json, name: &'static str) -> Result<&'a str, OrderFault> {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::{Digest, Json, Millis};
 
-use super::{Change, Kind, Name, SignedOrder, Status};
+use super::{Change, Kind, Name, SignedOrder, Status, number, object};
 
 /// Principals that a home knows at most, those that ended included.
 pub const PRINCIPALS_MAX: usize = 1_000_000;
@@ -320,7 +320,7 @@ impl Principals {
             .map(|held| {
                 let id = format!("{did}#{}", held.id);
                 let multibase = held.key.to_did_key().replace("did:key:", "");
-                let method = members(vec![
+                let method = object(vec![
                     ("controller", Json::string(&did)),
                     ("id", Json::string(&id)),
                     ("publicKeyMultibase", Json::String(multibase)),
@@ -332,7 +332,7 @@ impl Principals {
         let ids = || Json::Array(methods.iter().map(|(id, _)| Json::string(id)).collect());
         let controller =
             principal.owner.as_ref().map_or_else(|| did.clone(), |owner| self::did(origin, owner));
-        Some(members(vec![
+        Some(object(vec![
             (
                 "@context",
                 Json::Array(vec![
@@ -410,7 +410,7 @@ impl Principal {
     #[must_use]
     pub fn to_json(&self, name: &Name) -> Json {
         let keys = self.keys.iter().map(|held| {
-            members(vec![
+            object(vec![
                 ("did", Json::String(held.key.to_did_key())),
                 ("key_id", Json::string(&held.id)),
                 ("lost_at", held.lost_at.map_or(Json::Null, number)),
@@ -419,7 +419,7 @@ impl Principal {
         });
         let keys = Json::Array(keys.collect());
         let roles = self.roles.iter().map(|role| Json::string(role.as_str())).collect();
-        members(vec![
+        object(vec![
             ("keys", keys),
             ("kind", Json::string(self.kind.as_str())),
             ("name", Json::string(name.as_str())),
@@ -441,15 +441,6 @@ fn ordered(roles: &[Name]) -> Result<Vec<Name>, ChangeFault> {
     roles.sort();
     roles.dedup();
     if roles.len() > ROLES_MAX { Err(ChangeFault::TooMany("16 roles")) } else { Ok(roles) }
-}
-
-fn members(members: Vec<(&str, Json)>) -> Json {
-    let members = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Json::object(members).unwrap_or(Json::Null)
-}
-
-fn number(value: u64) -> Json {
-    Json::from(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
