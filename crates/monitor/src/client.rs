@@ -7,11 +7,11 @@
 mod answers;
 mod commands;
 mod connect;
+mod out;
 
 use std::collections::HashMap;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,7 @@ use tipstaff_core::{Action, Digest, Json, Labels, Verdict};
 
 use self::answers::{hear, read, settled};
 use self::connect::{Connected, connect};
+use self::out::{Out, Permitted};
 use crate::config::Settings;
 use crate::error::ClientError;
 use crate::home::Home;
@@ -133,6 +134,8 @@ struct Inner {
     brisk: AtomicBool,
     /// Whether somebody else than the reading thread looks for verdicts.
     attended: AtomicBool,
+    /// Whether a permit came since the reading thread last looked.
+    permitted: AtomicBool,
     /// Locked before all others.
     frames: Mutex<Frames<Socket>>,
     /// Locked before `out` where both are.
@@ -147,14 +150,6 @@ struct State {
     /// The last list of tools and the child, which a new monitor has to hear again.
     tools: Option<Vec<u8>>,
     child: Option<Vec<u8>>,
-}
-
-/// The writing side. A lock of its own: whoever files an answer doesn't wait for a system call.
-#[derive(Debug)]
-struct Out {
-    generation: u64,
-    /// `None` while there is no monitor.
-    stream: Option<UnixStream>,
 }
 
 impl std::fmt::Debug for State {
@@ -204,7 +199,8 @@ impl Client {
             attended: AtomicBool::new(false),
             frames: Mutex::new(frames),
             state: Mutex::new(state),
-            out: Mutex::new(Out { generation: 0, stream: Some(stream) }),
+            permitted: AtomicBool::new(false),
+            out: Mutex::new(Out::new(0, stream)),
         });
         let reader = Arc::clone(&inner);
         thread::spawn(move || read(&reader, heard));
@@ -296,7 +292,7 @@ impl Client {
             let heard = inner.frames.try_lock().map(|mut frames| hear(inner, &mut frames));
             if matches!(heard, Ok(Err(_))) {
                 // What was read is gone: the reading thread has to find an end, and joins again.
-                if let Some(stream) = &lock(&inner.out).stream {
+                if let Some(stream) = lock(&inner.out).stream() {
                     let _ = stream.shutdown(Shutdown::Both);
                 }
                 break;
@@ -310,7 +306,7 @@ impl Client {
     pub fn settle(&self, settlements: impl IntoIterator<Item = Settlement>) {
         let bytes: Vec<u8> = settlements.into_iter().flat_map(|s| settled(&s, None)).collect();
         if !bytes.is_empty() {
-            self.0.tell(&bytes);
+            lock(&self.0.out).send_soon(&bytes, Instant::now());
         }
     }
 
@@ -374,7 +370,7 @@ impl Client {
         self.0.left.store(true, Ordering::SeqCst);
         let frame = wire::frame(&object([("t", Json::string("leave"))]));
         self.0.tell(&frame);
-        let stream = lock(&self.0.out).stream.take();
+        let stream = lock(&self.0.out).take();
         // The monitor closes its side when it has read everything.
         if let Some(stream) = stream {
             let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
@@ -407,18 +403,17 @@ impl Inner {
         }
     }
 
+    fn permitted_lately(&self) -> Permitted {
+        if self.permitted.swap(false, Ordering::Relaxed) {
+            Permitted::Lately
+        } else {
+            Permitted::Not
+        }
+    }
+
     /// Says what needs no answer.
     fn tell(&self, frames: &[u8]) {
         lock(&self.out).send(frames);
-    }
-}
-
-impl Out {
-    fn send(&mut self, frames: &[u8]) {
-        if let Some(stream) = &mut self.stream {
-            // A broken stream is noticed, and mended, by the reading thread.
-            let _ = stream.write_all(frames);
-        }
     }
 }
 

@@ -9,13 +9,14 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tipstaff_core::action::Salt;
 use tipstaff_core::{Action, Digest, Json, Millis, Verdict};
 
 use super::connect::{Connected, connect};
-use super::{AWAKE, Entrusted, Inner, Out, Then, Waiting, Waits, lock};
+use super::out::Out;
+use super::{AWAKE, Entrusted, Inner, Then, Waiting, Waits, lock};
 use crate::error::ClientError;
 use crate::monitor::Held;
 use crate::permit::{Permit, Refusal, Settlement, Sink};
@@ -48,7 +49,8 @@ pub(super) fn settled(Settlement { of, outcome }: &Settlement, n: Option<u64>) -
 
 pub(super) fn read(inner: &Arc<Inner>, mut stream: UnixStream) {
     loop {
-        let mut heard = is_readable(&stream, None).map(|_| Heard::Nothing);
+        let limit = lock(&inner.out).promise(inner.permitted_lately(), Instant::now());
+        let mut heard = is_readable(&stream, limit.as_ref()).map(|_| Heard::Nothing);
         if inner.attended.load(Ordering::Relaxed) {
             thread::sleep(AWAKE);
             continue;
@@ -84,7 +86,7 @@ pub(super) fn hear(inner: &Arc<Inner>, frames: &mut Frames<Socket>) -> io::Resul
 }
 
 fn rejoin(inner: &Inner) -> Result<UnixStream, ClientError> {
-    lock(&inner.out).stream = None;
+    drop(lock(&inner.out).take());
     let Connected { mut stream, heard, frames, .. } = connect(&inner.home, &inner.join)?;
     *lock(&inner.frames) = frames;
     let mut state = lock(&inner.state);
@@ -96,7 +98,7 @@ fn rejoin(inner: &Inner) -> Result<UnixStream, ClientError> {
     let bytes = known.into_iter().flatten().chain(again).collect::<Vec<_>>().concat();
     stream.write_all(&bytes).map_err(|error| ClientError::Broken(error.to_string()))?;
     state.generation += 1;
-    *lock(&inner.out) = Out { generation: state.generation, stream: Some(stream) };
+    *lock(&inner.out) = Out::new(state.generation, stream);
     Ok(heard)
 }
 
@@ -129,6 +131,7 @@ fn dispatch(inner: &Arc<Inner>, answer: &Json) {
     match waiting {
         Waiting::Verdict { action, since, then, .. } => {
             inner.brisk.store(since.elapsed() < AWAKE, Ordering::Relaxed);
+            inner.permitted.store(true, Ordering::Relaxed);
             match then {
                 Then::Permit(then) => then.judged(permit(inner, action, answer)),
                 Then::Entrusted(then) => then.judged(entrusted(action, answer)),

@@ -1,5 +1,6 @@
 //! A monitor that answers late: what is permitted after nobody waits for it is not lost.
 
+use std::io::Write as _;
 use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
