@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::MonitorError;
-pub use context::{ContextConfig, Embedding, MeaningConfig};
+pub use context::{ContextConfig, Embedding, MeaningConfig, OverRiskConfig};
 use servers::setting_fault;
 pub use servers::{SEPARATOR, ServerConfig, Servers, Setting};
 
@@ -67,6 +67,7 @@ repeats_per_minute = 20
 
 # What a session's context decides; docs/context.md has the numbers.
 #   risk_limit: an action of this risk is refused (secrets, untrusted text and a way out together: 110)
+#   hook_over_risk: a client's own tools are not refused then, a person is asked; \"deny\" refuses them too
 #   drift_limit_ppm, from drift_from_tier on: what is farther from the request is refused
 #   aligned_ppm: what nothing permits may be asked for when it is as near, where a policy says so
 #   confidence: what is known with less (catalogue 100, by name 50, not at all 0) is deferred

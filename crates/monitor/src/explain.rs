@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tipstaff_classify::Catalogue;
 use tipstaff_context::Context;
+use tipstaff_core::receipt::Door;
 use tipstaff_core::{Action, Digest, Labels, Millis};
 use tipstaff_policy::{InWords, PolicySet, PolicySource, PolicyWarning};
 
@@ -95,7 +96,7 @@ impl Explainer {
             words: InWords::default(),
             distance: None,
             carries: Labels::NONE,
-            limits: self.config.context.limits(),
+            limits: self.config.context.limits(Door::Cli),
         };
         let cwd = cwd.to_string_lossy();
         let new = Context::new([0; 16]);

@@ -10,7 +10,7 @@ use tipstaff_classify::Meaning;
 use tipstaff_context::Distance;
 use tipstaff_core::json::write_string;
 use tipstaff_core::{Json, Labels, Millis, Sink, Tier};
-use tipstaff_policy::{InWords, Limits};
+use tipstaff_policy::{InWords, Limits, OverRisk};
 
 use crate::judge::{Answered, Barred, Facts, Said};
 use crate::pins::Listing;
@@ -253,12 +253,20 @@ pub(crate) fn meaning_from_json(json: &Json) -> Option<Meaning> {
     Some(Meaning { gives: Labels::parse(gives?)?, sink })
 }
 
+const fn over_risk(over: OverRisk) -> &'static str {
+    match over {
+        OverRisk::Ask => "ask",
+        OverRisk::Deny => "deny",
+    }
+}
+
 fn write_limits(out: &mut String, limits: &Limits) {
     let mut members = Members::open(out);
     members.optional("aligned_ppm", limits.aligned_ppm);
     members.number("confidence", u64::from(limits.confidence));
     members.number("drift_from", u64::from(limits.drift_from.number()));
     members.optional("drift_ppm", limits.drift_ppm);
+    members.text("over_risk", over_risk(limits.over_risk));
     members.optional("risk", limits.risk);
     members.close();
 }
@@ -274,6 +282,12 @@ fn limits_from_json(json: &Json) -> Option<Limits> {
         confidence: number("confidence")?,
         drift_from: Tier::from_number(u8::try_from(number("drift_from")?).ok()?)?,
         drift_ppm: optional("drift_ppm")?,
+        over_risk: match json.get("over_risk").map(Json::as_str) {
+            None => OverRisk::Deny,
+            Some(word) => *[OverRisk::Ask, OverRisk::Deny]
+                .iter()
+                .find(|over| Some(over_risk(**over)) == word)?,
+        },
         risk: optional("risk")?,
     })
 }
@@ -326,7 +340,7 @@ mod tests {
             }),
             words: InWords { named: true, asked: true },
             carries: Labels::NONE.with(Label::Personal).with(Label::Secret),
-            limits: Limits { risk: Some(3), ..Limits::default() },
+            limits: Limits { risk: Some(3), over_risk: OverRisk::Ask, ..Limits::default() },
             ..plain()
         };
         let untold = Facts { said: full.said.map(|said| Said { tier: None, ..said }), ..plain() };

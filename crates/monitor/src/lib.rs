@@ -37,7 +37,8 @@ mod wire;
 pub use approval::{Reply, Statement};
 pub use client::{Answered, Caller, Client, Entrusted, Join, Waits};
 pub use config::{
-    Config, ContextConfig, Embedding, Limits, SEPARATOR, ServerConfig, Servers, Setting, Settings,
+    Config, ContextConfig, Embedding, Limits, OverRiskConfig, SEPARATOR, ServerConfig, Servers,
+    Setting, Settings,
 };
 pub use error::{ClientError, Disobeyed, MonitorError, Rejection, Untold};
 pub use explain::{Explainer, check_policies};

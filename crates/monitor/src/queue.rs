@@ -38,6 +38,8 @@ pub(crate) struct Hold {
     pub(crate) class: String,
     pub(crate) tier: Tier,
     pub(crate) rule: Option<String>,
+    /// The verdict's reason.
+    pub(crate) reason: String,
     pub(crate) door: Door,
     /// Pseudonym of the requester's user.
     pub(crate) user: String,

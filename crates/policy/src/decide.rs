@@ -16,7 +16,7 @@ use crate::entity::{self, EntityFault, EntitySpec, TAGS_MAX};
 use crate::index::{Outcome, Scope, Slice};
 use crate::memo::Question;
 use crate::paths::PathFacts;
-use crate::risk::{Distances, Limits, risk};
+use crate::risk::{Distances, Limits, OverRisk, risk};
 use crate::schema::{self, DEFERRABLE};
 use crate::set::{Obligation, PolicySet, Rule};
 
@@ -428,14 +428,27 @@ impl PolicySet {
         let limits = &request.limits;
         let met = request.session.labels.map(|labels| labels.union(request.carries));
         let risk = met.map_or(0, |labels| risk(labels, request.sink));
-        if limits.risk.is_some_and(|limit| risk >= limit) {
+        let is_over = limits.risk.is_some_and(|limit| risk >= limit);
+        if is_over && limits.over_risk == OverRisk::Deny {
             return answer(Verdict::Deny, Reason::Risk, None);
         }
+        let decision = self.weigh(request, permits, &forbids, answer);
+        if is_over { decision.over_risk() } else { decision }
+    }
 
+    /// Permits against forbids of a rank.
+    fn weigh(
+        &self,
+        request: &Request<'_>,
+        permits: Vec<&Rule>,
+        forbids: &[&Rule],
+        answer: impl Fn(Verdict, Reason, Option<&Rule>) -> Decision,
+    ) -> Decision {
+        let limits = &request.limits;
         let (asking, permits): (Vec<&Rule>, Vec<&Rule>) =
             permits.iter().partition(|rule| rule.obligation == Obligation::StepUpIfAligned);
         let rank = |rule: &&Rule| rule.rank.unwrap_or(0);
-        let Some(top) = permits.iter().chain(&forbids).map(rank).max() else {
+        let Some(top) = permits.iter().chain(forbids).map(rank).max() else {
             return self.unpermitted(request, &asking, answer);
         };
         let permits: Vec<&Rule> = permits.into_iter().filter(|rule| rank(rule) == top).collect();
@@ -533,6 +546,16 @@ impl PolicySet {
 }
 
 impl Decision {
+    /// What becomes of it where risk is over the limit and a person may say that it is fine.
+    fn over_risk(self) -> Self {
+        let verdict = match self.verdict {
+            Verdict::Allow | Verdict::StepUp => Verdict::StepUp,
+            Verdict::Modify => Verdict::Deny,
+            Verdict::Deny | Verdict::Defer => return self,
+        };
+        Self { verdict, reason: Reason::Risk, modified: None, patch: None, ..self }
+    }
+
     const fn bare(verdict: Verdict, reason: Reason) -> Self {
         Self {
             verdict,

@@ -24,7 +24,7 @@ pub mod set;
 pub use admission::is_given;
 pub use decide::{Classified, Decision, InWords, Reason, Request, SessionContext};
 pub use error::{PatchFault, PolicyError, PolicyFault, PolicyWarning};
-pub use risk::{Distances, Limits};
+pub use risk::{Distances, Limits, OverRisk};
 pub use set::{Admitted, PolicySet, PolicySource, ToolPins};
 
 /// The policy set that a new home starts with.

@@ -13,8 +13,10 @@ pub const RISK_LIMIT: u32 = 100;
 /// Limits that an operator sets; recorded with each judgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// An action of this risk or more is denied. `None`: risk is shown to policies and decides nothing.
+    /// An action of this risk or more is over the limit. `None`: risk is shown to policies and decides nothing.
     pub risk: Option<u32>,
+    /// What becomes of what is over it.
+    pub over_risk: OverRisk,
     /// A permitted action that is farther from the request is denied. `None`: only policies look at it.
     pub drift_ppm: Option<u32>,
     /// The least tier that the limit on drift is for.
@@ -26,10 +28,20 @@ pub struct Limits {
     pub confidence: u32,
 }
 
+/// What becomes of an action whose risk is over the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OverRisk {
+    /// It is denied.
+    Deny,
+    /// A person is asked, if it would be permitted else. What changes arguments can't be asked for: denied.
+    Ask,
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             risk: Some(RISK_LIMIT),
+            over_risk: OverRisk::Deny,
             drift_ppm: None,
             drift_from: Tier::T3,
             aligned_ppm: None,

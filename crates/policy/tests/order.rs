@@ -5,7 +5,7 @@ mod common;
 use common::{Ask, ask, faults, set};
 use tipstaff_context::{Drift, Measure};
 use tipstaff_core::{Label, Labels, Sink, Tier, Verdict};
-use tipstaff_policy::{Classified, Distances, InWords, Limits, Reason, Request};
+use tipstaff_policy::{Classified, Distances, InWords, Limits, OverRisk, Reason, Request};
 
 const ALL: &str = "@id(\"all\") permit (principal, action, resource);";
 
@@ -80,6 +80,30 @@ fn what_is_permitted_and_far_from_the_request_is_denied() {
     // Reading far afield is no harm: the limit begins at a tier.
     let decision = Ask { tier: Tier::T2, ..asked }.judge(&set(ALL));
     assert_eq!(decision.verdict, Verdict::Allow);
+}
+
+#[test]
+fn where_a_person_is_asked_about_risk_only_what_would_be_permitted_is_asked_for() {
+    let ask = |rules: &str| {
+        let mut asked = post(&["secret", "untrusted"]);
+        let denied = asked.judge(&set(rules));
+        asked.limits.over_risk = OverRisk::Ask;
+        (denied, asked.judge(&set(rules)))
+    };
+    let (denied, asked) = ask(ALL);
+    assert_eq!((denied.verdict, denied.reason), (Verdict::Deny, Reason::Risk));
+    assert_eq!((asked.verdict, asked.reason), (Verdict::StepUp, Reason::Risk));
+    let held = "@step_up(\"x\") permit (principal, action, resource);";
+    assert_eq!(ask(held).1.reason, Reason::Risk, "the person hears of the risk");
+    let forbid = "forbid (principal, action, resource);";
+    assert_eq!(ask(&format!("{ALL}{forbid}")).1.verdict, Verdict::Deny);
+    let ranked = "@rank(\"1\") forbid (principal, action, resource);";
+    assert_eq!(ask(&format!("{ALL}{ranked}")).1.verdict, Verdict::Deny);
+    assert_eq!(ask("").1.verdict, Verdict::Deny, "nothing permits it");
+    // Under the limit nothing changes.
+    let mut calm = post(&["secret"]);
+    calm.limits.over_risk = OverRisk::Ask;
+    assert_eq!(calm.judge(&set(ALL)).verdict, Verdict::Allow);
 }
 
 #[test]

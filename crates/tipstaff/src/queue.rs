@@ -246,6 +246,14 @@ fn described(hold: &Json) -> String {
         if rule.is_empty() { "-" } else { &rule },
         left(hold)
     );
+    if text(hold, "reason") == "risk" {
+        let _ = write!(
+            out,
+            "\n    asked for because its session met data worth keeping and text that others wrote, and this call \
+             leads outside; `tipstaff why {}` names the calls that brought them in",
+            short(&id)
+        );
+    }
     out
 }
 

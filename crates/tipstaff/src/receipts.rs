@@ -149,6 +149,7 @@ pub(crate) fn why(at: &Place, id: &str) -> Outcome {
 fn action_class(verdict: Verdict, reason: &str) -> &'static str {
     match (reason, verdict) {
         ("forbidden", _) => "forbidden, whatever the context",
+        ("risk", Verdict::StepUp) => "permitted, and asked for because of its context",
         ("risk" | "drifted", _) => "permitted, and denied by its context",
         ("aligned", _) => "not permitted, and asked for because of its context",
         ("needs_context" | "conflict" | "uncertain", _) => {

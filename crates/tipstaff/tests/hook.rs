@@ -126,6 +126,7 @@ fn every_built_in_tool_is_judged() {
 #[test]
 fn outcomes_are_recorded_after_the_process_is_gone() {
     let world = World::new();
+    world.config("session_grace_s = 5\nidle_exit_s = 5");
     let one = before(&world, 1, "Bash", json!({ "command": "ls" }));
     let two = before(&world, 2, "Read", json!({ "file_path": "/etc/hostname" }));
     for event in [&one, &two] {
@@ -358,6 +359,38 @@ fn a_hook_that_waits_hears_of_the_approval_at_once() {
     assert_eq!(written(&world, "one"), "0");
     assert!(begun.elapsed() < Duration::from_secs(5));
     client.wait().unwrap();
+}
+
+#[test]
+fn too_much_risk_asks_a_person_at_the_hook_and_is_refused_if_the_operator_says_so() {
+    let key = "-----BEGIN RSA PRIVATE KEY-----\n".to_owned() + &"MIIEowIBAAKCAQEA7bq1".repeat(20);
+    let key = format!("{key}\n-----END RSA PRIVATE KEY-----\n");
+    let reason = |setting: &str| {
+        let world = World::new();
+        let slow = "approval_wait_s = 60\nsession_grace_s = 5\nidle_exit_s = 5";
+        world.config(&format!("{slow}\n{setting}"));
+        let page = json!({ "url": "https://example.org/", "prompt": "What is new?" });
+        for (number, tool, input, result) in [
+            (1, "WebFetch", page.clone(), "Welcome to our page."),
+            (2, "Bash", json!({ "command": "cat key.md" }), key.as_str()),
+        ] {
+            let event = before(&world, number, tool, input);
+            assert!(is_deferred(&hook(&world, &[], &event)));
+            let done = after(&event, "PostToolUse", "tool_response", json!(result));
+            assert!(is_deferred(&hook(&world, &[], &done)));
+        }
+        let said = refusal(&hook(&world, &["--wait", "1"], &before(&world, 3, "WebFetch", page)));
+        let replay = world.run(&["--json", "replay"]).json();
+        assert_eq!(replay["differ"], json!(0), "{replay}");
+        let queue = world.run(&["queue"]).out;
+        world.assert_whole();
+        (said, queue)
+    };
+    let (held, queue) = reason("");
+    assert!(held.starts_with("Held as "), "{held}");
+    assert!(queue.contains("leads outside"), "{queue}");
+    let (refused, _) = reason("[context]\nhook_over_risk = \"deny\"");
+    assert!(refused.starts_with("Tipstaff refused this call"), "{refused}");
 }
 
 #[test]

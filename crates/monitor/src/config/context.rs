@@ -6,8 +6,9 @@
 use serde::Deserialize;
 use tipstaff_classify::Meaning;
 use tipstaff_context::Words;
+use tipstaff_core::receipt::Door;
 use tipstaff_core::{Action, Labels, Sink, Tier};
-use tipstaff_policy::{InWords, Limits};
+use tipstaff_policy::{InWords, Limits, OverRisk};
 
 use super::Config;
 use crate::judge::Said;
@@ -18,6 +19,8 @@ use crate::judge::Said;
 pub struct ContextConfig {
     /// An action of this risk or more is refused. 0: none is.
     pub risk_limit: u32,
+    /// Whether a person is asked instead, where a client's own tools are judged by its hook.
+    pub hook_over_risk: OverRiskConfig,
     /// What is farther from the request is refused.
     pub drift_limit_ppm: Option<u32>,
     /// The least tier that the limit on drift is for, 1 to 5.
@@ -28,6 +31,16 @@ pub struct ContextConfig {
     pub confidence: u32,
     /// What measures distances; words are compared where nothing is named.
     pub embedding: Option<Embedding>,
+}
+
+/// What becomes of a hook's action whose risk is over the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OverRiskConfig {
+    /// A person is asked.
+    Ask,
+    /// It is refused.
+    Deny,
 }
 
 /// A sentence embedder.
@@ -74,6 +87,7 @@ impl Default for ContextConfig {
     fn default() -> Self {
         Self {
             risk_limit: tipstaff_policy::risk::RISK_LIMIT,
+            hook_over_risk: OverRiskConfig::Ask,
             drift_limit_ppm: None,
             drift_from_tier: 3,
             aligned_ppm: None,
@@ -84,11 +98,16 @@ impl Default for ContextConfig {
 }
 
 impl ContextConfig {
-    /// The limits of judgements.
+    /// The limits of judgements at a door.
     #[must_use]
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self, door: Door) -> Limits {
+        let over_risk = match (door, self.hook_over_risk) {
+            (Door::Hook, OverRiskConfig::Ask) => OverRisk::Ask,
+            _ => OverRisk::Deny,
+        };
         Limits {
             risk: (self.risk_limit > 0).then_some(self.risk_limit),
+            over_risk,
             drift_ppm: self.drift_limit_ppm,
             drift_from: Tier::from_number(self.drift_from_tier).unwrap_or(Tier::T3),
             aligned_ppm: self.aligned_ppm,

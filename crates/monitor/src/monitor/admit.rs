@@ -381,6 +381,7 @@ impl Monitor {
                 class: judged.class,
                 tier: judged.tier,
                 rule: judged.rule,
+                reason: judged.reason.to_owned(),
                 door: member.door,
                 user: member.user.clone(),
                 since: facts.now,

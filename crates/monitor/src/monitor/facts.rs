@@ -62,7 +62,7 @@ impl Monitor {
             words: InWords::default(),
             distance: None,
             carries: Labels::NONE,
-            limits: law.standing.config.context.limits(),
+            limits: law.standing.config.context.limits(member.door),
         }
     }
 
@@ -76,7 +76,7 @@ impl Monitor {
         action: &Action,
     ) -> Option<Distance> {
         let requests = Arc::clone(&lock(&member.session).requests);
-        let limits = law.standing.config.context.limits();
+        let limits = law.standing.config.context.limits(member.door);
         let is_limited = || {
             let tier = tier(law.rules, action, law.standing.config.meaning_of(action));
             limits.drift_ppm.is_some() && tier >= limits.drift_from

@@ -105,6 +105,7 @@ impl Found {
             class: receipt.action.clone(),
             tier: receipt.tier,
             rule: decision.and_then(|decision| decision.rule.clone()),
+            reason: decision.map(|decision| decision.reason.clone()).unwrap_or_default(),
             door: receipt.door,
             user,
             since: receipt.now,

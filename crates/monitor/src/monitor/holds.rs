@@ -360,11 +360,10 @@ fn shown(hold: &Hold, log: &str) -> Json {
         (Awaits::Person, HoldState::Approved(_)) => "approved",
         (Awaits::Person, _) => "waiting",
     };
-    let (mut missing, mut after, mut reason) = (Vec::new(), Vec::new(), None);
+    let (mut missing, mut after) = (Vec::new(), Vec::new());
     if let Awaits::Context(context) = &hold.awaits {
         missing = context.names.iter().map(|name| Json::string(name)).collect();
         after = context.after.iter().map(|of| Json::String(of.to_hex())).collect();
-        reason = Some(context.reason.as_str());
     }
     object([
         ("action", action_to_json(&hold.action)),
@@ -377,7 +376,7 @@ fn shown(hold: &Hold, log: &str) -> Json {
         ("missing", Json::Array(missing)),
         ("of", Json::String(hold.receipt.to_hex())),
         ("policy_set", Json::String(hold.policy_set.to_hex())),
-        ("reason", text(reason)),
+        ("reason", Json::string(&hold.reason)),
         ("requester", Json::string(&hold.agent)),
         ("rule", text(hold.rule.as_deref())),
         ("service", Json::string(&hold.service)),
