@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process_group, prlimit, waitid,
+};
 
 use crate::error::GatewayError;
 
@@ -60,12 +62,13 @@ pub(crate) fn environment(
 }
 
 impl Server {
-    /// Starts a server with the variables given and nothing else.
+    /// Starts a server with the variables given and nothing else. No process of it may have more data than `memory_mib`.
     #[expect(clippy::disallowed_methods, reason = "this module owns the servers' processes")]
     pub(crate) fn start(
         command: &str,
         args: &[String],
         environment: Vec<(OsString, OsString)>,
+        memory_mib: Option<u64>,
     ) -> Result<Self, GatewayError> {
         let child = Command::new(command)
             .args(args)
@@ -77,7 +80,16 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|source| GatewayError::NotStarted { command: command.to_owned(), source })?;
-        Ok(Self { child, ended: false })
+        // Ended by `Drop`, should the limit not hold.
+        let server = Self { child, ended: false };
+        if let Some(mib) = memory_mib {
+            let bytes = Some(mib.saturating_mul(1 << 20));
+            let pid = i32::try_from(server.pid()).ok().and_then(Pid::from_raw);
+            prlimit(pid, Resource::Data, Rlimit { current: bytes, maximum: bytes }).map_err(
+                |errno| GatewayError::system("the server's limit of memory")(errno.into()),
+            )?;
+        }
+        Ok(server)
     }
 
     /// The process, which is also its group.
@@ -221,11 +233,29 @@ mod tests {
     #[test]
     fn the_environment_that_arrives_is_the_one_given() {
         let environment = vec![("ONLY".into(), "this".into())];
-        let mut server = Server::start("/usr/bin/env", &[], environment).unwrap();
+        let mut server = Server::start("/usr/bin/env", &[], environment, None).unwrap();
         let mut said = String::new();
         server.streams().stdout.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!(said, "ONLY=this\n");
         assert!(server.end().unwrap().success());
+    }
+
+    #[test]
+    fn a_server_has_no_more_data_than_it_may() {
+        // It waits for a line, so that the limit stands before it asks for memory.
+        let script = "read go; head -c 200000000 /dev/zero | tail -c 150000000 | wc -c";
+        let holds = |memory| {
+            let path = vec![("PATH".into(), "/usr/bin:/bin".into())];
+            let mut server =
+                Server::start("sh", &["-c".into(), script.into()], path, memory).unwrap();
+            drop(server.streams().stdin.take().map(|mut go| go.write_all(b"go\n")));
+            let mut said = String::new();
+            server.streams().stdout.take().unwrap().read_to_string(&mut said).unwrap();
+            let _ = server.end();
+            said.trim() == "150000000"
+        };
+        assert!(holds(None) && holds(Some(1024)));
+        assert!(!holds(Some(32)));
     }
 
     #[test]
@@ -235,6 +265,7 @@ mod tests {
             "sh",
             &["-c".into(), script],
             vec![("PATH".into(), "/usr/bin:/bin".into())],
+            None,
         )
         .unwrap();
         let mut first = [0; 16];

@@ -120,7 +120,8 @@ pub fn wrap(options: WrapOptions) -> Result<WrapEnd, GatewayError> {
     let more: Vec<String> = settings.env_allow.iter().cloned().chain(env).collect();
     // From here on a signal must not end this process before it has ended the server.
     let signals = signals()?;
-    let child = Server::start(&command, &args, child::environment(std::env::vars_os(), &more))?;
+    let environment = child::environment(std::env::vars_os(), &more);
+    let child = Server::start(&command, &args, environment, settings.server_memory_mib)?;
     monitor.child_started(child.pid());
     let log = Log::open(&settings.stderr_folder, &server)
         .inspect_err(|error| {
@@ -354,7 +355,7 @@ mod tests {
         let (client_in, to) = std::io::pipe().unwrap();
         let (from, client_out) = std::io::pipe().unwrap();
         let path = vec![("PATH".into(), std::env::var_os("PATH").unwrap())];
-        let child = Server::start("sh", &["-c".into(), server.into()], path).unwrap();
+        let child = Server::start("sh", &["-c".into(), server.into()], path, None).unwrap();
         let terms = Terms {
             server: "s".into(),
             receipt_in_meta: false,

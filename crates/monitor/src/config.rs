@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::class::Classes;
 use crate::error::MonitorError;
 pub use context::{ContextConfig, Embedding, MeaningConfig, OverRiskConfig};
 use servers::setting_fault;
@@ -64,6 +65,15 @@ hide_forbidden = true
 #   tools = { \"server/tool\" = 5 }
 [limits]
 repeats_per_minute = 20
+
+# What a class of callers may do at most: human, service, agent, system or node, as principals are enrolled, and
+# local for whoever proved to be none of them. Calls are those of a session.
+#   [classes.agent]
+#   calls_per_minute = 120
+#   concurrent = 8               # permitted and not ended
+#   argument_bytes = 65536
+#   tier = 4                     # nothing above, whatever the policies say
+#   server_memory_mib = 1024     # data of each process of a server that such a door starts
 
 # What a session's context decides; docs/context.md has the numbers.
 #   risk_limit: an action of this risk is refused (secrets, untrusted text and a way out together: 110)
@@ -129,6 +139,8 @@ pub struct Config {
     pub hide_forbidden: bool,
     /// Against loops.
     pub limits: Limits,
+    /// What each class of callers may do at most.
+    pub classes: Classes,
     /// What a session's context decides.
     pub context: ContextConfig,
     /// What tools mean, by `server/tool`, where `*` stands for all tools of a server.
@@ -171,6 +183,8 @@ pub struct Settings {
     pub env_allow: Vec<String>,
     /// Time until a call is given up.
     pub call_timeout: Duration,
+    /// Most mebibytes of data of each process of a server.
+    pub server_memory_mib: Option<u64>,
     /// Where servers' standard error is kept.
     pub stderr_folder: PathBuf,
     /// The chain of the door's session, once it has joined.
@@ -196,6 +210,7 @@ impl Default for Config {
             observe_servers: Vec::new(),
             hide_forbidden: true,
             limits: Limits::default(),
+            classes: Classes::default(),
             context: ContextConfig::default(),
             meaning: BTreeMap::new(),
             servers: Servers::new(),
@@ -223,7 +238,7 @@ impl Config {
         }
         let webhook = config.approval_webhook.as_ref();
         let webhook = webhook.and_then(|setting| setting_fault("approval_webhook", setting));
-        let fault = webhook.or_else(|| context::fault(&config));
+        let fault = webhook.or_else(|| config.classes.fault()).or_else(|| context::fault(&config));
         match fault.or_else(|| servers::fault(&config.servers)) {
             Some(fault) => Err(MonitorError::Config(fault)),
             None => Ok(config),
@@ -241,5 +256,7 @@ mod tests {
         assert!(Config::parse("roots = [\"here\"]").is_err());
         assert!(Config::parse("rooots = []").is_err());
         assert!(Config::parse("deferrals_max = 65").is_err());
+        assert!(Config::parse("[classes.agent]\ntier = 6").is_err());
+        assert!(Config::parse("[classes.king]\ntier = 5").is_err());
     }
 }

@@ -62,6 +62,7 @@ impl Explainer {
             roots: self.roots.clone(),
             answered: None,
             barred: None,
+            class: None,
             deferrals_max: None,
             depends_on: Vec::new(),
             ..recorded.clone()
@@ -90,6 +91,7 @@ impl Explainer {
             physical: BTreeMap::new(),
             answered: None,
             barred: None,
+            class: None,
             deferrals_max: None,
             depends_on: Vec::new(),
             said: self.config.meaning_of(action),

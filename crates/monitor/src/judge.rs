@@ -11,6 +11,7 @@ use tipstaff_core::{Action, Digest, Label, Labels, Millis, Tier, Verdict};
 use tipstaff_policy::paths::{Bounds, PathFacts, Place, facts};
 use tipstaff_policy::{Classified, Decision, Distances, InWords, Limits, Request, SessionContext};
 
+use crate::class::Class;
 pub use crate::pins::Listing;
 use crate::policies::Rules;
 
@@ -158,6 +159,8 @@ pub struct Facts {
     pub answered: Option<Answered>,
     /// What bars it, if something does.
     pub barred: Option<Barred>,
+    /// What its caller's class is held to, if anything.
+    pub class: Option<Class>,
     /// How many calls of the session could be deferred, where that was too few.
     pub deferrals_max: Option<u64>,
     /// The calls that its caller says it depends on, by their receipts.
@@ -237,7 +240,7 @@ fn judge_all(
         (None, Some(no), _) if no != Answered::Approved => Some(no.as_str()),
         (None, _, Listing::Changed) => Some("tool_changed"),
         (None, _, Listing::Unlisted) => Some("tool_unlisted"),
-        (None, _, Listing::Accepted) => None,
+        (None, _, Listing::Accepted) => exceeded(facts, &classified),
     };
     if let Some(reason) = refused {
         let mut denied = denied(&classified, reason);
@@ -262,6 +265,9 @@ fn judge_all(
     let reclassified = classification(rules, &executed, facts.said);
     resolve(facts, &reclassified.paths);
     let decide = |request: &Request<'_>| rules.set.decide_modified(request, patch);
+    if let Some(reason) = exceeded(facts, &reclassified) {
+        return denied(&reclassified, reason);
+    }
     let (again, means) = with_request(&executed, &reclassified, facts, context, decide);
     if again.verdict != Verdict::Modify {
         return judged(&classified, again, means, None);
@@ -269,6 +275,10 @@ fn judge_all(
     let rule = again.rule.clone().or(decision.rule);
     let modified = Some((executed, patch.clone()));
     judged(&reclassified, Decision { rule, ..again }, means, modified)
+}
+
+fn exceeded(facts: &Facts, classified: &Classification) -> Option<&'static str> {
+    facts.class.as_ref()?.exceeded(classified.tier)
 }
 
 /// The tier of an action, before anything else is known of it.

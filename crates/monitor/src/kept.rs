@@ -12,6 +12,7 @@ use tipstaff_core::json::write_string;
 use tipstaff_core::{Json, Labels, Millis, Sink, Tier};
 use tipstaff_policy::{InWords, Limits, OverRisk};
 
+use crate::class::Class;
 use crate::judge::{Answered, Barred, Facts, Said};
 use crate::pins::Listing;
 use crate::wire::{digests, number_of};
@@ -125,6 +126,9 @@ impl Facts {
         if !self.carries.is_empty() {
             members.texts("carries", self.carries.iter().map(|label| label.as_str()));
         }
+        if let Some(class) = &self.class {
+            class.write(members.at("class"));
+        }
         if let Some(max) = self.deferrals_max {
             members.number("deferrals_max", max);
         }
@@ -203,6 +207,10 @@ impl Facts {
                     let word = word.as_str()?;
                     Some(Barred::ALL.into_iter().find(|barred| barred.as_str() == word)?)
                 }
+            },
+            class: match json.get("class") {
+                None => None,
+                Some(kept) => Some(Class::from_json(kept)?),
             },
             deferrals_max: match json.get("deferrals_max") {
                 None => None,
@@ -297,6 +305,7 @@ mod tests {
     use tipstaff_core::{Digest, Label};
 
     use super::*;
+    use crate::class::Counted;
 
     fn plain() -> Facts {
         Facts {
@@ -312,6 +321,7 @@ mod tests {
             physical: BTreeMap::new(),
             answered: None,
             barred: None,
+            class: None,
             deferrals_max: None,
             depends_on: Vec::new(),
             said: None,
@@ -332,6 +342,13 @@ mod tests {
             physical: BTreeMap::from([pair("b", "/c")]),
             answered: Some(Answered::Approved),
             barred: Some(Barred::Cascade),
+            class: Some(Class {
+                name: "local",
+                bytes: None,
+                calls: Some(Counted { count: 1, most: 2 }),
+                open: None,
+                tier: Some(Tier::T3),
+            }),
             deferrals_max: Some(16),
             depends_on: vec![Digest::of(b"1"), Digest::of(b"2")],
             said: Some(Said {

@@ -7,6 +7,7 @@
 //! ([`Client`]).
 
 mod approval;
+mod class;
 mod client;
 mod config;
 mod deferral;
@@ -35,6 +36,7 @@ mod told;
 mod wire;
 
 pub use approval::{Reply, Statement};
+pub use class::{Class, ClassLimits, Classes, Counted};
 pub use client::{Answered, Caller, Client, Entrusted, Join, Waits};
 pub use config::{
     Config, ContextConfig, Embedding, Limits, OverRiskConfig, SEPARATOR, ServerConfig, Servers,

@@ -357,10 +357,17 @@ impl Monitor {
             receipt_in_meta: config.receipt_in_meta,
             env_allow: config.env_allow.clone(),
             call_timeout: Duration::from_secs(config.call_timeout_s),
+            server_memory_mib: None,
             stderr_folder: self.home.stderr(),
             session: String::new(),
             log: self.ledger.identity().origin.clone(),
         }
+    }
+
+    /// What one door needs to know: the same, and what its class is held to.
+    pub(crate) fn settings_for(&self, member: &Member) -> Settings {
+        let server_memory_mib = self.limits_of(member).server_memory_mib;
+        Settings { server_memory_mib, ..self.settings() }
     }
 
     /// How long the monitor outlives its last client.

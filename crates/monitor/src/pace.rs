@@ -20,6 +20,8 @@ const KEYS_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     calls: u64,
+    /// The calls of a minute, of all tools.
+    all: Window,
     tools: HashMap<String, Window>,
     refused: HashMap<Digest, Window>,
 }
@@ -68,6 +70,15 @@ impl Pace {
         }
         self.calls += 1;
         None
+    }
+
+    /// Counts a call among those of its class within a minute, unless there are `most`. What was counted before it.
+    pub(crate) fn of_class(&mut self, now: Millis, most: u64) -> u64 {
+        let count = self.all.at(now);
+        if count < most {
+            self.all.count += 1;
+        }
+        count
     }
 
     /// Counts a refusal.

@@ -195,13 +195,14 @@ fn join(monitor: &Monitor, peer: &Peer, hello: &Json) -> Result<Arc<Member>, Str
 }
 
 fn welcome(monitor: &Monitor, member: &Member) -> Json {
-    let settings = monitor.settings();
+    let settings = monitor.settings_for(member);
     let allowed = settings.env_allow.iter().map(|name| Json::string(name)).collect();
     object([
         ("call_timeout_s", number(settings.call_timeout.as_secs())),
         ("env_allow", Json::Array(allowed)),
         ("log", Json::string(&monitor.ledger().identity().origin)),
         ("receipt_in_meta", Json::from(settings.receipt_in_meta)),
+        ("server_memory_mib", settings.server_memory_mib.map_or(Json::Null, number)),
         ("session", Json::String(member.chain())),
         ("stderr", Json::string(&settings.stderr_folder.to_string_lossy())),
         ("t", Json::string("joined")),

@@ -363,3 +363,32 @@ fn copy_tree(from: &Path, to: &Path) {
         }
     }
 }
+
+#[test]
+fn calls_side_by_side_are_counted_and_one_that_ended_makes_room() {
+    let world = World::new();
+    let config = fs::read_to_string(world.home.root().join("config.toml")).unwrap();
+    let config = format!("{config}[classes.local]\nconcurrent = 2\ncalls_per_minute = 4\n");
+    fs::write(world.home.root().join("config.toml"), config).unwrap();
+    let monitor = Monitor::open(&world.home).unwrap();
+    let member = join(&monitor);
+    let ask = || monitor.admit(&member, call("read_file", &world.work("a.txt")));
+    let done = |permit: tipstaff_monitor::Permit| {
+        let settlement = permit.start().settle(Ended::of(Status::Ok, b"done"));
+        monitor.settle(&member, settlement).unwrap();
+    };
+    let (one, two) = (ask().unwrap(), ask().unwrap());
+    let three = ask().unwrap_err();
+    assert!(three.text.contains("run already"), "{}", three.text);
+    done(one);
+    done(ask().unwrap());
+    // The refused one was counted, too: four within the minute are there.
+    let five = ask().unwrap_err();
+    assert!(five.text.contains("called too often"), "{}", five.text);
+    done(two);
+    monitor.leave(&member).unwrap();
+    monitor.shut_down().unwrap();
+    drop((member, monitor));
+    let report = world.replay();
+    assert_eq!((report.differ, report.expired), (0, 0), "{report:?}");
+}

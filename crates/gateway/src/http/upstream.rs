@@ -338,7 +338,8 @@ impl Driver {
         let mut environment = child::environment(std::env::vars_os(), &settings.env_allow);
         let env = values(&server.env)?;
         environment.extend(env.iter().map(|(name, value)| (name.into(), value.reveal().into())));
-        let mut child = Server::start(program, args, environment).map_err(|e| text(&e))?;
+        let mut child = Server::start(program, args, environment, settings.server_memory_mib)
+            .map_err(|e| text(&e))?;
         monitor.child_started(child.pid());
         let group = i32::try_from(child.pid()).ok().and_then(Pid::from_raw);
         *lock(&self.brake.stuck_on) = group.map(StuckOn::Group);

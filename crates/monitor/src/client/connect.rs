@@ -82,6 +82,7 @@ pub(super) fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError
             receipt_in_meta: answer.get("receipt_in_meta").and_then(Json::as_bool).unwrap_or(true),
             env_allow: allowed.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect(),
             call_timeout: Duration::from_secs(number_of(&answer, "call_timeout_s").unwrap_or(600)),
+            server_memory_mib: number_of(&answer, "server_memory_mib"),
             stderr_folder: text_of(&answer, "stderr").unwrap_or_default().into(),
             session: text_of(&answer, "session").unwrap_or_default(),
             log: text_of(&answer, "log").unwrap_or_default(),

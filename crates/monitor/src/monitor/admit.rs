@@ -263,6 +263,10 @@ impl Monitor {
         facts.distance = distance;
         facts.carries = carries;
         facts.words = law.standing.config.in_words(action, &session.requests.words);
+        if facts.barred.is_none() {
+            let asked = (action, after);
+            facts.class = self.class(law, member, &mut session, asked, facts.now);
+        }
         if facts.barred.is_none() && after.and_then(After::answered).is_none() {
             facts.barred = session.deferrals.bar(&links);
         }

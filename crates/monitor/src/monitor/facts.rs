@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use tipstaff_context::Distance;
 use tipstaff_core::receipt::Door;
-use tipstaff_core::{Action, Labels};
+use tipstaff_core::{Action, Labels, Millis, Tier};
 use tipstaff_identity::{Name, Speaker};
 use tipstaff_policy::InWords;
 
 use super::admit::{After, Law};
 use super::{Measure, Member, Monitor, lock};
+use crate::class::{Class, ClassLimits, Classes, Counted};
 use crate::judge::{Barred, Facts, Listing, tier};
 use crate::pace::Pace;
 use crate::policies::Rules;
+use crate::sessions::Session;
 
 impl Monitor {
     pub(super) fn facts(
@@ -56,6 +58,7 @@ impl Monitor {
             physical: BTreeMap::new(),
             answered: after.and_then(After::answered),
             barred,
+            class: None,
             deferrals_max: None,
             depends_on: Vec::new(),
             said: law.standing.config.meaning_of(action),
@@ -64,6 +67,46 @@ impl Monitor {
             carries: Labels::NONE,
             limits: law.standing.config.context.limits(member.door),
         }
+    }
+
+    /// The limits of a door's class.
+    pub(super) fn limits_of(&self, member: &Member) -> ClassLimits {
+        self.config().classes.of(member.proven.as_ref().map(|own| own.speaker.kind)).1
+    }
+
+    /// What the caller's class is held to. What waited was counted when it was asked.
+    pub(super) fn class(
+        &self,
+        law: &Law<'_>,
+        member: &Member,
+        session: &mut Session,
+        (action, after): (&Action, Option<After>),
+        now: Millis,
+    ) -> Option<Class> {
+        let classes = &law.standing.config.classes;
+        if *classes == Classes::default() {
+            return None;
+        }
+        let proven = member.proven.as_ref();
+        let kind = proven.map(|own| match own.now(law.principals, now) {
+            Ok(speaker) | Err(speaker) => speaker.kind,
+        });
+        let (name, limits) = classes.of(kind);
+        let counted = |count: u64, most: u64| Counted { count, most };
+        let open = session.open.len() as u64;
+        let is_new = after.is_none();
+        Some(Class {
+            name,
+            bytes: limits
+                .argument_bytes
+                .map(|most| counted(action.parameters().to_canonical().len() as u64, most)),
+            calls: limits
+                .calls_per_minute
+                .filter(|_| is_new)
+                .map(|most| counted(session.pace.of_class(now, most), most)),
+            open: limits.concurrent.filter(|_| is_new).map(|most| counted(open, most)),
+            tier: limits.tier.and_then(Tier::from_number),
+        })
     }
 
     /// How far an action is from what its session was asked for, if somebody wants to know. It may take

@@ -47,7 +47,7 @@ impl Monitor {
             judged.rule.as_ref().map_or_else(String::new, |rule| format!(" by policy `{rule}`"));
         let advice = judged.advice.as_ref().map_or_else(String::new, |advice| format!(" {advice}"));
         let again = match (judged.reason, after) {
-            ("rate" | "paused", _) => "Don't repeat it now.",
+            ("rate" | "paused" | "class_rate" | "class_concurrent", _) => "Don't repeat it now.",
             (_, Some(After { why: Why::Answered(no), .. })) if !no.ends_deferral() => {
                 "Repeating it asks a person again."
             }
@@ -175,6 +175,18 @@ fn explained(reason: &str) -> Option<&'static str> {
         }
         "placeholder" => {
             "It carries a stand-in for a result, which is never sent on: ask again with the real result."
+        }
+        "class_tier" => {
+            "It is of a tier that is not for agents of this kind: leave it to somebody else."
+        }
+        "class_size" => {
+            "Its arguments are larger than agents of this kind may send: send less at a time."
+        }
+        "class_concurrent" => {
+            "Too many calls of this session run already: wait until one of them has ended."
+        }
+        "class_rate" => {
+            "This session called too often within a minute: wait, and do more with each call."
         }
         "drifted" => "It is permitted, but too far from what the user asked for.",
         "budget" => "The number of calls that this session may make is used up: tell the user.",
