@@ -21,6 +21,9 @@ pub use mint::{Part, Shown, attenuate, grant, inspect};
 pub use request::{Asked, Meter, Metered, hosts};
 pub use token::{Capability, Handle, Token};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+
 /// Largest token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 16 << 10;
 /// Most blocks of a token.
@@ -79,6 +82,25 @@ pub enum Fault {
     /// What was kept of it can't be read.
     #[error("the capability that was kept can't be read")]
     Lost,
+}
+
+/// Reads a token's text: URL-safe base64, as Biscuit's own tools write it, with or without padding.
+///
+/// # Errors
+/// [`Fault::TooLarge`], [`Fault::Malformed`]
+pub fn from_text(text: &str) -> Result<Vec<u8>, Fault> {
+    let text = text.trim();
+    if text.len() > TOKEN_BYTES_MAX.div_ceil(3) * 4 {
+        return Err(Fault::TooLarge);
+    }
+    let bare = text.trim_end_matches('=');
+    URL_SAFE_NO_PAD.decode(bare).map_err(|_| Fault::Malformed("it is not base64"))
+}
+
+/// A token's text.
+#[must_use]
+pub fn to_text(bytes: &[u8]) -> String {
+    URL_SAFE.encode(bytes)
 }
 
 impl Fault {

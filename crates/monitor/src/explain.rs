@@ -14,7 +14,7 @@ use tipstaff_policy::{InWords, PolicySet, PolicySource, PolicyWarning};
 use crate::config::Config;
 use crate::error::MonitorError;
 use crate::home::Home;
-use crate::judge::{Facts, Judged, Listing, judge};
+use crate::judge::{Authority, Facts, Judged, Listing, judge};
 use crate::pins::Pins;
 use crate::policies::Rules;
 use crate::resolve::{real_path, resolve};
@@ -60,6 +60,7 @@ impl Explainer {
             listing: Listing::Accepted,
             roots: self.roots.clone(),
             answered: None,
+            authority: Authority::Policies,
             barred: None,
             deferrals_max: None,
             depends_on: Vec::new(),
@@ -88,6 +89,7 @@ impl Explainer {
             resolved: BTreeMap::new(),
             physical: BTreeMap::new(),
             answered: None,
+            authority: Authority::Policies,
             barred: None,
             deferrals_max: None,
             depends_on: Vec::new(),

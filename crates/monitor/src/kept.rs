@@ -12,6 +12,7 @@ use tipstaff_core::json::write_string;
 use tipstaff_core::{Json, Labels, Millis, Sink, Tier};
 use tipstaff_policy::{InWords, Limits};
 
+use crate::authority::Authority;
 use crate::judge::{Answered, Barred, Facts, Said};
 use crate::pins::Listing;
 use crate::wire::{digests, number_of};
@@ -37,19 +38,19 @@ pub(crate) fn kept_inputs(
 }
 
 /// The members of one object, in their order.
-struct Members<'a> {
+pub(crate) struct Members<'a> {
     out: &'a mut String,
     first: bool,
 }
 
 impl<'a> Members<'a> {
-    fn open(out: &'a mut String) -> Self {
+    pub(crate) fn open(out: &'a mut String) -> Self {
         out.push('{');
         Self { out, first: true }
     }
 
     /// Where the value of the next member goes.
-    fn at(&mut self, name: &str) -> &mut String {
+    pub(crate) fn at(&mut self, name: &str) -> &mut String {
         self.out.push_str(if self.first { "\"" } else { ",\"" });
         self.first = false;
         self.out.push_str(name);
@@ -57,11 +58,11 @@ impl<'a> Members<'a> {
         self.out
     }
 
-    fn text(&mut self, name: &str, value: &str) {
+    pub(crate) fn text(&mut self, name: &str, value: &str) {
         write_string(self.at(name), value);
     }
 
-    fn number(&mut self, name: &str, value: u64) {
+    pub(crate) fn number(&mut self, name: &str, value: u64) {
         let _ = write!(self.at(name), "{value}");
     }
 
@@ -92,7 +93,7 @@ impl<'a> Members<'a> {
         out.push('}');
     }
 
-    fn close(self) {
+    pub(crate) fn close(self) {
         self.out.push('}');
     }
 }
@@ -118,6 +119,9 @@ impl Facts {
         }
         if self.words.asked {
             members.at("asked").push_str("true");
+        }
+        if self.authority != Authority::Policies {
+            self.authority.write(members.at("authority"));
         }
         if let Some(barred) = self.barred {
             members.text("barred", barred.as_str());
@@ -197,6 +201,9 @@ impl Facts {
                     Some(Answered::ALL.into_iter().find(|answered| answered.as_str() == word)?)
                 }
             },
+            authority: json
+                .get("authority")
+                .map_or(Some(Authority::Policies), Authority::from_json)?,
             barred: match json.get("barred") {
                 None => None,
                 Some(word) => {
@@ -297,6 +304,7 @@ mod tests {
             resolved: BTreeMap::new(),
             physical: BTreeMap::new(),
             answered: None,
+            authority: Authority::Policies,
             barred: None,
             deferrals_max: None,
             depends_on: Vec::new(),

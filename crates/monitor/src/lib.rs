@@ -7,6 +7,7 @@
 //! ([`Client`]).
 
 mod approval;
+mod authority;
 mod client;
 mod config;
 mod deferral;

@@ -9,27 +9,34 @@ use std::sync::Arc;
 use tipstaff_context::Distance;
 use tipstaff_core::receipt::Door;
 use tipstaff_core::{Action, Labels};
-use tipstaff_identity::{Name, Speaker};
+use tipstaff_identity::{Kind, Name, Speaker};
 use tipstaff_policy::InWords;
 
 use super::admit::{After, Law};
 use super::{Measure, Member, Monitor, lock};
-use crate::judge::{Barred, Facts, Listing, tier};
-use crate::pace::Pace;
+use crate::judge::{Authority, Barred, Facts, Listing, tier};
 use crate::policies::Rules;
+use crate::sessions::Session;
 
 impl Monitor {
     pub(super) fn facts(
         &self,
         law: &Law<'_>,
         member: &Member,
-        pace: &mut Pace,
+        session: &mut Session,
         action: &Action,
         after: Option<After>,
     ) -> Facts {
         let now = self.now();
         let speaker = member.proven.as_ref().map(|own| own.now(law.principals, now));
         let silent = matches!(speaker, Some(Err(_)));
+        let authority = match (&member.brought, &speaker) {
+            (Some(brought), _) => self.worth(brought, law.principals, &session.chain),
+            (None, Some(Ok(speaker))) if speaker.kind == Kind::Agent && speaker.roles.is_empty() => {
+                Authority::Nothing
+            }
+            (None, _) => Authority::Policies,
+        };
         let (agent, user, roles) = match speaker {
             None => (member.agent.clone(), member.user.clone(), Vec::new()),
             Some(Ok(speaker) | Err(speaker)) => named(member, &speaker),
@@ -41,7 +48,7 @@ impl Monitor {
             (false, _) if silent => Some(Barred::Principal),
             // What waited was counted when it was asked.
             (false, Some(_)) => None,
-            (false, None) => pace.called(action, now, &law.standing.config.limits),
+            (false, None) => session.pace.called(action, now, &law.standing.config.limits),
         };
         Facts {
             now,
@@ -55,6 +62,7 @@ impl Monitor {
             resolved: BTreeMap::new(),
             physical: BTreeMap::new(),
             answered: after.and_then(After::answered),
+            authority,
             barred,
             deferrals_max: None,
             depends_on: Vec::new(),
