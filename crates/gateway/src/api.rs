@@ -45,7 +45,7 @@ use self::route::{Access, Route, Verb};
 use self::tiles::CHECKPOINT;
 use self::watch::{Requests, Seen, Since};
 use crate::error::GatewayError;
-use crate::http::{Credential, Ends, Pages, Thumbprint, Token};
+use crate::http::{CAPABILITY, Credential, Ends, Pages, Thumbprint, Token};
 
 /// Least time between publications that questions ask for.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
@@ -170,7 +170,14 @@ impl Api {
         match route {
             Route::Action => {
                 let fresh = random::<16>()?;
-                let by = signer(request);
+                let by = signer(request).map(|key| (key, capability(request)));
+                if by.is_none() && request.headers().contains_key(&CAPABILITY) {
+                    return Err(Fault::bad(
+                        "capability_unsigned",
+                        "A capability is presented by its holder alone.",
+                        "Sign the request with the holder's key (RFC 9421).",
+                    ));
+                }
                 actions::judge(body, (&self.token, fresh, by), &*self.desk, &self.latency)
             }
             Route::Outcome { receipt } => {
@@ -293,6 +300,14 @@ impl Api {
         let sample = Sample { origin: "home", note, name: &name, receipts };
         Ok(json(StatusCode::OK, &sample))
     }
+}
+
+/// The capability that a signed request presents: one header, or what no capability is.
+fn capability(request: &Request<Vec<u8>>) -> Option<Arc<str>> {
+    let mut values = request.headers().get_all(&CAPABILITY).iter();
+    let one = values.next()?;
+    let one = one.to_str().ok().filter(|_| values.next().is_none());
+    Some(one.unwrap_or_default().into())
 }
 
 /// The principal that signed a request.

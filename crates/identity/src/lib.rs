@@ -6,6 +6,7 @@
 //! are pseudonyms keyed by a secret of the home. There is one key per purpose; their files are readable
 //! by their owner only, and a start refuses them otherwise.
 
+pub mod capability;
 mod httpsig;
 mod keys;
 mod peer;

@@ -63,7 +63,12 @@ pub enum Caller {
     /// The client that started this process, as the kernel names it.
     Parent,
     /// The principal whose key this is; the process is as the kernel names it.
-    Principal(ProofKey),
+    Principal {
+        /// The key.
+        key: ProofKey,
+        /// The capability that it presents, as text.
+        capability: Option<String>,
+    },
     /// A client that the monitor's own process speaks for: from any other process it is refused.
     Network {
         /// The credential and the session that it was given, in words that no other client's are.
@@ -72,6 +77,8 @@ pub enum Caller {
         service: String,
         /// Thumbprint of the principal's key that it proved to have.
         key: Option<String>,
+        /// The capability that it presents, as text.
+        capability: Option<String>,
     },
 }
 

@@ -15,7 +15,7 @@ use tipstaff_policy::{InWords, PolicySet, PolicySource, PolicyWarning};
 use crate::config::Config;
 use crate::error::MonitorError;
 use crate::home::Home;
-use crate::judge::{Facts, Judged, Listing, judge};
+use crate::judge::{Authority, Facts, Judged, Listing, judge};
 use crate::pins::Pins;
 use crate::policies::Rules;
 use crate::resolve::{real_path, resolve};
@@ -61,6 +61,7 @@ impl Explainer {
             listing: Listing::Accepted,
             roots: self.roots.clone(),
             answered: None,
+            authority: Authority::Policies,
             barred: None,
             class: None,
             deferrals_max: None,
@@ -90,6 +91,7 @@ impl Explainer {
             resolved: BTreeMap::new(),
             physical: BTreeMap::new(),
             answered: None,
+            authority: Authority::Policies,
             barred: None,
             class: None,
             deferrals_max: None,

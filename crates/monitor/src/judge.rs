@@ -11,12 +11,13 @@ use tipstaff_core::{Action, Digest, Label, Labels, Millis, Tier, Verdict};
 use tipstaff_policy::paths::{Bounds, PathFacts, Place, facts};
 use tipstaff_policy::{Classified, Decision, Distances, InWords, Limits, Request, SessionContext};
 
+pub use crate::authority::{Authority, Kept, Presented};
 use crate::class::Class;
 pub use crate::pins::Listing;
 use crate::policies::Rules;
 
 /// Name and version of this procedure: what it decides for the same inputs never changes under one name.
-pub const ENGINE: &str = "tipstaff-4+cedar-4.14.1";
+pub const ENGINE: &str = "tipstaff-5+cedar-4.14.1";
 
 /// What became of the question to a person that a judgement follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +158,8 @@ pub struct Facts {
     pub physical: BTreeMap<String, String>,
     /// What a person said, if one was asked.
     pub answered: Option<Answered>,
+    /// The authority that its caller brings.
+    pub authority: Authority,
     /// What bars it, if something does.
     pub barred: Option<Barred>,
     /// What its caller's class is held to, if anything.
@@ -238,9 +241,11 @@ fn judge_all(
     let refused = match (facts.barred, facts.answered, facts.listing) {
         (Some(barred), _, _) => Some(barred.as_str()),
         (None, Some(no), _) if no != Answered::Approved => Some(no.as_str()),
-        (None, _, Listing::Changed) => Some("tool_changed"),
-        (None, _, Listing::Unlisted) => Some("tool_unlisted"),
-        (None, _, Listing::Accepted) => exceeded(facts, &classified),
+        (None, _, listing) => facts.authority.bars().or(match listing {
+            Listing::Changed => Some("tool_changed"),
+            Listing::Unlisted => Some("tool_unlisted"),
+            Listing::Accepted => exceeded(facts, &classified),
+        }),
     };
     if let Some(reason) = refused {
         let mut denied = denied(&classified, reason);
@@ -258,7 +263,7 @@ fn judge_all(
         if (judged.verdict, facts.answered) == (Verdict::StepUp, Some(Answered::Approved)) {
             (judged.verdict, judged.reason) = (Verdict::Allow, Answered::Approved.as_str());
         }
-        return judged;
+        return confined(judged, action, &classified, facts);
     };
     // What the patch made is classified afresh and must be allowed as it is.
     let executed = action.with_parameters(parameters.clone());
@@ -270,11 +275,37 @@ fn judge_all(
     }
     let (again, means) = with_request(&executed, &reclassified, facts, context, decide);
     if again.verdict != Verdict::Modify {
-        return judged(&classified, again, means, None);
+        return confined(judged(&classified, again, means, None), &executed, &reclassified, facts);
     }
     let rule = again.rule.clone().or(decision.rule);
-    let modified = Some((executed, patch.clone()));
-    judged(&reclassified, Decision { rule, ..again }, means, modified)
+    let modified = Some((executed.clone(), patch.clone()));
+    let judged = judged(&reclassified, Decision { rule, ..again }, means, modified);
+    confined(judged, &executed, &reclassified, facts)
+}
+
+/// What policies don't refuse has to be in its caller's capability too: what would be executed, as it is.
+fn confined(judged: Judged, action: &Action, classified: &Classification, facts: &Facts) -> Judged {
+    if judged.verdict == Verdict::Deny || facts.authority == Authority::Policies {
+        return judged;
+    }
+    let places = classified.paths.iter().flat_map(|path| {
+        // What leads nowhere that is known is inside of nothing.
+        let resolved = facts.resolved.get(&path.text).map_or("", String::as_str);
+        [Some(resolved), facts.physical.get(&path.text).map(String::as_str)].into_iter().flatten()
+    });
+    let places: Vec<&str> = places.collect();
+    match facts.authority.confines((action, classified.tier), &places, facts) {
+        Ok(()) => judged,
+        Err(fault) => Judged {
+            verdict: Verdict::Deny,
+            rule: None,
+            reason: fault.as_str(),
+            advice: Some(format!("{fault}.")),
+            modified: None,
+            missing: Vec::new(),
+            ..judged
+        },
+    }
 }
 
 fn exceeded(facts: &Facts, classified: &Classification) -> Option<&'static str> {
@@ -465,7 +496,7 @@ mod tests {
         assert_eq!(
             (ENGINE, Digest::of(said.as_bytes()).to_hex().as_str()),
             (
-                "tipstaff-4+cedar-4.14.1",
+                "tipstaff-5+cedar-4.14.1",
                 "b4ce326b5f386dc5b263a4baa5f67581071fe96e71b58ddad76a3ddd2cdaae07"
             ),
             "{said}"

@@ -12,6 +12,7 @@ use tipstaff_core::json::write_string;
 use tipstaff_core::{Json, Labels, Millis, Sink, Tier};
 use tipstaff_policy::{InWords, Limits, OverRisk};
 
+use crate::authority::Authority;
 use crate::class::Class;
 use crate::judge::{Answered, Barred, Facts, Said};
 use crate::pins::Listing;
@@ -38,19 +39,19 @@ pub(crate) fn kept_inputs(
 }
 
 /// The members of one object, in their order.
-struct Members<'a> {
+pub(crate) struct Members<'a> {
     out: &'a mut String,
     first: bool,
 }
 
 impl<'a> Members<'a> {
-    fn open(out: &'a mut String) -> Self {
+    pub(crate) fn open(out: &'a mut String) -> Self {
         out.push('{');
         Self { out, first: true }
     }
 
     /// Where the value of the next member goes.
-    fn at(&mut self, name: &str) -> &mut String {
+    pub(crate) fn at(&mut self, name: &str) -> &mut String {
         self.out.push_str(if self.first { "\"" } else { ",\"" });
         self.first = false;
         self.out.push_str(name);
@@ -58,11 +59,11 @@ impl<'a> Members<'a> {
         self.out
     }
 
-    fn text(&mut self, name: &str, value: &str) {
+    pub(crate) fn text(&mut self, name: &str, value: &str) {
         write_string(self.at(name), value);
     }
 
-    fn number(&mut self, name: &str, value: u64) {
+    pub(crate) fn number(&mut self, name: &str, value: u64) {
         let _ = write!(self.at(name), "{value}");
     }
 
@@ -93,7 +94,7 @@ impl<'a> Members<'a> {
         out.push('}');
     }
 
-    fn close(self) {
+    pub(crate) fn close(self) {
         self.out.push('}');
     }
 }
@@ -119,6 +120,9 @@ impl Facts {
         }
         if self.words.asked {
             members.at("asked").push_str("true");
+        }
+        if self.authority != Authority::Policies {
+            self.authority.write(members.at("authority"));
         }
         if let Some(barred) = self.barred {
             members.text("barred", barred.as_str());
@@ -201,6 +205,9 @@ impl Facts {
                     Some(Answered::ALL.into_iter().find(|answered| answered.as_str() == word)?)
                 }
             },
+            authority: json
+                .get("authority")
+                .map_or(Some(Authority::Policies), Authority::from_json)?,
             barred: match json.get("barred") {
                 None => None,
                 Some(word) => {
@@ -320,6 +327,7 @@ mod tests {
             resolved: BTreeMap::new(),
             physical: BTreeMap::new(),
             answered: None,
+            authority: Authority::Policies,
             barred: None,
             class: None,
             deferrals_max: None,

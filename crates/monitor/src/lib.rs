@@ -7,6 +7,7 @@
 //! ([`Client`]).
 
 mod approval;
+mod authority;
 mod class;
 mod client;
 mod config;

@@ -8,6 +8,7 @@ mod admit;
 pub use admit::Held;
 pub(crate) use admit::{Answer, Asked};
 mod brought;
+mod capabilities;
 mod closing;
 mod control;
 mod deferrals;
@@ -20,6 +21,7 @@ mod held;
 mod holds;
 mod principals;
 pub(crate) use holds::Said;
+use capabilities::{Brought, Capabilities};
 use principals::Proven;
 mod recorded;
 mod refusal;
@@ -39,7 +41,7 @@ use tipstaff_core::receipt::{Door, Kind, Outcome, Status};
 use tipstaff_core::{Action, Digest, Labels, Millis, Tier, digest};
 use tipstaff_identity::{Peer, Principals, Process, Pseudonyms};
 use tipstaff_ledger::{Draft, Ledger, LedgerError};
-use tipstaff_store::{Clock, Random};
+use tipstaff_store::{Clock, Disk, Random};
 
 use crate::config::{Config, Servers, Setting, Settings};
 use crate::deferral::Deferrals;
@@ -58,6 +60,7 @@ use crate::tails::{News, Tails, Watch};
 #[derive(Debug)]
 pub struct Monitor {
     home: Home,
+    disk: Arc<dyn Disk>,
     standing: RwLock<Standing>,
     ledger: Ledger,
     pseudonyms: Pseudonyms,
@@ -75,6 +78,8 @@ pub struct Monitor {
     approvers: Vec<VerifyingKey>,
     /// Who may prove to be whom. Locked after rules and standing.
     principals: RwLock<Principals>,
+    /// Locked after a session, and before the queue.
+    capabilities: Mutex<Capabilities>,
     /// Lists that differ from the pins, by server, for `tools diff`.
     pending: Mutex<BTreeMap<String, ServerPins>>,
     /// What policies and configuration looked like when they were last tried.
@@ -118,6 +123,8 @@ pub struct Member {
     listed: Mutex<Option<ServerPins>>,
     /// Who it proved to be, if it did.
     proven: Option<Proven>,
+    /// The capability that it presented, if it did.
+    brought: Option<Arc<Brought>>,
 }
 
 /// How an action ended that its caller carried out by itself.
@@ -156,17 +163,18 @@ impl Monitor {
             Some(label) => format!("label:{}:{label}", peer.uid),
             None => peer.instance.clone(),
         };
-        self.enter(&Peer { instance, ..peer.clone() }, None, server, door)
+        self.enter(&Peer { instance, ..peer.clone() }, (None, None), server, door)
     }
 
-    /// Joins a door of this process for the principal with this key, whose proof the door has checked.
+    /// Joins a door of this process for the principal with this key, whose proof the door has checked, and with the
+    /// capability that it presents.
     ///
     /// # Errors
     /// [`Refusal`] if nobody who may act has the key, or the session can't be opened.
     pub fn join_principal(
         &self,
         peer: &Peer,
-        key_id: &str,
+        (key_id, token): (&str, Option<&str>),
         server: &str,
         door: Door,
     ) -> Result<Arc<Member>, Refusal> {
@@ -176,31 +184,36 @@ impl Monitor {
             rule: None,
             text: format!("Nothing was done: {why}. Stop, and tell the user."),
         })?;
-        self.join_as(peer, proven, server, door)
+        self.join_as(peer, (Some(proven), token), server, door)
     }
 
-    /// Joins a door whose process proved to act for a principal. All doors of one principal share its session.
+    /// Joins a door that presents a capability, or whose process proved to act for a principal. All doors of one
+    /// principal share its session.
     ///
     /// # Errors
     /// [`Refusal`] if the session can't be opened.
     pub(crate) fn join_as(
         &self,
         peer: &Peer,
-        proven: Proven,
+        (proven, token): (Option<Proven>, Option<&str>),
         server: &str,
         door: Door,
     ) -> Result<Arc<Member>, Refusal> {
-        let instance = principals::instance(proven.speaker.name.as_str());
-        self.enter(&Peer { instance, ..peer.clone() }, Some(proven), server, door)
+        let instance = match &proven {
+            Some(proven) => principals::instance(proven.speaker.name.as_str()),
+            None => peer.instance.clone(),
+        };
+        self.enter(&Peer { instance, ..peer.clone() }, (proven, token), server, door)
     }
 
     fn enter(
         &self,
         peer: &Peer,
-        proven: Option<Proven>,
+        (proven, token): (Option<Proven>, Option<&str>),
         server: &str,
         door: Door,
     ) -> Result<Arc<Member>, Refusal> {
+        let brought = token.map(|token| Arc::new(self.take(token, proven.as_ref())));
         let agent = self.pseudonyms.of("agent", &peer.instance);
         self.remember(peer.client);
         let mut sessions = lock(&self.sessions);
@@ -236,6 +249,7 @@ impl Monitor {
             session,
             listed: Mutex::new(None),
             proven,
+            brought,
         }))
     }
 

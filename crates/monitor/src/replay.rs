@@ -236,6 +236,7 @@ impl Replayer<'_> {
             self.differs(signed, "the kept inputs are unreadable");
             return Ok(());
         };
+        facts.authority.restore(|digest| self.home.kept(digest).ok());
         let receipt = signed.receipt();
         let Some(context) = self.contexts.get(&receipt.chain).and_then(Option::as_ref) else {
             self.report.expired += 1;

@@ -187,9 +187,10 @@ fn join(monitor: &Monitor, peer: &Peer, hello: &Json) -> Result<Arc<Member>, Str
     let started = || monitor.servers().get(&server).is_some_and(|s| !s.command.is_empty());
     let cwd = if network && started() { std::env::current_dir().ok() } else { peer.cwd.clone() };
     let peer = &Peer { cwd, ..peer.clone() };
-    let joined = match proven {
-        Some(proven) => monitor.join_as(peer, proven, &server, door),
-        None => monitor.join(peer, label.as_deref(), &server, door),
+    let token = text_of(hello, "capability");
+    let joined = match (proven, token) {
+        (None, None) => monitor.join(peer, label.as_deref(), &server, door),
+        (proven, token) => monitor.join_as(peer, (proven, token.as_deref()), &server, door),
     };
     joined.map_err(|refusal| refusal.text)
 }

@@ -76,6 +76,9 @@ pub(crate) enum Command {
         /// A principal's key: the agent acts as who is enrolled with it (see `tipstaff principal`)
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
+        /// A capability of that key: nothing outside of it is permitted (see `tipstaff grant`)
+        #[arg(long, value_name = "FILE", requires = "key")]
+        capability: Option<PathBuf>,
         /// The server's command
         #[arg(last = true, required_unless_present = "url")]
         command: Vec<String>,
@@ -121,6 +124,9 @@ pub(crate) enum Command {
         /// A principal's key: the agent acts as who is enrolled with it (see `tipstaff principal`)
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
+        /// A capability of that key: nothing outside of it is permitted (see `tipstaff grant`)
+        #[arg(long, value_name = "FILE", requires = "key")]
+        capability: Option<PathBuf>,
     },
     /// Run the monitor in the foreground, with MCP over HTTP at /mcp
     #[command(
@@ -184,7 +190,58 @@ pub(crate) enum Command {
         /// A principal's key, as `wrap` and `hook` take it
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
+        /// A capability of that key
+        #[arg(long, value_name = "FILE", requires = "key")]
+        capability: Option<PathBuf>,
     },
+    /// Give a principal a capability: what it may do, and nothing else
+    #[command(
+        after_help = "Examples:\n  tipstaff grant --to coder --tool notes/read_note --tool 'search/*' --expires 2h -o coder.cap\n  tipstaff grant --to coder --under ~/project --tier T3 --uses 100 -o coder.cap\n\nThe file is of use to the holder of the principal's key alone. docs/capabilities.md says what each option demands."
+    )]
+    Grant {
+        /// The principal
+        #[arg(long, value_name = "NAME")]
+        to: String,
+        #[command(flatten)]
+        demands: Demands,
+        /// The file to write, which must not be there yet
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Make a capability narrower and, with its holder's key, give it on to another key; no home is needed
+    #[command(
+        after_help = "Examples:\n  tipstaff attenuate coder.cap --tier T1 -o reader.cap\n  tipstaff attenuate coder.cap --key coder.key --to did:key:z6Mk... --tool notes/read_note -o helper.cap"
+    )]
+    Attenuate {
+        /// The capability
+        file: PathBuf,
+        /// The holder's key, to give it on
+        #[arg(long, value_name = "FILE", requires = "to")]
+        key: Option<PathBuf>,
+        /// Public half of the next holder's key
+        #[arg(long, value_name = "DID", requires = "key")]
+        to: Option<String>,
+        #[command(flatten)]
+        demands: Demands,
+        /// The file to write, which must not be there yet
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Show what a capability says, and the ids by which its blocks are revoked; no home is needed
+    Inspect {
+        /// The capability
+        file: PathBuf,
+    },
+    /// End a capability, and whatever was made from it, at the next action
+    #[command(
+        after_help = "Examples:\n  tipstaff revoke 7f3a...   (an id that `tipstaff inspect` prints, or the beginning of one that was granted here)\n  tipstaff revoke coder.cap"
+    )]
+    Revoke {
+        /// A block's id, or a capability's file: then its last block
+        what: String,
+    },
+    /// List what was granted here, and what was revoked
+    Grants,
     /// Find out how far is too far from a request
     #[command(subcommand)]
     Drift(DriftCommand),
@@ -492,4 +549,52 @@ pub(crate) enum LogCommand {
 
 pub(crate) fn completions(shell: Shell) {
     clap_complete::generate(shell, &mut Cli::command(), "tipstaff", &mut std::io::stdout());
+}
+
+/// What a block of a capability demands of an action.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Demands {
+    /// A tool, `SERVER/NAME`, or all of a server, `SERVER/*` (repeatable: one of them)
+    #[arg(long, value_name = "TOOL")]
+    pub(crate) tool: Vec<String>,
+    /// Every path that the action names is in this folder, and it names one (repeatable: in one of them)
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) under: Vec<String>,
+    /// Every address in the arguments has this host, or one that ends so, `*.example.org`, and there is one
+    /// (repeatable: one of them)
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Vec<String>,
+    /// A whole-number argument, such as `n=1..10`, `n=..10`, `/list/0=1..` (repeatable: each)
+    #[arg(long, value_name = "ARGUMENT=RANGE")]
+    pub(crate) range: Vec<String>,
+    /// A text argument that a pattern matches as a whole (repeatable: each)
+    #[arg(long, value_name = "ARGUMENT=PATTERN")]
+    pub(crate) pattern: Vec<String>,
+    /// A text argument that is one of these (repeatable: each)
+    #[arg(long, value_name = "ARGUMENT=A,B")]
+    pub(crate) one_of: Vec<String>,
+    /// The highest tier
+    #[arg(long, value_name = "TIER")]
+    pub(crate) tier: Option<String>,
+    /// How often it permits something
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) uses: Option<u64>,
+    /// The most that a whole-number argument comes to over all uses (repeatable: each)
+    #[arg(long, value_name = "ARGUMENT=MOST")]
+    pub(crate) budget: Vec<String>,
+    /// The chain of the only session
+    #[arg(long, value_name = "SESSION")]
+    pub(crate) session: Option<String>,
+    /// How long it lasts, such as 2h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires: Option<String>,
+    /// When it begins, from now, such as 10m
+    #[arg(long, value_name = "TIME")]
+    pub(crate) begins: Option<String>,
+    /// The number of receipts in the log at which it ends
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) until_position: Option<u64>,
+    /// A check in Biscuit's own language (repeatable: each)
+    #[arg(long, value_name = "CHECK")]
+    pub(crate) check: Vec<String>,
 }

@@ -17,6 +17,7 @@ macro_rules! print {
 }
 
 mod cli;
+mod capability;
 mod conformance;
 mod demo;
 mod doctor;
@@ -60,12 +61,16 @@ fn main() -> ExitCode {
         Err(error) => return misused(&error),
     };
     let json = cli.json;
-    if let Command::Hook { client, grant, wait, key } = &cli.command {
+    if let Command::Hook { client, grant, wait, key, capability } = &cli.command {
         let permitted = if *grant { Permitted::Grant } else { Permitted::Defer };
         let wait = Duration::from_secs(*wait);
-        let caller = match wrap::caller(key.as_deref()) {
+        let caller = match wrap::caller(key.as_deref(), capability.as_deref()) {
             Ok(caller) => caller,
-            Err(_) => return hook::refuse("the key of its principal (--key) can't be read"),
+            Err(_) => {
+                return hook::refuse(
+                    "the key of its principal (--key), or its capability (--capability), can't be read",
+                );
+            }
         };
         return hook(cli.home, &Options { contract: *client, permitted, wait, caller });
     }
@@ -105,8 +110,9 @@ fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Init => home::init(&at),
         Command::Demo { keep } => demo::run(&at, keep),
-        Command::Wrap { name, env, url: None, command, intent, key, .. } => {
-            wrap::wrap(&at, name, env, command, (intent.as_deref(), key.as_deref()))
+        Command::Wrap { name, env, url: None, command, intent, key, capability, .. } => {
+            let proof = (key.as_deref(), capability.as_deref());
+            wrap::wrap(&at, name, env, command, (intent.as_deref(), proof))
         }
         Command::Wrap {
             name,
@@ -116,10 +122,12 @@ fn run(cli: Cli) -> Outcome {
             header_from,
             intent,
             key,
+            capability,
             ..
         } => {
             let (bearer, from) = (bearer_env, header_from);
-            let given = wrap::Given { from_env: header_env, bearer, from, intent, key };
+            let given =
+                wrap::Given { from_env: header_env, bearer, from, intent, key, capability };
             wrap::wrap_url(&at, name, url, given)
         }
         Command::Install { client, include, enforce, dry_run, undo } => {
@@ -151,7 +159,18 @@ fn run(cli: Cli) -> Outcome {
             session::declassify(&at, session.as_deref(), &labels)
         }
         Command::Principal(command) => principal::run(&at, command),
-        Command::Whoami { key } => principal::whoami(&at, key.as_deref()),
+        Command::Whoami { key, capability } => {
+            principal::whoami(&at, key.as_deref())?;
+            capability.map_or(Ok(()), |file| capability::held(&at, &file, key.as_deref()))
+        }
+        Command::Grant { to, demands, output } => capability::grant(&at, &to, &demands, &output),
+        Command::Attenuate { file, key, to, demands, output } => {
+            let to = key.as_deref().zip(to.as_deref());
+            capability::attenuate(&at, &file, to, &demands, &output)
+        }
+        Command::Inspect { file } => capability::inspect(&at, &file),
+        Command::Revoke { what } => capability::revoke(&at, &what),
+        Command::Grants => capability::list(&at),
         Command::Drift(DriftCommand::Calibrate { sessions }) => drift::run(&at, &sessions),
         Command::Pause => queue::pause(&at),
         Command::Resume => queue::resume(&at),

@@ -227,13 +227,13 @@ fn show(at: &Place, name: &Name, did: bool) -> Outcome {
 }
 
 /// What the monitor knows.
-struct Known {
-    json: Json,
-    now: Millis,
+pub(crate) struct Known {
+    pub(crate) json: Json,
+    pub(crate) now: Millis,
 }
 
 impl Known {
-    fn of(at: &Place) -> Result<Self, Failure> {
+    pub(crate) fn of(at: &Place) -> Result<Self, Failure> {
         let undone = "The principals can't be looked at.";
         let failed = |error: tipstaff_monitor::ClientError| {
             Failure::undone(undone, error, "Run `tipstaff doctor`.")
@@ -275,7 +275,7 @@ impl Known {
         self.entries().iter().filter_map(|entry| entry.get("principal"))
     }
 
-    fn entry(&self, name: &Name) -> Option<&Json> {
+    pub(crate) fn entry(&self, name: &Name) -> Option<&Json> {
         let is = |entry: &&Json| {
             entry.get("principal").is_some_and(|found| text(found, "name") == name.as_str())
         };
@@ -299,19 +299,33 @@ impl Known {
     }
 }
 
-/// Signs an order that follows what is known, and brings it to the monitor.
+/// Signs an order that follows what is known, brings it to the monitor, and says so.
 fn order(
     at: &Place,
     done: &str,
     change: impl FnOnce(&Known) -> Result<Change, Failure>,
 ) -> Outcome {
+    let (name, receipt) = ordered(at, change)?;
+    if at.json {
+        println!("{}", serde_json::json!({ "name": name, "receipt": receipt }));
+    } else {
+        println!("{name} {done}. Receipt {}.", receipt.get(..SHOWN).unwrap_or(&receipt));
+    }
+    Ok(())
+}
+
+/// Signs an order that follows what is known, and brings it to the monitor: whom it is about, and its receipt.
+pub(crate) fn ordered(
+    at: &Place,
+    change: impl FnOnce(&Known) -> Result<Change, Failure>,
+) -> Result<(String, String), Failure> {
     let undone = "Nothing was changed.";
     let known = Known::of(at)?;
     let prev = Some(known.text("head")).filter(|head| !head.is_empty());
     let prev = prev.map(|head| Digest::from_hex(&head)).transpose();
     let prev = prev.map_err(|error| Failure::undone(undone, error, "Try again."))?;
     let change = change(&known)?;
-    let name = change.name().clone();
+    let name = change.name().map_or_else(String::new, Name::to_string);
     let key = HomeKeys::approver(at.home.root()).map_err(|error| {
         let next = "Run it as the user whose home this is, or restore its keys.";
         Failure::undone(undone, error, next)
@@ -327,31 +341,25 @@ fn order(
         };
         return Err(Failure::undone(undone, cause, "See `tipstaff principal list`."));
     }
-    let receipt = text(&answer, "receipt");
-    if at.json {
-        println!("{}", serde_json::json!({ "name": name.as_str(), "receipt": receipt }));
-    } else {
-        println!("{name} {done}. Receipt {}.", receipt.get(..SHOWN).unwrap_or(&receipt));
-    }
-    Ok(())
+    Ok((name, text(&answer, "receipt")))
 }
 
-fn named(text: &str) -> Result<Name, Failure> {
+pub(crate) fn named(text: &str) -> Result<Name, Failure> {
     Name::parse(text).ok_or_else(|| {
         Failure::Usage(format!("`{text}` is no name: 1 to 64 of a-z, 0-9, `.`, `-`, `_`"))
     })
 }
 
-fn public(text: &str) -> Result<VerifyingKey, Failure> {
+pub(crate) fn public(text: &str) -> Result<VerifyingKey, Failure> {
     VerifyingKey::from_did_key(text).map_err(|_| {
         let what = "--key wants the `did:key:z6Mk...` that `tipstaff principal key FILE` printed";
         Failure::Usage(what.to_owned())
     })
 }
 
-fn milliseconds(text: &str) -> Result<u64, Failure> {
+pub(crate) fn milliseconds(text: &str) -> Result<u64, Failure> {
     let wrong =
-        || Failure::Usage("--overlap wants a number with s, m, h or d, such as 12h".to_owned());
+        || Failure::Usage("a time is a number with s, m, h or d, such as 12h".to_owned());
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {
         's' => 1,
@@ -364,7 +372,7 @@ fn milliseconds(text: &str) -> Result<u64, Failure> {
     number.checked_mul(seconds * 1000).ok_or_else(wrong)
 }
 
-fn text(json: &Json, name: &str) -> String {
+pub(crate) fn text(json: &Json, name: &str) -> String {
     json.get(name).and_then(Json::as_str).unwrap_or_default().to_owned()
 }
 

@@ -15,10 +15,10 @@ pub(crate) fn wrap(
     name: Option<String>,
     env: Vec<String>,
     command: Vec<String>,
-    (intent, key): (Option<&Path>, Option<&Path>),
+    (intent, (key, capability)): (Option<&Path>, (Option<&Path>, Option<&Path>)),
 ) -> Outcome {
     let intent = intent.map(crate::session::intent).transpose()?;
-    let caller = caller(key)?;
+    let caller = caller(key, capability)?;
     let mut words = command.into_iter();
     let options = WrapOptions {
         home: at.home.root().to_owned(),
@@ -42,6 +42,7 @@ pub(crate) struct Given {
     pub(crate) from: Vec<String>,
     pub(crate) intent: Option<std::path::PathBuf>,
     pub(crate) key: Option<std::path::PathBuf>,
+    pub(crate) capability: Option<std::path::PathBuf>,
 }
 
 pub(crate) fn wrap_url(at: &Place, name: Option<String>, url: String, given: Given) -> Outcome {
@@ -71,12 +72,12 @@ pub(crate) fn wrap_url(at: &Place, name: Option<String>, url: String, given: Giv
     }
     let intent = given.intent.as_deref().map(crate::session::intent).transpose()?;
     let reached = Reached::Url { url: url.into(), headers };
-    let caller = caller(given.key.as_deref())?;
+    let caller = caller(given.key.as_deref(), given.capability.as_deref())?;
     run(WrapOptions { home: at.home.root().to_owned(), server_name: name, reached, intent, caller })
 }
 
 /// For whom a door acts: the client that started it, or the principal whose key is in a file.
-pub(crate) fn caller(key: Option<&Path>) -> Result<Caller, Failure> {
+pub(crate) fn caller(key: Option<&Path>, capability: Option<&Path>) -> Result<Caller, Failure> {
     let Some(file) = key else { return Ok(Caller::Parent) };
     let key = tipstaff_identity::key_at(file).map_err(|error| {
         let next = "Name the file that `tipstaff principal key FILE` wrote.";
@@ -86,7 +87,8 @@ pub(crate) fn caller(key: Option<&Path>) -> Result<Caller, Failure> {
             next,
         )
     })?;
-    Ok(Caller::Principal(ProofKey::new(key)))
+    let capability = capability.map(crate::capability::text_of).transpose()?;
+    Ok(Caller::Principal { key: ProofKey::new(key), capability })
 }
 
 /// Whether a word can be the name of a variable.

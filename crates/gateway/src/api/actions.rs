@@ -5,6 +5,7 @@
 //! is taken once.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ::http::StatusCode;
@@ -76,18 +77,23 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawV
     <&RawValue>::deserialize(from).map(Some)
 }
 
+/// Who signed a request, and the capability that it presents.
+pub(crate) type Signer = (Thumbprint, Option<Arc<str>>);
+
 /// Judges one action. `fresh` are random bytes for a new session; a principal has one session, under its key's name.
 pub(crate) fn judge(
     body: &[u8],
-    (token, fresh, by): (&Token, [u8; 16], Option<Thumbprint>),
+    (token, fresh, by): (&Token, [u8; 16], Option<Signer>),
     desk: &dyn Desk,
     latency: &Latency,
 ) -> Answered {
     let began = Instant::now();
     let asked = read(body)?;
     let whose = match (by, &asked.session) {
-        (Some(key), None) => Some(Whose::Principal(key)),
-        (Some(key), Some(text)) => (*text == key.to_string()).then_some(Whose::Principal(key)),
+        (Some((key, capability)), None) => Some(Whose::Principal(key, capability)),
+        (Some((key, capability)), Some(text)) => {
+            (*text == key.to_string()).then_some(Whose::Principal(key, capability))
+        }
         (None, None) => Some(Whose::Session(Handle::issue(token, fresh))),
         (None, Some(text)) => Handle::parse(token, text).map(Whose::Session),
     };

@@ -44,15 +44,15 @@ pub(crate) trait Desk: Send + Sync {
 pub(crate) enum Whose {
     /// That of whoever has the token and this handle.
     Session(Handle),
-    /// That of the principal who signs with this key.
-    Principal(Thumbprint),
+    /// That of the principal who signs with this key, and perhaps presents a capability.
+    Principal(Thumbprint, Option<Arc<str>>),
 }
 
 impl std::fmt::Display for Whose {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Session(handle) => f.write_str(handle.as_str()),
-            Self::Principal(key) => key.fmt(f),
+            Self::Principal(key, _) => key.fmt(f),
         }
     }
 }
@@ -148,8 +148,9 @@ impl MonitorDesk {
         };
         let joined = match whose {
             Whose::Session(_) => self.monitor.join(&peer, None, server, Door::Api),
-            Whose::Principal(key) => {
-                self.monitor.join_principal(&peer, &key.to_string(), server, Door::Api)
+            Whose::Principal(key, token) => {
+                let proved = (key.to_string(), token.as_deref());
+                self.monitor.join_principal(&peer, (&proved.0, proved.1), server, Door::Api)
             }
         };
         if let Ok(member) = &joined {
@@ -198,7 +199,7 @@ impl Desk for MonitorDesk {
         let found = {
             let mut state = self.state();
             let is_anothers = |open: &Open| match (by, &open.whose) {
-                (Some(key), Whose::Principal(own)) => key != *own,
+                (Some(key), Whose::Principal(own, _)) => key != *own,
                 (Some(_), Whose::Session(_)) => true,
                 (None, _) => false,
             };

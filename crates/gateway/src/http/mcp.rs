@@ -50,6 +50,9 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const RECEIPT: HeaderName = HeaderName::from_static("x-tipstaff-receipt");
 const LATENCY: HeaderName = HeaderName::from_static("x-tipstaff-latency-ms");
 
+/// A capability, as Biscuit's URL-safe base64.
+pub(crate) const CAPABILITY: HeaderName = HeaderName::from_static("tipstaff-capability");
+
 /// An answer that says no.
 pub(super) type No = Box<Response<Body>>;
 
@@ -109,7 +112,7 @@ impl Mcp {
             && !headers.contains_key(&SESSION)
         {
             let params = params.clone().unwrap_or_default();
-            return self.open(id, params, credential).await;
+            return self.open(id, params, (credential, capability(headers)?)).await;
         }
         let session = self.find(headers, credential)?;
         let reply = session.take(message).await;
@@ -127,7 +130,7 @@ impl Mcp {
         &self,
         id: &Id,
         params: Object,
-        credential: Credential,
+        (credential, capability): (Credential, Option<String>),
     ) -> Result<Response<Body>, No> {
         let failed = |text: &str| {
             let fault = Malformed { code: FAILED, id: Some(id.clone()), text: text.to_owned() };
@@ -156,6 +159,7 @@ impl Mcp {
                     Credential::Key(key) => Some(key),
                     Credential::Token | Credential::User(_) => None,
                 },
+                capability: capability.clone(),
             },
             runtime: tokio::runtime::Handle::current(),
         };
@@ -243,6 +247,11 @@ impl Mcp {
             no(StatusCode::BAD_REQUEST, told)
         };
         let id = one(headers, &SESSION).map_err(|()| missing())?.ok_or_else(missing)?;
+        if headers.contains_key(&CAPABILITY) {
+            // It would be passed over: a session has the one that it was opened with.
+            let told = "A capability is presented with `initialize`, for the whole session.";
+            return Err(no(StatusCode::BAD_REQUEST, told));
+        }
         let known = self.sessions().get(id).cloned();
         let known = known.filter(|session| session.credential == credential && !session.is_over());
         let Some(session) = known else {
@@ -295,6 +304,13 @@ impl Mcp {
     fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The capability that a request presents.
+fn capability(headers: &HeaderMap) -> Result<Option<String>, No> {
+    let told = "Tipstaff-Capability is there twice, or no text.";
+    let one = one(headers, &CAPABILITY).map_err(|()| no(StatusCode::BAD_REQUEST, told))?;
+    Ok(one.map(str::to_owned))
 }
 
 /// Ends a session that is not opened after all.

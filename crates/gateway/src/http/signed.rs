@@ -15,6 +15,7 @@ use tipstaff_identity::{HttpParts, HttpSignature, check_content_digest};
 use tipstaff_monitor::Monitor;
 
 use super::guard::{Credential, Thumbprint, one};
+use super::mcp::CAPABILITY;
 
 const INPUT: HeaderName = HeaderName::from_static("signature-input");
 const SIGNATURE: HeaderName = HeaderName::from_static("signature");
@@ -69,6 +70,9 @@ pub(super) fn prove(
     }
     if parts.headers.contains_key(&SESSION) {
         covered.push("mcp-session-id");
+    }
+    if parts.headers.contains_key(&CAPABILITY) {
+        covered.push("tipstaff-capability");
     }
     if !body.is_empty() {
         covered.push("content-digest");

@@ -68,6 +68,22 @@ pub enum Change {
         /// From this position of the log on.
         from: u64,
     },
+    /// A capability for one of its keys.
+    Grant {
+        /// To whom.
+        name: Name,
+        /// Id of the token's first block.
+        id: Digest,
+        /// The key that signed that block, and nothing else.
+        root: VerifyingKey,
+        /// The key that may present the token.
+        holder: VerifyingKey,
+    },
+    /// A block of a capability, and whatever was made from it, ends.
+    Revoke {
+        /// The block's id.
+        id: Digest,
+    },
 }
 
 /// A change, bound to its place.
@@ -111,12 +127,14 @@ impl Change {
             Self::Restore { .. } => "restore",
             Self::Retire { .. } => "retire",
             Self::Compromise { .. } => "compromise",
+            Self::Grant { .. } => "grant",
+            Self::Revoke { .. } => "revoke",
         }
     }
 
-    /// Whom it is about.
+    /// Whom it is about, if it is about somebody.
     #[must_use]
-    pub const fn name(&self) -> &Name {
+    pub const fn name(&self) -> Option<&Name> {
         match self {
             Self::Enrol { name, .. }
             | Self::Rotate { name, .. }
@@ -124,14 +142,17 @@ impl Change {
             | Self::Suspend { name }
             | Self::Restore { name }
             | Self::Retire { name }
-            | Self::Compromise { name, .. } => name,
+            | Self::Compromise { name, .. }
+            | Self::Grant { name, .. } => Some(name),
+            Self::Revoke { .. } => None,
         }
     }
 
     fn to_json(&self) -> Json {
         let name = |name: &Name| Json::string(name.as_str());
         let names = |names: &[Name]| Json::Array(names.iter().map(name).collect());
-        let mut members = vec![("what", Json::string(self.what())), ("name", name(self.name()))];
+        let mut members = vec![("what", Json::string(self.what()))];
+        members.extend(self.name().map(|of| ("name", name(of))));
         match self {
             Self::Enrol { kind, owner, key, roles, .. } => {
                 members.push(("kind", Json::string(kind.as_str())));
@@ -148,20 +169,37 @@ impl Change {
                 members.push(("key_id", Json::string(key_id)));
                 members.push(("from", number(*from)));
             }
+            Self::Grant { id, root, holder, .. } => {
+                members.push(("id", Json::String(id.to_hex())));
+                members.push(("root", Json::String(root.to_did_key())));
+                members.push(("holder", Json::String(holder.to_did_key())));
+            }
+            Self::Revoke { id } => members.push(("id", Json::String(id.to_hex()))),
             Self::Suspend { .. } | Self::Restore { .. } | Self::Retire { .. } => {}
         }
         object(members)
     }
 
     fn from_json(json: &Json) -> Result<Self, OrderFault> {
+        let what = text(json, "what")?;
+        let id = || Digest::from_hex(text(json, "id")?).map_err(|_| OrderFault("id"));
+        if what == "revoke" {
+            return Ok(Self::Revoke { id: id()? });
+        }
         let name = Name::parse(text(json, "name")?).ok_or(OrderFault("name"))?;
-        let key = || VerifyingKey::from_did_key(text(json, "key")?).map_err(|_| OrderFault("key"));
+        let public = |member| {
+            VerifyingKey::from_did_key(text(json, member)?).map_err(|_| OrderFault(member))
+        };
+        let key = || public("key");
         let roles = || {
             let roles = json.get("roles").and_then(Json::as_array).ok_or(OrderFault("roles"))?;
             let roles = roles.iter().map(|role| Name::parse(role.as_str()?));
             roles.collect::<Option<Vec<_>>>().ok_or(OrderFault("roles"))
         };
-        Ok(match text(json, "what")? {
+        Ok(match what {
+            "grant" => {
+                Self::Grant { name, id: id()?, root: public("root")?, holder: public("holder")? }
+            }
             "enrol" => Self::Enrol {
                 name,
                 kind: Kind::parse(text(json, "kind")?).ok_or(OrderFault("kind"))?,

@@ -9,6 +9,7 @@ use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::{Digest, Json, Millis};
 
 use super::{Change, Kind, Name, SignedOrder, Status, number, object};
+use crate::capability::{Capability, Fault, Grant, GrantFault, Grants};
 
 /// Principals that a home knows at most, those that ended included.
 pub const PRINCIPALS_MAX: usize = 1_000_000;
@@ -28,6 +29,7 @@ pub struct Principals {
     known: BTreeMap<Name, Principal>,
     /// Every key that was ever anybody's, by its thumbprint: none is given twice.
     keys: HashMap<String, Name>,
+    grants: Grants,
 }
 
 /// One principal.
@@ -132,6 +134,9 @@ pub enum ChangeFault {
     /// Too many of something.
     #[error("more than {0}")]
     TooMany(&'static str),
+    /// Of capabilities.
+    #[error(transparent)]
+    Grant(#[from] GrantFault),
 }
 
 impl ChangeFault {
@@ -150,7 +155,8 @@ impl ChangeFault {
             Self::NoSuchKey => "no_such_key",
             Self::Overlap => "overlap",
             Self::Position => "position",
-            Self::TooMany(_) => "too_many",
+            Self::TooMany(_) | Self::Grant(GrantFault::TooMany) => "too_many",
+            Self::Grant(GrantFault::Already) => "already",
         }
     }
 }
@@ -251,6 +257,19 @@ impl Principals {
                 }
                 held.lost_at = Some(*from);
             }
+            Change::Grant { name, id, root, holder } => {
+                self.unused(root)?;
+                let key = holder.key_id();
+                let keys = &self.lasting(name)?.keys;
+                let is_theirs =
+                    |held: &Held| held.id == key && held.until.is_none() && held.lost_at.is_none();
+                if !keys.iter().any(is_theirs) {
+                    return Err(ChangeFault::NoSuchKey);
+                }
+                let (to, root, holder) = (name.clone(), root.clone(), holder.clone());
+                self.grants.grant(*id, Grant { to, root, holder, at: order.at })?;
+            }
+            Change::Revoke { id } => self.grants.revoke(*id)?,
         }
         let head = Digest::of(signed.to_canonical().as_bytes());
         self.head = Some(head);
@@ -284,6 +303,41 @@ impl Principals {
         })
     }
 
+    /// What was granted and revoked.
+    #[must_use]
+    pub const fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
+    /// Whether a capability is the presenter's: its holder's key is theirs, or was before a rotation.
+    ///
+    /// # Errors
+    /// [`Fault::NotHolder`]
+    pub fn holds(&self, capability: &Capability, key_id: &str) -> Result<(), Fault> {
+        let holder = capability.holder().ok_or(Fault::NoHolder)?.key_id();
+        let owner = |key: &str| self.keys.get(key);
+        let same = holder == key_id
+            || matches!((owner(&holder), owner(key_id)), (Some(one), Some(other)) if one == other);
+        if same { Ok(()) } else { Err(Fault::NotHolder) }
+    }
+
+    /// Whether a capability still stands: no block was revoked, and nobody whom it went through lost their key or may
+    /// not act any more. A key that ended with a rotation is fine, and so is one that is not known here.
+    ///
+    /// # Errors
+    /// [`Fault::Revoked`], [`Fault::HolderEnded`]
+    pub fn stands(&self, capability: &Capability) -> Result<(), Fault> {
+        if self.grants.revoked(capability.ids()).is_some() {
+            return Err(Fault::Revoked);
+        }
+        let ended = capability.holders().iter().any(|holder| {
+            let id = holder.key_id();
+            let Some(name) = self.keys.get(&id) else { return false };
+            self.lost_at(&id).is_some() || self.person(name).is_none()
+        });
+        if ended { Err(Fault::HolderEnded) } else { Ok(()) }
+    }
+
     /// The public half of a key that is or was somebody's.
     #[must_use]
     pub fn key(&self, key_id: &str) -> Option<&VerifyingKey> {
@@ -302,7 +356,8 @@ impl Principals {
     #[must_use]
     pub fn digest(&self) -> Digest {
         let known = self.known.iter().map(|(name, principal)| principal.to_json(name));
-        Digest::of(Json::Array(known.collect()).to_canonical().as_bytes())
+        let granted = Some(self.grants.to_json()).filter(|_| !self.grants.is_empty());
+        Digest::of(Json::Array(known.chain(granted).collect()).to_canonical().as_bytes())
     }
 
     /// The DID document of a principal (W3C DID Core 1.0) under the home whose log has this origin: its valid keys

@@ -42,16 +42,23 @@ pub(super) fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError
         let command = join.command.iter().map(|word| Json::string(word)).collect();
         let label = std::env::var("TIPSTAFF_SESSION").ok().filter(|label| !label.is_empty());
         let (instance, service, proved) = match &join.caller {
-            Caller::Parent | Caller::Principal(_) => (None, None, None),
-            Caller::Network { instance, service, key } => {
+            Caller::Parent | Caller::Principal { .. } => (None, None, None),
+            Caller::Network { instance, service, key, .. } => {
                 (Some(instance), Some(service), key.as_deref())
             }
         };
+        let capability = match &join.caller {
+            Caller::Parent => None,
+            Caller::Principal { capability, .. } | Caller::Network { capability, .. } => {
+                capability.as_deref()
+            }
+        };
         let proof = match &join.caller {
-            Caller::Principal(key) => key.prove(&join.server, Millis(SystemClock.now_ms())),
+            Caller::Principal { key, .. } => key.prove(&join.server, Millis(SystemClock.now_ms())),
             Caller::Parent | Caller::Network { .. } => None,
         };
         let hello = object([
+            ("capability", wire::text(capability)),
             ("command", Json::Array(command)),
             ("door", Json::string(join.door.as_str())),
             ("instance", wire::text(instance.map(String::as_str))),

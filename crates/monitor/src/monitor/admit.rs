@@ -8,17 +8,17 @@ use std::sync::{Arc, PoisonError};
 
 use tipstaff_core::action::Salt;
 use tipstaff_core::receipt::{DecisionRef, Door, Enforcement, Kind};
-use tipstaff_core::{Action, Digest, Json, Labels, Millis, Verdict};
+use tipstaff_core::{Action, Digest, Labels, Millis, Verdict};
 use tipstaff_identity::Principals;
 use tipstaff_ledger::{Draft, LedgerError};
 
 use super::deferrals::{Earlier, Suspends};
 use super::recorded::{brought, deferred, obligations, resolved, rests_on, shown, waiting};
 use super::refusal::Words;
-use super::{Member, Monitor, lock};
+use super::{Member, Monitor, capabilities, lock};
 use crate::deferral::Links;
 use crate::fold::fold_action;
-use crate::judge::{Answered, Barred, ENGINE, Facts, judge};
+use crate::judge::{Answered, Authority, Barred, ENGINE, Facts, Kept, judge};
 use crate::kept::kept_inputs;
 use crate::permit::{Permit, Refusal, Settlement, Sink};
 use crate::policies::Rules;
@@ -27,7 +27,6 @@ use crate::resolve::resolve;
 use crate::sessions::{NO_MEMBER, OpenVerdict};
 use crate::standing::Standing;
 use crate::tails::News;
-use crate::wire::object;
 
 /// What the monitor answers.
 #[derive(Debug, Clone)]
@@ -259,7 +258,15 @@ impl Monitor {
         if let Some(Awaits::Context(missing)) = taken.as_deref().map(|hold: &Hold| &hold.awaits) {
             links = Links::of(action, &[asked.depends_on.as_slice(), &missing.depends_on].concat());
         }
-        let mut facts = self.facts(law, member, &mut session.pace, action, after);
+        let mut facts = self.facts(law, member, &mut session, action, after);
+        // INVARIANT: what was used up is locked from reading it to having the receipt's place.
+        let metered = member.brought.as_deref().filter(|brought| brought.is_metered());
+        let mut used = metered.map(|_| lock(&self.capabilities));
+        if let (Some(used), Authority::Capability(presented)) = (&used, &mut facts.authority)
+            && let Kept::Read(_, capability) = &presented.token
+        {
+            presented.metered = used.metered(capability);
+        }
         facts.distance = distance;
         facts.carries = carries;
         facts.words = law.standing.config.in_words(action, &session.requests.words);
@@ -340,7 +347,7 @@ impl Monitor {
             context.distance_method = Some(distance.method.clone());
         }
         receipt.authority =
-            member.proven.as_ref().map(|own| object([("holder", Json::string(&own.key_id))]));
+            capabilities::shown(member.proven.as_ref(), member.brought.as_deref());
         receipt.inputs_digest = Some(Digest::of(inputs.as_bytes()));
         receipt.requested_digest = requested.map(|text| Digest::of(text.as_bytes()));
         receipt.obligations = obligations;
@@ -367,6 +374,13 @@ impl Monitor {
         });
         let appended = self.ledger.append(Draft { receipt, inputs: Some(kept) })?;
         let (index, hash) = (appended.index, appended.signed.hash());
+        if let (Some(used), Authority::Capability(presented), true) =
+            (&mut used, &facts.authority, permits)
+            && let Kept::Read(_, capability) = &presented.token
+        {
+            used.count(capability, executed.as_ref().unwrap_or(action));
+        }
+        drop(used);
         session.deferral(appended.signed.receipt(), hash);
         let news = if expires.is_some() { News::Held } else { News::Any };
         self.tails.tell(news, || shown(&appended.signed, action, expires));

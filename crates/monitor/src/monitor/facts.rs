@@ -9,14 +9,13 @@ use std::sync::Arc;
 use tipstaff_context::Distance;
 use tipstaff_core::receipt::Door;
 use tipstaff_core::{Action, Labels, Millis, Tier};
-use tipstaff_identity::{Name, Speaker};
+use tipstaff_identity::{Kind, Name, Speaker};
 use tipstaff_policy::InWords;
 
 use super::admit::{After, Law};
 use super::{Measure, Member, Monitor, lock};
 use crate::class::{Class, ClassLimits, Classes, Counted};
-use crate::judge::{Barred, Facts, Listing, tier};
-use crate::pace::Pace;
+use crate::judge::{Authority, Barred, Facts, Listing, tier};
 use crate::policies::Rules;
 use crate::sessions::Session;
 
@@ -25,13 +24,20 @@ impl Monitor {
         &self,
         law: &Law<'_>,
         member: &Member,
-        pace: &mut Pace,
+        session: &mut Session,
         action: &Action,
         after: Option<After>,
     ) -> Facts {
         let now = self.now();
         let speaker = member.proven.as_ref().map(|own| own.now(law.principals, now));
         let silent = matches!(speaker, Some(Err(_)));
+        let authority = match (&member.brought, &speaker) {
+            (Some(brought), _) => self.worth(brought, law.principals, &session.chain),
+            (None, Some(Ok(speaker))) if speaker.kind == Kind::Agent && speaker.roles.is_empty() => {
+                Authority::Nothing
+            }
+            (None, _) => Authority::Policies,
+        };
         let (agent, user, roles) = match speaker {
             None => (member.agent.clone(), member.user.clone(), Vec::new()),
             Some(Ok(speaker) | Err(speaker)) => named(member, &speaker),
@@ -43,7 +49,7 @@ impl Monitor {
             (false, _) if silent => Some(Barred::Principal),
             // What waited was counted when it was asked.
             (false, Some(_)) => None,
-            (false, None) => pace.called(action, now, &law.standing.config.limits),
+            (false, None) => session.pace.called(action, now, &law.standing.config.limits),
         };
         Facts {
             now,
@@ -57,6 +63,7 @@ impl Monitor {
             resolved: BTreeMap::new(),
             physical: BTreeMap::new(),
             answered: after.and_then(After::answered),
+            authority,
             barred,
             class: None,
             deferrals_max: None,

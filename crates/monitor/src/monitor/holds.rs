@@ -342,6 +342,7 @@ impl Member {
             listed: std::sync::Mutex::new(None),
             // Where nobody knows it any more, whoever asks again proves it again.
             proven: hold.asker.as_ref().and_then(|asker| asker.proven.clone()),
+            brought: hold.asker.as_ref().and_then(|asker| asker.brought.clone()),
         }
     }
 }

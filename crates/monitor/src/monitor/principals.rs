@@ -79,6 +79,7 @@ impl Monitor {
         });
         object([
             ("digest", Json::String(known.digest().to_hex())),
+            ("grants", known.grants().to_json()),
             ("head", known.head().map_or(Json::Null, |head| Json::String(head.to_hex()))),
             ("known", Json::Array(shown.collect())),
             ("log", Json::string(origin)),
