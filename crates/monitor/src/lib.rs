@@ -37,7 +37,8 @@ mod wire;
 pub use approval::{Reply, Statement};
 pub use client::{Answered, Caller, Client, Entrusted, Join, Waits};
 pub use config::{
-    Config, ContextConfig, Embedding, Limits, SEPARATOR, ServerConfig, Servers, Setting, Settings,
+    Config, ContextConfig, Embedding, Issuer, Limits, OauthConfig, SEPARATOR, ServerConfig, Servers,
+    Setting, Settings, Unproven,
 };
 pub use error::{ClientError, Disobeyed, MonitorError, Rejection, Untold};
 pub use explain::{Explainer, check_policies};
@@ -46,7 +47,7 @@ pub use monitor::{Held, Measure, Member, Monitor, Switch, Which};
 pub use permit::{Ended, Permit, Refusal, Running, Settlement};
 pub use pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
 pub use policies::read_policies;
-pub use proof::ProofKey;
+pub use proof::{ProofKey, Proved};
 pub use service::{Role, Service, Stopper, serve};
 pub use tails::Watch;
 pub use told::{SignedTold, Tell, Told};

@@ -41,7 +41,7 @@ use tipstaff_identity::{Peer, Principals, Process, Pseudonyms};
 use tipstaff_ledger::{Draft, Ledger, LedgerError};
 use tipstaff_store::{Clock, Random};
 
-use crate::config::{Config, Servers, Setting, Settings};
+use crate::config::{Config, OauthConfig, Servers, Setting, Settings};
 use crate::deferral::Deferrals;
 use crate::fold::fold;
 use crate::home::{Home, Lock};
@@ -49,6 +49,7 @@ use crate::pace::Pace;
 use crate::permit::{Refusal, Settlement};
 use crate::pins::ServerPins;
 use crate::policies::Rules;
+use crate::proof::{Proved, proved_by};
 use crate::queue::Queue;
 use crate::sessions::{Lasting, NO_MEMBER, Review, Session};
 use crate::standing::Standing;
@@ -87,6 +88,9 @@ pub struct Monitor {
     _lock: Lock,
 }
 
+/// Whose user a caller is that proved nothing: no number of a user of this machine.
+const UNPROVEN: &str = "unproven";
+
 #[derive(Debug, Default)]
 struct Tried {
     policies: Option<Digest>,
@@ -118,6 +122,16 @@ pub struct Member {
     listed: Mutex<Option<ServerPins>>,
     /// Who it proved to be, if it did.
     proven: Option<Proven>,
+    trust: Trust,
+}
+
+/// Whether somebody vouches for a door's caller at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// Its proof, the home's token, or the kernel.
+    Vouched,
+    /// Nobody: it may do what changes nothing, if anything.
+    Unproven,
 }
 
 /// How an action ended that its caller carried out by itself.
@@ -156,27 +170,33 @@ impl Monitor {
             Some(label) => format!("label:{}:{label}", peer.uid),
             None => peer.instance.clone(),
         };
-        self.enter(&Peer { instance, ..peer.clone() }, None, server, door)
+        let peer = Peer { instance, ..peer.clone() };
+        self.enter(&peer, (None, Trust::Vouched), server, door)
     }
 
-    /// Joins a door of this process for the principal with this key, whose proof the door has checked.
+    /// Joins a door of this process for a client of the network, whose proof the door has checked.
     ///
     /// # Errors
-    /// [`Refusal`] if nobody who may act has the key, or the session can't be opened.
-    pub fn join_principal(
+    /// [`Refusal`] if nobody who may act proved so, or the session can't be opened.
+    pub fn join_network(
         &self,
         peer: &Peer,
-        key_id: &str,
+        proved: &Proved,
         server: &str,
         door: Door,
     ) -> Result<Arc<Member>, Refusal> {
-        let proven = self.known(key_id).map_err(|why| Refusal {
+        let refused = |why: String| Refusal {
             verdict: None,
             receipt: None,
             rule: None,
             text: format!("Nothing was done: {why}. Stop, and tell the user."),
-        })?;
-        self.join_as(peer, proven, server, door)
+        };
+        self.may_speak(proved).map_err(refused)?;
+        match proved {
+            Proved::Owner => self.join(peer, None, server, door),
+            Proved::Nothing => self.enter(peer, (None, Trust::Unproven), server, door),
+            _ => self.join_as(peer, self.vouched(proved).map_err(refused)?, server, door),
+        }
     }
 
     /// Joins a door whose process proved to act for a principal. All doors of one principal share its session.
@@ -191,13 +211,14 @@ impl Monitor {
         door: Door,
     ) -> Result<Arc<Member>, Refusal> {
         let instance = principals::instance(proven.speaker.name.as_str());
-        self.enter(&Peer { instance, ..peer.clone() }, Some(proven), server, door)
+        let peer = Peer { instance, ..peer.clone() };
+        self.enter(&peer, (Some(proven), Trust::Vouched), server, door)
     }
 
     fn enter(
         &self,
         peer: &Peer,
-        proven: Option<Proven>,
+        (proven, trust): (Option<Proven>, Trust),
         server: &str,
         door: Door,
     ) -> Result<Arc<Member>, Refusal> {
@@ -209,7 +230,7 @@ impl Monitor {
             Some(session) => session,
             None => {
                 let session =
-                    Arc::new(Mutex::new(self.open_session(peer, proven.as_ref(), door)?));
+                    Arc::new(Mutex::new(self.open_session(peer, (proven.as_ref(), trust), door)?));
                 sessions.insert(agent.clone(), Arc::clone(&session));
                 session
             }
@@ -231,11 +252,15 @@ impl Monitor {
             door,
             cwd: peer.cwd.as_deref().unwrap_or(Path::new("/")).to_string_lossy().into_owned(),
             agent,
-            user: self.pseudonyms.of("principal", &peer.uid.to_string()),
+            user: match trust {
+                Trust::Vouched => self.pseudonyms.of("principal", &peer.uid.to_string()),
+                Trust::Unproven => self.pseudonyms.of("principal", UNPROVEN),
+            },
             client: peer.client,
             session,
             listed: Mutex::new(None),
             proven,
+            trust,
         }))
     }
 
@@ -375,6 +400,12 @@ impl Monitor {
         self.config().servers.clone()
     }
 
+    /// Whose access tokens are taken for which principals, by the configuration in force.
+    #[must_use]
+    pub fn oauth(&self) -> OauthConfig {
+        self.config().oauth.clone()
+    }
+
     fn config(&self) -> Arc<Config> {
         Arc::clone(&self.standing.read().unwrap_or_else(PoisonError::into_inner).config)
     }
@@ -390,7 +421,7 @@ impl Monitor {
     fn open_session(
         &self,
         peer: &Peer,
-        proven: Option<&Proven>,
+        (proven, trust): (Option<&Proven>, Trust),
         door: Door,
     ) -> Result<Session, Refusal> {
         let unrecorded = |error: LedgerError| Refusal::unrecorded(&error.to_string());
@@ -401,6 +432,10 @@ impl Monitor {
         let mut identity = self.pseudonyms.identity(peer, &chain);
         if let Some(proven) = proven {
             principals::levels(&self.pseudonyms, proven, &mut identity);
+            proved_by(proven.proof, &mut identity);
+        }
+        if trust == Trust::Unproven {
+            principals::unproven(&mut identity);
         }
         let session = Session {
             actor: self.pseudonyms.actor(&peer.instance),

@@ -131,7 +131,10 @@ fn run(cli: Cli) -> Outcome {
             };
             install::run(&at, &Wanted { clients: client, include, step })
         }
-        Command::Serve { listen } => serve::serve(&at, listen),
+        Command::Serve { listen, tls, name, client_certificates } => {
+            let tls = tls.then_some((name, client_certificates));
+            serve::serve(&at, listen, tls)
+        }
         Command::Conformance { target, token_file, key, only, wait } => {
             conformance::run(&at, &conformance::Wanted { target, token_file, key, only, wait })
         }
@@ -167,6 +170,7 @@ fn run(cli: Cli) -> Outcome {
             receipts::export(&at, session.as_deref(), format)
         }
         Command::Keys(KeysCommand::Jwks) => home::jwks(&at),
+        Command::Keys(KeysCommand::Ca) => serve::authority(&at),
         Command::Replay => receipts::replay(&at),
         Command::Classify { tool, arguments, server, shell } => {
             policy::classify(&at, tool, arguments.as_deref(), &server, shell)

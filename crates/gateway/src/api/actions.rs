@@ -19,7 +19,7 @@ use super::desk::{Desk, Judged, Settled, Whose};
 use super::latency::Latency;
 use super::reply::{Answered, Fault, json, with_header};
 use super::session::Handle;
-use crate::http::{Thumbprint, Token};
+use crate::http::{Credential, Token};
 use crate::request::TOOLS_CALL;
 
 const BODY: &str = "Send an object with server, tool and parameters; see /api/openapi.json.";
@@ -79,15 +79,17 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawV
 /// Judges one action. `fresh` are random bytes for a new session; a principal has one session, under its key's name.
 pub(crate) fn judge(
     body: &[u8],
-    (token, fresh, by): (&Token, [u8; 16], Option<Thumbprint>),
+    (token, fresh, by): (&Token, [u8; 16], Option<Credential>),
     desk: &dyn Desk,
     latency: &Latency,
 ) -> Answered {
     let began = Instant::now();
     let asked = read(body)?;
     let whose = match (by, &asked.session) {
-        (Some(key), None) => Some(Whose::Principal(key)),
-        (Some(key), Some(text)) => (*text == key.to_string()).then_some(Whose::Principal(key)),
+        (Some(own), None) => Some(Whose::Principal(own)),
+        (Some(own), Some(text)) => {
+            Some(Whose::Principal(own)).filter(|own| *text == own.to_string())
+        }
         (None, None) => Some(Whose::Session(Handle::issue(token, fresh))),
         (None, Some(text)) => Handle::parse(token, text).map(Whose::Session),
     };
@@ -134,7 +136,7 @@ pub(crate) fn judge(
 pub(crate) fn settle(
     receipt: &str,
     body: &[u8],
-    by: Option<Thumbprint>,
+    by: Option<Credential>,
     desk: &dyn Desk,
 ) -> Answered {
     let receipt = Digest::from_hex(receipt).map_err(|_| {

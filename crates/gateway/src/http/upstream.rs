@@ -269,17 +269,17 @@ impl Driver {
 
     fn join(&self) -> Result<Client, String> {
         let Plan { home, name, server, joins, .. } = &self.plan;
-        let (instance, service, key) = match joins {
+        let (instance, service, proved) = match joins {
             Joins::Already(monitor) => return Ok(monitor.clone()),
-            Joins::Anew { instance, service, key } => {
-                (instance.clone(), service.clone(), key.map(|key| key.to_string()))
+            Joins::Anew { instance, service, proved } => {
+                (instance.clone(), service.clone(), proved.clone())
             }
         };
         let command = match &server.url {
             Some(url) => vec![url.clone()],
             None => server.command.clone(),
         };
-        let caller = Caller::Network { instance, service, key };
+        let caller = Caller::Network { instance, service, proved };
         let join = Join { server: name.clone(), door: Door::McpHttp, command, caller };
         Client::join(home, join).map_err(|error| error.to_string())
     }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use tipstaff_context::Distance;
 use tipstaff_core::receipt::Door;
-use tipstaff_core::{Action, Labels};
+use tipstaff_core::{Action, Labels, Tier};
 use tipstaff_identity::{Name, Speaker};
 use tipstaff_policy::InWords;
 
 use super::admit::{After, Law};
-use super::{Measure, Member, Monitor, lock};
+use super::{Measure, Member, Monitor, Trust, lock};
+use crate::config::Unproven;
 use crate::judge::{Barred, Facts, Listing, tier};
 use crate::pace::Pace;
 use crate::policies::Rules;
@@ -34,11 +35,18 @@ impl Monitor {
             None => (member.agent.clone(), member.user.clone(), Vec::new()),
             Some(Ok(speaker) | Err(speaker)) => named(member, &speaker),
         };
+        // It may have been let in by a configuration that is not in force any more.
+        let may_unproven = || {
+            let config = &law.standing.config;
+            config.unproven == Unproven::Tier1
+                && tier(law.rules, action, config.meaning_of(action)) == Tier::T1
+        };
         let barred = match (law.standing.paused, after) {
             // It has its own reason.
             (_, Some(after)) if after.ends_deferral() => None,
             (true, _) => Some(Barred::Paused),
             (false, _) if silent => Some(Barred::Principal),
+            (false, _) if member.trust == Trust::Unproven && !may_unproven() => Some(Barred::Unproven),
             // What waited was counted when it was asked.
             (false, Some(_)) => None,
             (false, None) => pace.called(action, now, &law.standing.config.limits),

@@ -342,6 +342,7 @@ impl Member {
             listed: std::sync::Mutex::new(None),
             // Where nobody knows it any more, whoever asks again proves it again.
             proven: hold.asker.as_ref().and_then(|asker| asker.proven.clone()),
+            trust: hold.asker.as_ref().map_or(super::Trust::Vouched, |asker| asker.trust),
         }
     }
 }
@@ -366,6 +367,7 @@ fn shown(hold: &Hold, log: &str) -> Json {
         after = context.after.iter().map(|of| Json::String(of.to_hex())).collect();
         reason = Some(context.reason.as_str());
     }
+    let unproven = hold.asker.as_ref().is_some_and(|asker| asker.trust == super::Trust::Unproven);
     object([
         ("action", action_to_json(&hold.action)),
         ("after", Json::Array(after)),
@@ -377,6 +379,7 @@ fn shown(hold: &Hold, log: &str) -> Json {
         ("missing", Json::Array(missing)),
         ("of", Json::String(hold.receipt.to_hex())),
         ("policy_set", Json::String(hold.policy_set.to_hex())),
+        ("proof", text(unproven.then_some("none"))),
         ("reason", text(reason)),
         ("requester", Json::string(&hold.agent)),
         ("rule", text(hold.rule.as_deref())),
