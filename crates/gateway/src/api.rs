@@ -45,7 +45,7 @@ use self::route::{Access, Route, Verb};
 use self::tiles::CHECKPOINT;
 use self::watch::{Requests, Seen, Since};
 use crate::error::GatewayError;
-use crate::http::{CAPABILITY, Credential, Ends, Pages, Thumbprint, Token};
+use crate::http::{CAPABILITY, Credential, Ends, Pages, Token};
 
 /// Least time between publications that questions ask for.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
@@ -150,7 +150,7 @@ impl Api {
         let may = match route.access() {
             Access::Anyone => true,
             Access::Bearer => self.is_bearer(request),
-            Access::Actor => self.is_bearer(request) || signer(request).is_some(),
+            Access::Actor => self.is_owner(request) || signer(request).is_some(),
         };
         if !may {
             return Ok(unauthorised(request.headers()));
@@ -227,6 +227,11 @@ impl Api {
     /// Whether the client has the home's token: the server saw it, or it is in the request. That the
     /// connection is the user's own is not enough here: a browser's is, too.
     fn is_bearer(&self, request: &Request<Vec<u8>>) -> bool {
+        request.extensions().get() == Some(&Credential::Operator) || self.is_owner(request)
+    }
+
+    /// Whether the client may act with the home's token: beyond this machine it only looks.
+    fn is_owner(&self, request: &Request<Vec<u8>>) -> bool {
         request.extensions().get() == Some(&Credential::Token)
             || presented(request.headers()).is_some_and(|token| self.token.matches(token))
     }
@@ -310,12 +315,9 @@ fn capability(request: &Request<Vec<u8>>) -> Option<Arc<str>> {
     Some(one.unwrap_or_default().into())
 }
 
-/// The principal that signed a request.
-fn signer(request: &Request<Vec<u8>>) -> Option<Thumbprint> {
-    match request.extensions().get() {
-        Some(Credential::Key(key)) => Some(*key),
-        _ => None,
-    }
+/// What a request's principal proved.
+fn signer(request: &Request<Vec<u8>>) -> Option<Credential> {
+    request.extensions().get::<Credential>().filter(|own| own.is_principals()).cloned()
 }
 
 impl Pages for Api {

@@ -21,8 +21,11 @@ pub enum GatewayError {
         source: io::Error,
     },
     /// Another address than loopback was asked for.
-    #[error("{0} is not a loopback address; only 127.0.0.1 and ::1 are listened on")]
+    #[error("{0} is not a loopback address; beyond 127.0.0.1 and ::1 there has to be TLS (--tls)")]
     NotLoopback(std::net::SocketAddr),
+    /// TLS can't be spoken.
+    #[error("TLS can't be spoken: {0}")]
+    Tls(String),
     /// There is no command to wrap.
     #[error("there is no server to start; give its command after `--`")]
     NoCommand,

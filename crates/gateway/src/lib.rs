@@ -24,7 +24,10 @@ mod skim;
 mod tools;
 mod wrap;
 
-pub use self::http::{Credential, HttpDoor, HttpOptions, Pages, Token, notify};
+pub use self::http::{
+    ClientCertificates, Credential, HttpDoor, HttpListener, HttpOptions, Pages, TlsOptions, Token,
+    notify,
+};
 pub use api::{Api, Latency};
 pub use error::GatewayError;
 pub use name::server_name;

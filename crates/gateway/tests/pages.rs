@@ -53,7 +53,7 @@ fn pages_get_whole_requests_and_bring_nothing_down() {
     let folder = tempfile::tempdir().unwrap();
     let home = Home::at(&folder.path().join("home"));
     let monitor = Monitor::open(&home).unwrap();
-    let listener = HttpDoor::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = HttpDoor::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
     let home = home.root().to_owned();
     let token = home.join("keys/http.token");
     let door = HttpDoor::open(listener, HttpOptions { home, monitor, pages: Some(Arc::new(Echo)) });

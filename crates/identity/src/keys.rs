@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tipstaff_core::key::{SigningKey, VerifyingKey};
 use tipstaff_core::{CoreError, digest};
 use tipstaff_store::{Disk as _, NativeDisk, Random, StoreError};
@@ -23,6 +25,9 @@ pub enum IdentityError {
     /// A key file is missing though others of the home are there.
     #[error("{0} is missing; restore it from a backup")]
     Missing(PathBuf),
+    /// A certificate can't be made with this key.
+    #[error("the certificate can't be made")]
+    Unmade,
     /// The library refused a key.
     #[error(transparent)]
     Core(#[from] CoreError),
@@ -167,6 +172,18 @@ pub fn key_at(file: &Path) -> Result<SigningKey, IdentityError> {
     Ok(SigningKey::from_seed(&read_secret(file)?.0)?)
 }
 
+/// The same key as other programs read it: PKCS #8 (RFC 8410) in PEM.
+///
+/// # Errors
+/// [`IdentityError`]
+pub fn key_pem_at(file: &Path) -> Result<Zeroizing<String>, IdentityError> {
+    let seed = read_secret(file)?.0;
+    let bytes = Zeroizing::new([&PKCS8_ED25519[..], seed.as_ref()].concat());
+    let text = Zeroizing::new(STANDARD.encode(&*bytes));
+    let lines = ["-----BEGIN PRIVATE KEY-----", &text, "-----END PRIVATE KEY-----", ""];
+    Ok(Zeroizing::new(lines.join("\n")))
+}
+
 /// Makes a key in a file that its owner alone can read, and that must not be there yet.
 ///
 /// # Errors
@@ -224,10 +241,14 @@ fn write_seed(disk: &NativeDisk, name: &str) -> Result<(), IdentityError> {
     Ok(disk.replace(Path::new(name), text.as_bytes())?)
 }
 
+/// What stands before the 32 bytes of a key: a sequence of version 0, the algorithm, and an octet string in another.
+const PKCS8_ED25519: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
 const APPROVER: &str = "approver.key";
 const FILES: [&str; 4] = ["receipts.key", "log.key", "home.key", "pseudonyms.key"];
 
-fn refuse_exposed(path: &Path) -> Result<(), IdentityError> {
+pub(crate) fn refuse_exposed(path: &Path) -> Result<(), IdentityError> {
     match fs::metadata(path) {
         Ok(found) if found.mode() & 0o077 == 0 => Ok(()),
         Ok(_) => Err(IdentityError::Exposed(path.to_owned())),

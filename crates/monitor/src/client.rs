@@ -30,7 +30,7 @@ use crate::home::Home;
 use crate::monitor::{Held, Which};
 use crate::permit::{Permit, Refusal, Settlement};
 use crate::pins::{ListedTool, ToolReview};
-use crate::proof::ProofKey;
+use crate::proof::{ProofKey, Proved};
 use crate::socket::Socket;
 use crate::told::SignedTold;
 use crate::wire::{self, Frames, number, object};
@@ -75,8 +75,8 @@ pub enum Caller {
         instance: String,
         /// The program that it says it is.
         service: String,
-        /// Thumbprint of the principal's key that it proved to have.
-        key: Option<String>,
+        /// What it proved.
+        proved: Proved,
         /// The capability that it presents, as text.
         capability: Option<String>,
     },

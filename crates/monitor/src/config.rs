@@ -1,6 +1,7 @@
 //! `config.toml`: what an operator sets, with a default for everything.
 
 mod context;
+mod oauth;
 mod servers;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use crate::class::Classes;
 use crate::error::MonitorError;
 pub use context::{ContextConfig, Embedding, MeaningConfig, OverRiskConfig};
+pub use oauth::{Issuer, OauthConfig};
 use servers::setting_fault;
 pub use servers::{SEPARATOR, ServerConfig, Servers, Setting};
 
@@ -55,6 +57,10 @@ deferrals_max = 16
 observe = false
 observe_servers = []
 
+# Callers of the network that prove nothing: \"refuse\", or \"tier-1\", which lets them do what changes
+# nothing, where policies permit it (docs/network.md).
+unproven = \"refuse\"
+
 # Whether tools that no policy could ever allow are left out of the lists that agents see.
 hide_forbidden = true
 
@@ -96,6 +102,12 @@ risk_limit = 100
 # named = [\"/email\"]  # arguments that only the user may choose: `context.named` says if they stand in the request
 # acts = [\"invite\"]   # words that ask for it: `context.asked`
 
+# Whose access tokens are taken for which principals (OAuth; docs/network.md):
+# [oauth.issuers.login]
+# url = \"https://login.example\"
+# keys = \"https://login.example/jwks.json\"
+# subjects = { \"248289761001\" = \"ada\" }
+
 # The servers that `tipstaff serve` stands in front of. Credentials go by reference: this text is kept.
 # [servers.files]
 # command = [\"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem@2026.8.31\", \"/home/me/notes\"]
@@ -135,6 +147,8 @@ pub struct Config {
     pub observe: bool,
     /// Servers that are only observed.
     pub observe_servers: Vec<String>,
+    /// What becomes of callers of the network that prove nothing.
+    pub unproven: Unproven,
     /// Whether tools that can never be allowed are hidden.
     pub hide_forbidden: bool,
     /// Against loops.
@@ -145,8 +159,22 @@ pub struct Config {
     pub context: ContextConfig,
     /// What tools mean, by `server/tool`, where `*` stands for all tools of a server.
     pub meaning: BTreeMap<String, MeaningConfig>,
+    /// Whose access tokens are taken for which principals.
+    pub oauth: OauthConfig,
     /// The servers behind the HTTP door.
     pub servers: Servers,
+}
+
+/// What becomes of callers of the network that prove nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum Unproven {
+    /// They are refused.
+    #[default]
+    #[serde(rename = "refuse")]
+    Refuse,
+    /// They may do what changes nothing (T1), where policies permit it. Each receipt says that they proved nothing.
+    #[serde(rename = "tier-1")]
+    Tier1,
 }
 
 /// How often something may be asked for. `None`: without limit.
@@ -208,11 +236,13 @@ impl Default for Config {
             approval_webhook: None,
             observe: false,
             observe_servers: Vec::new(),
+            unproven: Unproven::Refuse,
             hide_forbidden: true,
             limits: Limits::default(),
             classes: Classes::default(),
             context: ContextConfig::default(),
             meaning: BTreeMap::new(),
+            oauth: OauthConfig::default(),
             servers: Servers::new(),
         }
     }
@@ -238,7 +268,10 @@ impl Config {
         }
         let webhook = config.approval_webhook.as_ref();
         let webhook = webhook.and_then(|setting| setting_fault("approval_webhook", setting));
-        let fault = webhook.or_else(|| config.classes.fault()).or_else(|| context::fault(&config));
+        let fault = webhook
+            .or_else(|| config.classes.fault())
+            .or_else(|| context::fault(&config))
+            .or_else(|| oauth::fault(&config.oauth));
         match fault.or_else(|| servers::fault(&config.servers)) {
             Some(fault) => Err(MonitorError::Config(fault)),
             None => Ok(config),

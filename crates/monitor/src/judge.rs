@@ -63,6 +63,8 @@ pub enum Barred {
     Placeholder,
     /// Whom its caller proved to be may not act any more.
     Principal,
+    /// Its caller proved nothing, and it could change something.
+    Unproven,
 }
 
 impl Answered {
@@ -102,7 +104,7 @@ impl Answered {
 
 impl Barred {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Budget,
         Self::Paused,
         Self::Rate,
@@ -113,6 +115,7 @@ impl Barred {
         Self::DependsOn,
         Self::Placeholder,
         Self::Principal,
+        Self::Unproven,
     ];
 
     /// The reason in receipts.
@@ -129,6 +132,7 @@ impl Barred {
             Self::DependsOn => "depends_on",
             Self::Placeholder => "placeholder",
             Self::Principal => "principal",
+            Self::Unproven => "unproven",
         }
     }
 }

@@ -40,8 +40,8 @@ pub use approval::{Reply, Statement};
 pub use class::{Class, ClassLimits, Classes, Counted};
 pub use client::{Answered, Caller, Client, Entrusted, Join, Waits};
 pub use config::{
-    Config, ContextConfig, Embedding, Limits, OverRiskConfig, SEPARATOR, ServerConfig, Servers,
-    Setting, Settings,
+    Config, ContextConfig, Embedding, Issuer, Limits, OauthConfig, OverRiskConfig, SEPARATOR,
+    ServerConfig, Servers, Setting, Settings, Unproven,
 };
 pub use error::{ClientError, Disobeyed, MonitorError, Rejection, Untold};
 pub use explain::{Explainer, check_policies};
@@ -50,7 +50,7 @@ pub use monitor::{Held, Measure, Member, Monitor, Switch, Which};
 pub use permit::{Ended, Permit, Refusal, Running, Settlement};
 pub use pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
 pub use policies::read_policies;
-pub use proof::ProofKey;
+pub use proof::{ProofKey, Proved};
 pub use service::{Role, Service, Stopper, serve};
 pub use tails::Watch;
 pub use told::{SignedTold, Tell, Told};

@@ -20,8 +20,8 @@ mod facts;
 mod held;
 mod holds;
 mod principals;
-pub(crate) use holds::Said;
 use capabilities::{Brought, Capabilities};
+pub(crate) use holds::Said;
 use principals::Proven;
 mod recorded;
 mod refusal;
@@ -43,7 +43,7 @@ use tipstaff_identity::{Peer, Principals, Process, Pseudonyms};
 use tipstaff_ledger::{Draft, Ledger, LedgerError};
 use tipstaff_store::{Clock, Disk, Random};
 
-use crate::config::{Config, Servers, Setting, Settings};
+use crate::config::{Config, OauthConfig, Servers, Setting, Settings};
 use crate::deferral::Deferrals;
 use crate::fold::fold;
 use crate::home::{Home, Lock};
@@ -51,6 +51,7 @@ use crate::pace::Pace;
 use crate::permit::{Refusal, Settlement};
 use crate::pins::ServerPins;
 use crate::policies::Rules;
+use crate::proof::{Proved, proved_by};
 use crate::queue::Queue;
 use crate::sessions::{Lasting, NO_MEMBER, Review, Session};
 use crate::standing::Standing;
@@ -92,6 +93,9 @@ pub struct Monitor {
     _lock: Lock,
 }
 
+/// Whose user a caller is that proved nothing: no number of a user of this machine.
+const UNPROVEN: &str = "unproven";
+
 #[derive(Debug, Default)]
 struct Tried {
     policies: Option<Digest>,
@@ -125,6 +129,16 @@ pub struct Member {
     proven: Option<Proven>,
     /// The capability that it presented, if it did.
     brought: Option<Arc<Brought>>,
+    trust: Trust,
+}
+
+/// Whether somebody vouches for a door's caller at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// Its proof, the home's token, or the kernel.
+    Vouched,
+    /// Nobody: it may do what changes nothing, if anything.
+    Unproven,
 }
 
 /// How an action ended that its caller carried out by itself.
@@ -163,28 +177,37 @@ impl Monitor {
             Some(label) => format!("label:{}:{label}", peer.uid),
             None => peer.instance.clone(),
         };
-        self.enter(&Peer { instance, ..peer.clone() }, (None, None), server, door)
+        let peer = Peer { instance, ..peer.clone() };
+        self.enter(&peer, (None, None, Trust::Vouched), server, door)
     }
 
-    /// Joins a door of this process for the principal with this key, whose proof the door has checked, and with the
+    /// Joins a door of this process for a client of the network, whose proof the door has checked, and with the
     /// capability that it presents.
     ///
     /// # Errors
-    /// [`Refusal`] if nobody who may act has the key, or the session can't be opened.
-    pub fn join_principal(
+    /// [`Refusal`] if nobody who may act proved so, or the session can't be opened.
+    pub fn join_network(
         &self,
         peer: &Peer,
-        (key_id, token): (&str, Option<&str>),
+        (proved, token): (&Proved, Option<&str>),
         server: &str,
         door: Door,
     ) -> Result<Arc<Member>, Refusal> {
-        let proven = self.known(key_id).map_err(|why| Refusal {
+        let refused = |why: String| Refusal {
             verdict: None,
             receipt: None,
             rule: None,
             text: format!("Nothing was done: {why}. Stop, and tell the user."),
-        })?;
-        self.join_as(peer, (Some(proven), token), server, door)
+        };
+        self.may_speak(proved).map_err(refused)?;
+        match proved {
+            Proved::Owner => self.join_as(peer, (None, token), server, door),
+            Proved::Nothing => self.enter(peer, (None, token, Trust::Unproven), server, door),
+            _ => {
+                let proven = self.vouched(proved).map_err(refused)?;
+                self.join_as(peer, (Some(proven), token), server, door)
+            }
+        }
     }
 
     /// Joins a door that presents a capability, or whose process proved to act for a principal. All doors of one
@@ -203,13 +226,14 @@ impl Monitor {
             Some(proven) => principals::instance(proven.speaker.name.as_str()),
             None => peer.instance.clone(),
         };
-        self.enter(&Peer { instance, ..peer.clone() }, (proven, token), server, door)
+        let peer = Peer { instance, ..peer.clone() };
+        self.enter(&peer, (proven, token, Trust::Vouched), server, door)
     }
 
     fn enter(
         &self,
         peer: &Peer,
-        (proven, token): (Option<Proven>, Option<&str>),
+        (proven, token, trust): (Option<Proven>, Option<&str>, Trust),
         server: &str,
         door: Door,
     ) -> Result<Arc<Member>, Refusal> {
@@ -221,8 +245,11 @@ impl Monitor {
         let session = match known {
             Some(session) => session,
             None => {
-                let session =
-                    Arc::new(Mutex::new(self.open_session(peer, proven.as_ref(), door)?));
+                let session = Arc::new(Mutex::new(self.open_session(
+                    peer,
+                    (proven.as_ref(), trust),
+                    door,
+                )?));
                 sessions.insert(agent.clone(), Arc::clone(&session));
                 session
             }
@@ -244,12 +271,16 @@ impl Monitor {
             door,
             cwd: peer.cwd.as_deref().unwrap_or(Path::new("/")).to_string_lossy().into_owned(),
             agent,
-            user: self.pseudonyms.of("principal", &peer.uid.to_string()),
+            user: match trust {
+                Trust::Vouched => self.pseudonyms.of("principal", &peer.uid.to_string()),
+                Trust::Unproven => self.pseudonyms.of("principal", UNPROVEN),
+            },
             client: peer.client,
             session,
             listed: Mutex::new(None),
             proven,
             brought,
+            trust,
         }))
     }
 
@@ -396,6 +427,12 @@ impl Monitor {
         self.config().servers.clone()
     }
 
+    /// Whose access tokens are taken for which principals, by the configuration in force.
+    #[must_use]
+    pub fn oauth(&self) -> OauthConfig {
+        self.config().oauth.clone()
+    }
+
     fn config(&self) -> Arc<Config> {
         Arc::clone(&self.standing.read().unwrap_or_else(PoisonError::into_inner).config)
     }
@@ -411,7 +448,7 @@ impl Monitor {
     fn open_session(
         &self,
         peer: &Peer,
-        proven: Option<&Proven>,
+        (proven, trust): (Option<&Proven>, Trust),
         door: Door,
     ) -> Result<Session, Refusal> {
         let unrecorded = |error: LedgerError| Refusal::unrecorded(&error.to_string());
@@ -422,6 +459,10 @@ impl Monitor {
         let mut identity = self.pseudonyms.identity(peer, &chain);
         if let Some(proven) = proven {
             principals::levels(&self.pseudonyms, proven, &mut identity);
+            proved_by(proven.proof, &mut identity);
+        }
+        if trust == Trust::Unproven {
+            principals::unproven(&mut identity);
         }
         let session = Session {
             actor: self.pseudonyms.actor(&peer.instance),

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use tipstaff_core::key::{Signature, SigningKey, VerifyingKey};
+use tipstaff_core::receipt::{Identity, Proof};
 use tipstaff_core::{Json, Millis};
-use tipstaff_identity::Process;
+use tipstaff_identity::{Name, Process};
 
 use crate::wire::{number, number_of, object, text_of};
 
@@ -20,6 +21,63 @@ const SKEW: u64 = 5 * 60 * 1000;
 /// The key that a process proves itself with.
 #[derive(Debug, Clone)]
 pub struct ProofKey(Arc<SigningKey>);
+
+/// What a client of the network proved, as the door of this process has checked it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Proved {
+    /// That it is the home's owner: by the home's token, or by the kernel's word.
+    Owner,
+    /// That it has the principal's key of this thumbprint: it signs its requests.
+    Key(String),
+    /// That it has this key, by a certificate: the connection is encrypted to it.
+    Certificate(String),
+    /// That an issuer whom the operator trusts takes it for this principal.
+    Account(Name),
+    /// Nothing.
+    Nothing,
+}
+
+impl Proved {
+    /// The words on the wire: how, and who.
+    pub(crate) fn words(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Self::Owner => ("owner", None),
+            Self::Key(key) => (Proof::Key.as_str(), Some(key)),
+            Self::Certificate(key) => (Proof::Mtls.as_str(), Some(key)),
+            Self::Account(name) => (Proof::Oauth.as_str(), Some(name.as_str())),
+            Self::Nothing => (Proof::None.as_str(), None),
+        }
+    }
+
+    /// Reads the words.
+    pub(crate) fn from_words(how: &str, who: Option<String>) -> Option<Self> {
+        Some(match (how, who) {
+            ("owner", None) => Self::Owner,
+            (how, None) if how == Proof::None.as_str() => Self::Nothing,
+            (how, Some(who)) => match Proof::parse(how)? {
+                Proof::Key => Self::Key(who),
+                Proof::Mtls => Self::Certificate(who),
+                Proof::Oauth => Self::Account(Name::parse(&who)?),
+                _ => return None,
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// Says at each level how this door's caller proved it: another door of the same session proved it otherwise.
+pub(crate) fn proved_by(proof: Proof, identity: &mut Identity) {
+    for level in [&mut identity.agent, &mut identity.principal, &mut identity.roles] {
+        if !matches!(level.proof, Proof::None | Proof::Local) {
+            level.proof = proof;
+        }
+    }
+    (identity.session.proof, identity.service.proof) = match proof {
+        // The session is its own by that proof, and which program it is nobody proved.
+        Proof::Mtls | Proof::Oauth => (proof, Proof::None),
+        _ => (Proof::Local, Proof::Local),
+    };
+}
 
 /// A proof.
 #[derive(Debug, Clone, PartialEq, Eq)]

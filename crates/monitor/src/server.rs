@@ -25,7 +25,7 @@ use crate::home::Home;
 use crate::monitor::{Answer, Asked, Asker, Member, Monitor, Report, Which, log_line};
 use crate::permit::{Refusal, Settlement};
 use crate::pins::ListedTool;
-use crate::proof::SignedJoin;
+use crate::proof::{Proved, SignedJoin};
 use crate::queue::Waiter;
 use crate::service::Stopper;
 use crate::socket::Socket;
@@ -172,11 +172,14 @@ fn join(monitor: &Monitor, peer: &Peer, hello: &Json) -> Result<Arc<Member>, Str
     // server was started in is what relative paths mean.
     let network = text_of(hello, "instance").is_some();
     let label = text_of(hello, "session").filter(|_| !network);
+    // A network client's proof was looked at by the door that speaks for it, which is this process.
+    let proved = text_of(hello, "proved").filter(|_| network);
+    let proved = proved.map(|how| {
+        let read = Proved::from_words(&how, text_of(hello, "who"));
+        read.ok_or_else(|| "what the client proved is malformed".to_owned())
+    });
+    let proved = proved.transpose()?;
     let proven = match hello.get("proof") {
-        // A network client's proof was looked at by the door that speaks for it, which is this process.
-        None | Some(Json::Null) if network => {
-            text_of(hello, "key").map(|key| monitor.known(&key)).transpose()?
-        }
         None | Some(Json::Null) => None,
         Some(proof) => {
             let proof = SignedJoin::from_json(proof).filter(|proof| proof.server() == server);
@@ -188,9 +191,12 @@ fn join(monitor: &Monitor, peer: &Peer, hello: &Json) -> Result<Arc<Member>, Str
     let cwd = if network && started() { std::env::current_dir().ok() } else { peer.cwd.clone() };
     let peer = &Peer { cwd, ..peer.clone() };
     let token = text_of(hello, "capability");
-    let joined = match (proven, token) {
+    let token = token.as_deref();
+    let joined = match (proven, proved) {
+        (Some(proven), None) => monitor.join_as(peer, (Some(proven), token), &server, door),
+        (_, Some(proved)) => monitor.join_network(peer, (&proved, token), &server, door),
+        (None, None) if token.is_some() => monitor.join_as(peer, (None, token), &server, door),
         (None, None) => monitor.join(peer, label.as_deref(), &server, door),
-        (proven, token) => monitor.join_as(peer, (proven, token.as_deref()), &server, door),
     };
     joined.map_err(|refusal| refusal.text)
 }

@@ -11,13 +11,14 @@ use std::time::Instant;
 use tipstaff_context::{Context, REQUESTS_MAX, Words};
 use tipstaff_core::action::Salt;
 use tipstaff_core::receipt::{
-    AsOf, ContextRef, Door, Enforcement, Identity, Kind, Outcome, Receipt,
+    AsOf, ContextRef, Door, Enforcement, Identity, Kind, Outcome, Proof, Receipt,
 };
 use tipstaff_core::{Digest, Millis, Tier};
 use tipstaff_identity::Process;
 
 use crate::deferral::{Deferrals, Stirred};
 use crate::pace::Pace;
+use crate::proof::proved_by;
 
 /// Name of the chain of control receipts.
 pub(crate) const CONTROL_CHAIN: &str = "control";
@@ -88,6 +89,8 @@ pub(crate) struct OpenVerdict {
     pub(crate) enforcement: Enforcement,
     pub(crate) member: u64,
     pub(crate) salt: Salt,
+    /// How its caller proved who it is, if it did.
+    pub(crate) proof: Option<Proof>,
     /// The caller's own name of the action, by which it reports the outcome.
     pub(crate) ticket: Option<Digest>,
 }
@@ -178,6 +181,9 @@ impl Session {
         receipt.enforcement = open.enforcement;
         receipt.of = Some(of);
         receipt.outcome = Some(outcome);
+        if let Some(proof) = open.proof {
+            proved_by(proof, &mut receipt.identity);
+        }
         receipt
     }
 }

@@ -130,12 +130,23 @@ pub(crate) enum Command {
     },
     /// Run the monitor in the foreground, with MCP over HTTP at /mcp
     #[command(
-        after_help = "The servers behind it stand in config.toml:\n  [servers.files]\n  command = [\"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem@2026.8.31\", \"/home/me/notes\"]\n\nIt prints its address. Clients of this user need no credential; others send the token in the home's keys/http.token."
+        after_help = "Examples:\n  tipstaff serve\n  tipstaff serve --tls --listen 0.0.0.0:4443 --name gateway.example\n\nThe servers behind it stand in config.toml:\n  [servers.files]\n  command = [\"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem@2026.8.31\", \"/home/me/notes\"]\n\nIt prints its address. Clients of this user need no credential; others send the token in the home's keys/http.token. With --tls each client proves a principal (docs/network.md)."
     )]
     Serve {
-        /// The loopback address to listen on; port 0 takes a free one
+        /// The address to listen on, without --tls a loopback one; port 0 takes a free one
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4173")]
         listen: std::net::SocketAddr,
+        /// Speak TLS, and know clients by the certificates of their principals' keys
+        #[arg(long)]
+        tls: bool,
+        /// A name or address by which clients reach it, for its certificate (repeatable) [default: the
+        /// address that is listened on]
+        #[arg(long, value_name = "NAME", requires = "tls")]
+        name: Vec<String>,
+        /// Whether a client has to show a certificate: `optional` where some send access tokens or sign
+        /// their requests instead
+        #[arg(long, value_enum, default_value = "required", requires = "tls")]
+        client_certificates: Clients,
     },
     /// Run the R1-R9 technical tests against an instance, and say what was measured
     #[command(
@@ -317,6 +328,13 @@ pub(crate) enum Command {
     Monitor,
 }
 
+/// Whether clients of `serve --tls` have to show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Clients {
+    Required,
+    Optional,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum DriftCommand {
     /// Say what thresholds would do to labelled sessions, with the embedder of config.toml
@@ -364,6 +382,26 @@ pub(crate) enum PrincipalCommand {
     Key {
         /// The file, which must not be there
         file: PathBuf,
+    },
+    /// Make a certificate for a principal's key, with which its client connects over TLS; needs no home
+    #[command(
+        after_help = "Example:\n  tipstaff principal certificate coder.key --out coder.crt --pem coder.pem\n  curl --cacert ca.pem --cert coder.crt --key coder.pem https://gateway.example:4443/healthz\n\nThe certificate is signed with the key itself. Who has the key is what the home's log says, so that suspending the principal ends what the certificate opens."
+    )]
+    Certificate {
+        /// The key, as `principal key` wrote it
+        file: PathBuf,
+        /// Where to write the certificate, in PEM
+        #[arg(long, short, value_name = "FILE")]
+        out: PathBuf,
+        /// Where to write the same key in PEM (PKCS #8), as other programs read it
+        #[arg(long, value_name = "FILE")]
+        pem: Option<PathBuf>,
+        /// What stands in it as a name, for people
+        #[arg(long, value_name = "NAME", default_value = "tipstaff principal")]
+        name: String,
+        /// How long it is valid
+        #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=3650))]
+        days: u64,
     },
     /// Enrol a principal with its first key
     #[command(
@@ -484,6 +522,8 @@ pub(crate) enum Format {
 pub(crate) enum KeysCommand {
     /// The key set that verifies receipts and checkpoints
     Jwks,
+    /// Print the certificate that clients of `serve --tls` have to trust, in PEM
+    Ca,
 }
 
 #[derive(Debug, Subcommand)]

@@ -16,8 +16,8 @@ macro_rules! print {
     ($($text:tt)*) => { $crate::outcome::emit(format_args!($($text)*)) };
 }
 
-mod cli;
 mod capability;
+mod cli;
 mod conformance;
 mod demo;
 mod doctor;
@@ -126,8 +126,7 @@ fn run(cli: Cli) -> Outcome {
             ..
         } => {
             let (bearer, from) = (bearer_env, header_from);
-            let given =
-                wrap::Given { from_env: header_env, bearer, from, intent, key, capability };
+            let given = wrap::Given { from_env: header_env, bearer, from, intent, key, capability };
             wrap::wrap_url(&at, name, url, given)
         }
         Command::Install { client, include, enforce, dry_run, undo } => {
@@ -139,7 +138,10 @@ fn run(cli: Cli) -> Outcome {
             };
             install::run(&at, &Wanted { clients: client, include, step })
         }
-        Command::Serve { listen } => serve::serve(&at, listen),
+        Command::Serve { listen, tls, name, client_certificates } => {
+            let tls = tls.then_some((name, client_certificates));
+            serve::serve(&at, listen, tls)
+        }
         Command::Conformance { target, token_file, key, only, wait } => {
             conformance::run(&at, &conformance::Wanted { target, token_file, key, only, wait })
         }
@@ -186,6 +188,7 @@ fn run(cli: Cli) -> Outcome {
             receipts::export(&at, session.as_deref(), format)
         }
         Command::Keys(KeysCommand::Jwks) => home::jwks(&at),
+        Command::Keys(KeysCommand::Ca) => serve::authority(&at),
         Command::Replay => receipts::replay(&at),
         Command::Classify { tool, arguments, server, shell } => {
             policy::classify(&at, tool, arguments.as_deref(), &server, shell)

@@ -4,12 +4,18 @@
 //! signed with the approver's key, refused from a process that an agent's client started, and names the order that
 //! it follows.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::{Digest, Json, Millis};
-use tipstaff_identity::{Change, HomeKeys, Kind, Name, Order, Peer, Pseudonyms, key_at, make_key};
+use tipstaff_identity::{
+    Change, HomeKeys, Kind, Name, Order, Peer, Pseudonyms, key_at, key_pem_at, make_key,
+    principal_certificate,
+};
 use tipstaff_monitor::Client;
 
 use crate::cli::PrincipalCommand;
@@ -24,6 +30,9 @@ const SHOWN: usize = 12;
 pub(crate) fn run(at: &Place, command: PrincipalCommand) -> Outcome {
     match command {
         PrincipalCommand::Key { file } => make(at, &file),
+        PrincipalCommand::Certificate { file, out, pem, name, days } => {
+            certificate(at, &file, (&out, pem.as_deref()), (&name, days))
+        }
         PrincipalCommand::List => list(at),
         PrincipalCommand::Show { name, did } => show(at, &named(&name)?, did),
         PrincipalCommand::Enrol { name, kind, owner, key, role } => {
@@ -152,6 +161,45 @@ fn make(at: &Place, file: &Path) -> Outcome {
         println!("{}", serde_json::json!({ "did": did, "key_id": key_id }));
     } else {
         println!("{did}");
+    }
+    Ok(())
+}
+
+/// Makes a certificate for a key, and where it is wanted the key in the form of other programs.
+fn certificate(
+    at: &Place,
+    file: &Path,
+    (out, pem): (&Path, Option<&Path>),
+    (name, days): (&str, u64),
+) -> Outcome {
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    let undone = "The certificate was not made.";
+    let unread = |error| {
+        Failure::undone(undone, error, "Name the file that `tipstaff principal key FILE` wrote.")
+    };
+    let key = key_at(file).map_err(unread)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    let made = principal_certificate(&key, name, (now, days.saturating_mul(DAY)))
+        .map_err(|error| Failure::undone(undone, error, "Give it a shorter --name."))?;
+    let write = |to: &Path, text: &str, mode: u32| {
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(to);
+        let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|error| {
+            let cause = format!("{}: {error}", to.display());
+            let next = "Name a file that is not there yet, in a folder that is.";
+            Failure::undone(undone, cause, next)
+        })
+    };
+    if let Some(pem) = pem {
+        write(pem, &key_pem_at(file).map_err(unread)?, 0o600)?;
+    }
+    write(out, &made, 0o644)?;
+    let key_id = key.verifying_key().key_id();
+    if at.json {
+        println!("{}", serde_json::json!({ "key_id": key_id, "days": days }));
+    } else {
+        println!("{key_id}");
     }
     Ok(())
 }
@@ -358,8 +406,7 @@ pub(crate) fn public(text: &str) -> Result<VerifyingKey, Failure> {
 }
 
 pub(crate) fn milliseconds(text: &str) -> Result<u64, Failure> {
-    let wrong =
-        || Failure::Usage("a time is a number with s, m, h or d, such as 12h".to_owned());
+    let wrong = || Failure::Usage("a time is a number with s, m, h or d, such as 12h".to_owned());
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {
         's' => 1,

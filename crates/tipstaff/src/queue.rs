@@ -240,8 +240,9 @@ fn described(hold: &Json) -> String {
     };
     let _ = write!(
         out,
-        "\n    asked by {} (agent {}); policy {}; {state}; {} s left",
+        "\n    asked by {}{} (agent {}); policy {}; {state}; {} s left",
         if service.is_empty() { "an earlier client".to_owned() } else { plain(&service) },
+        if text(hold, "proof") == "none" { ", UNPROVEN" } else { "" },
         requester.get(..8).unwrap_or(&requester),
         if rule.is_empty() { "-" } else { &rule },
         left(hold)

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 
-use tipstaff_core::receipt::{Enforcement, Kind, Receipt, Signed};
+use tipstaff_core::receipt::{Enforcement, Kind, Proof, Receipt, Signed};
 use tipstaff_core::{Digest, Json, Verdict};
 use tipstaff_ledger::LedgerError;
 use tipstaff_monitor::replay::{context_at, replay as derive_again};
@@ -245,8 +245,12 @@ pub(crate) fn line(index: u64, signed: &Signed) -> String {
         Enforcement::Observe => "  OBSERVED: not enforced",
         Enforcement::Cooperative | Enforcement::Inline => "",
     };
+    let unproven = match receipt.identity.agent.proof {
+        Proof::None => "  UNPROVEN",
+        _ => "",
+    };
     format!(
-        "{index:>5}  {}  {}  {:<8}  {:<22} {}  {}{observed}",
+        "{index:>5}  {}  {}  {:<8}  {:<22} {}  {}{observed}{unproven}",
         receipt.now,
         signed.hash().short(),
         what,

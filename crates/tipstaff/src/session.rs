@@ -133,8 +133,9 @@ fn described(session: &Json) -> String {
         given.iter().map(|(name, _)| format!(", {name}")).collect()
     });
     format!(
-        "{}  {}  {} actions, {} requests{drift}{given}\n    met: {}",
+        "{}  {}{}  {} actions, {} requests{drift}{given}\n    met: {}",
         text(session, "session"),
+        if text(session, "proof") == "none" { "UNPROVEN " } else { "" },
         crate::queue::plain(&text(session, "service")),
         number("actions"),
         number("requests"),

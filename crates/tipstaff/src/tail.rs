@@ -56,6 +56,9 @@ fn shown(line: &Json) -> String {
         text("tool"),
         if text("rule") == "-" { text("reason") } else { text("rule") },
     );
+    if text("proof") == "none" {
+        out.push_str("  UNPROVEN");
+    }
     if text("enforcement") == "observe" {
         out.push_str("  OBSERVED: not enforced");
     }

@@ -17,7 +17,8 @@ fn world() -> World {
     done(&world, &["principal", "enrol", "ada", "--kind", "human", "--key", &ada]);
     for name in ["coder", "helper"] {
         let key = key(&world, name);
-        let words = ["principal", "enrol", name, "--kind", "agent", "--owner", "ada", "--key", &key];
+        let words =
+            ["principal", "enrol", name, "--kind", "agent", "--owner", "ada", "--key", &key];
         done(&world, &words);
     }
     world
@@ -79,7 +80,11 @@ fn an_agent_acts_within_what_it_was_given_until_it_is_taken_back() {
     assert!(no.contains("neither a role nor a capability"), "{no}");
     assert_eq!(bare.end(), 0);
 
-    grant(&world, &["--tool", "notes/read_note", "--one-of", "name=a.md", "--tier", "T3"], "coder.cap");
+    grant(
+        &world,
+        &["--tool", "notes/read_note", "--one-of", "name=a.md", "--tier", "T3"],
+        "coder.cap",
+    );
     let mut session = acts(&world, "coder", Some("coder.cap"));
     assert_eq!(read(&mut session, "a.md"), "hi");
     let no = read(&mut session, "b.md");

@@ -20,7 +20,7 @@ use super::desk::{Desk, Judged, Settled, Whose};
 use super::latency::Latency;
 use super::reply::{Answered, Fault, json, with_header};
 use super::session::Handle;
-use crate::http::{Thumbprint, Token};
+use crate::http::{Credential, Token};
 use crate::request::TOOLS_CALL;
 
 const BODY: &str = "Send an object with server, tool and parameters; see /api/openapi.json.";
@@ -78,7 +78,7 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawV
 }
 
 /// Who signed a request, and the capability that it presents.
-pub(crate) type Signer = (Thumbprint, Option<Arc<str>>);
+pub(crate) type Signer = (Credential, Option<Arc<str>>);
 
 /// Judges one action. `fresh` are random bytes for a new session; a principal has one session, under its key's name.
 pub(crate) fn judge(
@@ -90,9 +90,9 @@ pub(crate) fn judge(
     let began = Instant::now();
     let asked = read(body)?;
     let whose = match (by, &asked.session) {
-        (Some((key, capability)), None) => Some(Whose::Principal(key, capability)),
-        (Some((key, capability)), Some(text)) => {
-            (*text == key.to_string()).then_some(Whose::Principal(key, capability))
+        (Some((own, capability)), None) => Some(Whose::Principal(own, capability)),
+        (Some((own, capability)), Some(text)) => {
+            Some(Whose::Principal(own, capability)).filter(|own| *text == own.to_string())
         }
         (None, None) => Some(Whose::Session(Handle::issue(token, fresh))),
         (None, Some(text)) => Handle::parse(token, text).map(Whose::Session),
@@ -140,7 +140,7 @@ pub(crate) fn judge(
 pub(crate) fn settle(
     receipt: &str,
     body: &[u8],
-    by: Option<Thumbprint>,
+    by: Option<Credential>,
     desk: &dyn Desk,
 ) -> Answered {
     let receipt = Digest::from_hex(receipt).map_err(|_| {

@@ -14,7 +14,7 @@ use tipstaff_identity::Peer;
 use tipstaff_monitor::{Ended, Member, Monitor, Refusal, Running};
 
 use super::session::Handle;
-use crate::http::Thumbprint;
+use crate::http::Credential;
 
 /// Permitted actions without an outcome at a time.
 const OPEN_MAX: usize = 4096;
@@ -34,7 +34,7 @@ pub(crate) trait Desk: Send + Sync {
     /// Judges one action of a session, which depends on the calls of these receipts.
     fn judge(&self, whose: &Whose, action: Action, depends_on: &[Digest]) -> Result<Judged, Busy>;
     /// Takes the end of a permitted action, once. A principal ends its own alone.
-    fn settle(&self, receipt: Digest, by: Option<Thumbprint>, ended: Ended<'_>) -> Settled;
+    fn settle(&self, receipt: Digest, by: Option<Credential>, ended: Ended<'_>) -> Settled;
     /// Ends what stayed out too long.
     fn sweep(&self);
 }
@@ -44,15 +44,16 @@ pub(crate) trait Desk: Send + Sync {
 pub(crate) enum Whose {
     /// That of whoever has the token and this handle.
     Session(Handle),
-    /// That of the principal who signs with this key, and perhaps presents a capability.
-    Principal(Thumbprint, Option<Arc<str>>),
+    /// That of the principal who proves itself so, and perhaps presents a capability.
+    Principal(Credential, Option<Arc<str>>),
 }
 
 impl std::fmt::Display for Whose {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Session(handle) => f.write_str(handle.as_str()),
-            Self::Principal(key, _) => key.fmt(f),
+            Self::Principal(Credential::Key(key), _) => key.fmt(f),
+            Self::Principal(own, _) => own.fmt(f),
         }
     }
 }
@@ -148,9 +149,9 @@ impl MonitorDesk {
         };
         let joined = match whose {
             Whose::Session(_) => self.monitor.join(&peer, None, server, Door::Api),
-            Whose::Principal(key, token) => {
-                let proved = (key.to_string(), token.as_deref());
-                self.monitor.join_principal(&peer, (&proved.0, proved.1), server, Door::Api)
+            Whose::Principal(own, token) => {
+                let brought = (&own.proved(), token.as_deref());
+                self.monitor.join_network(&peer, brought, server, Door::Api)
             }
         };
         if let Ok(member) = &joined {
@@ -195,11 +196,11 @@ impl Desk for MonitorDesk {
         }
     }
 
-    fn settle(&self, receipt: Digest, by: Option<Thumbprint>, ended: Ended<'_>) -> Settled {
+    fn settle(&self, receipt: Digest, by: Option<Credential>, ended: Ended<'_>) -> Settled {
         let found = {
             let mut state = self.state();
-            let is_anothers = |open: &Open| match (by, &open.whose) {
-                (Some(key), Whose::Principal(own, _)) => key != *own,
+            let is_anothers = |open: &Open| match (&by, &open.whose) {
+                (Some(by), Whose::Principal(own, _)) => by != own,
                 (Some(_), Whose::Session(_)) => true,
                 (None, _) => false,
             };

@@ -2,27 +2,64 @@
 //!
 //! The adversary is a web page in a browser of this machine, whose requests carry a foreign `Origin` or,
 //! after DNS rebinding, a foreign `Host`; another user of the machine; and a process that got hold of a
-//! session's id. Only loopback names pass, and a session stays with the credential that opened it.
+//! session's id. Only loopback names pass, or with TLS those of the certificate, and a session stays with the
+//! credential that opened it.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
+use http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 
-use super::pages::Ends;
-use super::peer;
-use super::token::Token;
+use tipstaff_core::Digest;
+use tipstaff_core::key::VerifyingKey;
+use tipstaff_identity::Name;
+use tipstaff_monitor::Proved;
 
 /// What a client proved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Credential {
     /// It has the home's token.
     Token,
+    /// It has the home's token, on a listener with TLS: it sees what the operator sees, and acts as nobody.
+    Operator,
     /// The kernel says that its end of the connection belongs to this user, who is ours.
     User(u32),
     /// It signs its requests with a principal's key.
     Key(Thumbprint),
+    /// It has a principal's key, by the certificate of its connection.
+    Certificate(Thumbprint),
+    /// It has an access token of an issuer, for whom the operator takes it.
+    Account(Arc<Account>),
+    /// Nothing, and the configuration lets it in for what changes nothing.
+    Nothing,
+}
+
+/// Who an issuer says that a client is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Account {
+    /// The principal.
+    pub(super) name: Name,
+    /// The issuer and the subject.
+    pub(super) subject: Digest,
+}
+
+impl Credential {
+    /// What the monitor is told of it.
+    pub(crate) fn proved(&self) -> Proved {
+        match self {
+            Self::Token | Self::User(_) => Proved::Owner,
+            Self::Key(key) => Proved::Key(key.to_string()),
+            Self::Certificate(key) => Proved::Certificate(key.to_string()),
+            Self::Account(account) => Proved::Account(account.name.clone()),
+            Self::Operator | Self::Nothing => Proved::Nothing,
+        }
+    }
+
+    /// Whether it is a principal's.
+    pub(crate) const fn is_principals(&self) -> bool {
+        matches!(self, Self::Key(_) | Self::Certificate(_) | Self::Account(_))
+    }
 }
 
 /// The RFC 7638 thumbprint of a key.
@@ -30,6 +67,11 @@ pub enum Credential {
 pub struct Thumbprint([u8; 32]);
 
 impl Thumbprint {
+    /// That of a key.
+    pub(super) fn of(key: &VerifyingKey) -> Option<Self> {
+        Self::parse(&key.key_id())
+    }
+
     /// Reads 43 letters of base64url.
     pub(super) fn parse(text: &str) -> Option<Self> {
         URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
@@ -48,16 +90,22 @@ impl std::fmt::Display for Credential {
             Self::Token => f.write_str("token"),
             Self::User(user) => write!(f, "user-{user}"),
             Self::Key(key) => write!(f, "key-{key}"),
+            Self::Certificate(key) => write!(f, "certificate-{key}"),
+            Self::Account(account) => write!(f, "account-{}", account.subject.to_hex()),
+            Self::Operator | Self::Nothing => f.write_str("nobody"),
         }
     }
 }
 
 /// Why a request goes no further.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stopped {
     Host,
     Origin,
+    /// It proves nothing.
     Credential,
+    /// What it proves is not enough, in words.
+    Proof(String),
 }
 
 /// The one value of a header. Two would be read differently by different readers.
@@ -70,17 +118,38 @@ pub(super) fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Optio
     }
 }
 
-/// Checks that the request is meant for us and comes from no foreign page.
-pub(super) fn names(headers: &HeaderMap, port: u16) -> Result<(), Stopped> {
+/// Checks that the request is meant for us and comes from no foreign page. With TLS, ours are the names of the
+/// certificate and its pages; without, those of this machine.
+pub(super) fn names(
+    headers: &HeaderMap,
+    port: u16,
+    certified: Option<&[String]>,
+) -> Result<(), Stopped> {
+    let is_host = |host: &str| match certified {
+        None => is_ours(host, port),
+        Some(names) => is_certified(host, names, port),
+    };
     match one(headers, &HOST) {
-        Ok(Some(host)) if is_ours(host, port) => {}
+        Ok(Some(host)) if is_host(host) => {}
         _ => return Err(Stopped::Host),
     }
+    let is_origin = |origin: &str| match certified {
+        None => is_loopback_origin(origin),
+        Some(names) => origin
+            .strip_prefix("https://")
+            .is_some_and(|authority| is_certified(authority, names, port)),
+    };
     match one(headers, &ORIGIN) {
         Ok(None) => Ok(()),
-        Ok(Some(origin)) if is_loopback_origin(origin) => Ok(()),
+        Ok(Some(origin)) if is_origin(origin) => Ok(()),
         _ => Err(Stopped::Origin),
     }
+}
+
+fn is_certified(authority: &str, names: &[String], port: u16) -> bool {
+    let (name, given) = split_port(authority);
+    names.iter().any(|own| own.eq_ignore_ascii_case(name))
+        && given.map_or(port == 443, |given| given.parse() == Ok(port))
 }
 
 fn is_ours(host: &str, port: u16) -> bool {
@@ -107,50 +176,6 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// One connection and what the kernel says of its other end, looked up once.
-#[derive(Debug)]
-pub(super) struct Connection {
-    local: SocketAddr,
-    remote: SocketAddr,
-    user: tokio::sync::OnceCell<Option<u32>>,
-}
-
-impl Connection {
-    pub(super) fn new(local: SocketAddr, remote: SocketAddr) -> Self {
-        Self { local, remote, user: tokio::sync::OnceCell::new() }
-    }
-
-    /// Both ends, for a page.
-    pub(super) const fn ends(&self) -> Ends {
-        Ends { local: self.local, remote: self.remote }
-    }
-
-    /// What the client proves with this request. A wrong token is not made good by the right user.
-    pub(super) async fn credential(
-        &self,
-        headers: &HeaderMap,
-        token: &Token,
-    ) -> Result<Option<Credential>, Stopped> {
-        match one(headers, &AUTHORIZATION) {
-            Err(()) => return Err(Stopped::Credential),
-            Ok(Some(given)) => {
-                let (scheme, given) = given.split_once(' ').unwrap_or_default();
-                let right = scheme.eq_ignore_ascii_case("bearer") && token.matches(given.trim());
-                return if right { Ok(Some(Credential::Token)) } else { Err(Stopped::Credential) };
-            }
-            Ok(None) => {}
-        }
-        let (local, remote) = (self.local, self.remote);
-        let look = || async move {
-            let looked = tokio::task::spawn_blocking(move || peer::user(local, remote));
-            looked.await.ok().flatten()
-        };
-        let ours = rustix::process::getuid().as_raw();
-        let user = self.user.get_or_init(look).await.filter(|user| *user == ours);
-        Ok(user.map(Credential::User))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,7 +185,7 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
-        names(&map, 8080)
+        names(&map, 8080, None)
     }
 
     #[test]
@@ -184,6 +209,38 @@ mod tests {
         assert_eq!(check(&[]), Err(Stopped::Host));
         let twice = [("host", "localhost:8080"), ("host", "localhost:8080")];
         assert_eq!(check(&twice), Err(Stopped::Host));
+    }
+
+    #[test]
+    fn with_tls_ours_are_the_names_of_the_certificate() {
+        let certified = ["gateway.example".to_owned(), "[::1]".to_owned()];
+        let check = |host: &str, origin: Option<&str>, port: u16| {
+            let mut map = HeaderMap::new();
+            map.append(HOST, host.parse().unwrap());
+            if let Some(origin) = origin {
+                map.append(ORIGIN, origin.parse().unwrap());
+            }
+            names(&map, port, Some(&certified))
+        };
+        assert_eq!(check("Gateway.example:4443", None, 4443), Ok(()));
+        assert_eq!(check("gateway.example", Some("https://gateway.example"), 443), Ok(()));
+        assert_eq!(check("[::1]:4443", Some("https://gateway.example:4443"), 4443), Ok(()));
+        for host in
+            ["localhost:4443", "127.0.0.1:4443", "gateway.example", "gateway.example:80", ""]
+        {
+            assert_eq!(check(host, None, 4443), Err(Stopped::Host), "{host}");
+        }
+        for origin in [
+            "http://gateway.example:4443",
+            "https://gateway.example",
+            "https://gateway.example:4444",
+            "https://evil.example:4443",
+            "http://localhost:4443",
+            "null",
+        ] {
+            let stopped = check("gateway.example:4443", Some(origin), 4443);
+            assert_eq!(stopped, Err(Stopped::Origin), "{origin}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! The adversary opens connections and sends nothing, sends a header without an end, reads nothing, or
 //! opens more than there is room for. Each step has its limit in bytes and time; over the number of
-//! connections, a new one is closed at once.
+//! connections, or of those that are still shaking hands, a new one is closed at once.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -20,22 +20,30 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt::set_tcp_user_timeout;
+use rustls::pki_types::CertificateDer;
 use tipstaff_core::limits::BODY_BYTES_MAX;
-use tipstaff_monitor::Monitor;
+use tipstaff_monitor::{Monitor, Proved};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 
 use super::body::{Body, Unread, read};
-use super::guard::{Connection, Stopped, names};
+use super::connection::Connection;
+use super::guard::{Credential, Stopped, names};
 use super::mcp::{Mcp, json, refused};
 use super::pages::Pages;
 use super::signed::{Nonces, is_signed, prove};
+use super::tls::{Tls, TlsOptions};
 use super::token::Token;
 use crate::error::GatewayError;
 
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 512;
+/// Connections at a time that have not shown yet who they are: a stranger can't take the room of others.
+const HANDSHAKES_MAX: usize = 64;
+/// Time for a handshake of TLS.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// Requests to pages at a time: each has a thread.
 const PAGES_MAX: usize = 16;
 /// Largest body of a request to a page: 10 MiB and the wrapping around it.
@@ -73,6 +81,13 @@ impl std::fmt::Debug for HttpOptions {
     }
 }
 
+/// An address that is listened on, and how.
+#[derive(Debug)]
+pub struct HttpListener {
+    socket: std::net::TcpListener,
+    tls: Option<TlsOptions>,
+}
+
 /// The door over HTTP, open until it is ended.
 pub struct HttpDoor {
     address: SocketAddr,
@@ -84,6 +99,8 @@ pub struct HttpDoor {
 
 struct Shared {
     port: u16,
+    tls: Option<Tls>,
+    handshake_room: Arc<Semaphore>,
     monitor: Arc<Monitor>,
     token: Token,
     mcp: Mcp,
@@ -95,30 +112,32 @@ struct Shared {
 }
 
 impl HttpDoor {
-    /// Listens on a loopback address; port 0 takes a free one.
+    /// Listens on an address, which without TLS has to be this machine's own; port 0 takes a free one.
     ///
     /// # Errors
     /// [`GatewayError::NotLoopback`] for any other address, [`GatewayError::System`] if it is taken.
     #[expect(clippy::disallowed_methods, reason = "the one listener of this door")]
-    pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, GatewayError> {
-        if !is_loopback(address.ip()) {
+    pub fn bind(
+        address: SocketAddr,
+        tls: Option<TlsOptions>,
+    ) -> Result<HttpListener, GatewayError> {
+        if tls.is_none() && !is_loopback(address.ip()) {
             return Err(GatewayError::NotLoopback(address));
         }
-        let listener = std::net::TcpListener::bind(address);
-        let listener = listener.map_err(GatewayError::system("the listening address"))?;
-        listener.set_nonblocking(true).map_err(GatewayError::system("the listening address"))?;
-        Ok(listener)
+        let socket = std::net::TcpListener::bind(address);
+        let socket = socket.map_err(GatewayError::system("the listening address"))?;
+        socket.set_nonblocking(true).map_err(GatewayError::system("the listening address"))?;
+        Ok(HttpListener { socket, tls })
     }
 
     /// Serves on the listener, from threads of its own.
     ///
     /// # Errors
     /// [`GatewayError`] if the token can't be read or the threads can't be started.
-    pub fn open(
-        listener: std::net::TcpListener,
-        options: HttpOptions,
-    ) -> Result<Self, GatewayError> {
+    pub fn open(listener: HttpListener, options: HttpOptions) -> Result<Self, GatewayError> {
         let HttpOptions { home, monitor, pages } = options;
+        let HttpListener { socket: listener, tls } = listener;
+        let tls = tls.map(|tls| Tls::new(tls, Arc::clone(&monitor))).transpose()?;
         let address = listener.local_addr().map_err(GatewayError::system("the address"))?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(WORKERS)
@@ -129,6 +148,8 @@ impl HttpDoor {
             .map_err(GatewayError::system("the threads of the listener"))?;
         let shared = Arc::new(Shared {
             port: address.port(),
+            tls,
+            handshake_room: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             token: Token::open_or_create(&home)?,
             mcp: Mcp::new(home, Arc::clone(&monitor)),
             monitor,
@@ -149,6 +170,9 @@ impl HttpDoor {
             loop {
                 tokio::time::sleep(SWEEP).await;
                 swept.mcp.sweep();
+                if let Some(tls) = &swept.tls {
+                    tls.renew();
+                }
             }
         });
         let (runtime, ended) = (Mutex::new(Some(runtime)), AtomicBool::new(false));
@@ -223,7 +247,27 @@ async fn serve(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
     if stream.set_nodelay(true).is_err() || set_tcp_user_timeout(&stream, UNREAD_MS).is_err() {
         return;
     }
-    let connection = Arc::new(Connection::new(local, remote));
+    let Some(tls) = &shared.tls else {
+        let connection = Arc::new(Connection::plain(local, remote));
+        return converse(stream, connection, Arc::clone(&shared)).await;
+    };
+    let Ok(room) = Arc::clone(&shared.handshake_room).try_acquire_owned() else { return };
+    let shaken = tokio::time::timeout(HANDSHAKE_WAIT, tls.acceptor().accept(stream)).await;
+    drop(room);
+    // Why it failed was told to the client, in an alert.
+    let Ok(Ok(stream)) = shaken else { return };
+    let (_, session) = stream.get_ref();
+    let certificate = session.peer_certificates().and_then(|shown| shown.first()).cloned();
+    let certificate = certificate.map(CertificateDer::into_owned);
+    let connection = Arc::new(Connection::tls((local, remote), certificate));
+    converse(stream, connection, Arc::clone(&shared)).await;
+}
+
+/// Answers what is asked over one connection.
+async fn converse<S>(stream: S, connection: Arc<Connection>, shared: Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let service = service_fn(move |request| {
         let (shared, connection) = (Arc::clone(&shared), Arc::clone(&connection));
         async move { Ok::<_, std::convert::Infallible>(shared.answer(&connection, request).await) }
@@ -244,23 +288,28 @@ impl Shared {
     async fn answer(&self, connection: &Connection, request: Request<Incoming>) -> Response<Body> {
         let (mut parts, incoming) = request.into_parts();
         let to = if parts.uri.path() == "/mcp" { Reader::Mcp } else { Reader::Pages };
-        if let Err(stopped) = names(&parts.headers, self.port) {
-            return stop(to, stopped);
+        let certified = self.tls.as_ref().map(|tls| tls.names.as_slice());
+        if let Err(stopped) = names(&parts.headers, self.port, certified) {
+            return self.stop(to, stopped);
         }
-        let credential = match connection.credential(&parts.headers, &self.token).await {
+        let asked = connection.credential(&parts.headers, (&self.token, &self.monitor));
+        let mut credential = match asked.await {
             Ok(credential) => credential,
             // A page says itself whether it needs one.
             Err(Stopped::Credential) if to == Reader::Pages => None,
-            Err(stopped) => return stop(to, stopped),
+            Err(stopped) => return self.stop(to, stopped),
         };
         let for_mcp = to == Reader::Mcp;
         let signed = is_signed(&parts.headers);
-        if for_mcp && !signed && credential.is_none() {
-            return stop(to, Stopped::Credential);
+        if for_mcp && !signed {
+            credential = match self.admitted(credential) {
+                Ok(credential) => Some(credential),
+                Err(stopped) => return self.stop(to, stopped),
+            };
         }
         let limit = if for_mcp { BODY_BYTES_MAX } else { PAGE_BYTES_MAX };
         // Another user of the machine may send to public pages, but not fill the memory.
-        let _room = if credential.is_none() {
+        let _room = if matches!(credential, None | Some(Credential::Nothing)) {
             let most = limit.div_ceil(PIECE_BYTES);
             let pieces =
                 announced(&parts).map_or(most, |said| said.div_ceil(PIECE_BYTES).min(most));
@@ -290,7 +339,7 @@ impl Shared {
                 );
             }
         };
-        if let (true, Some(credential)) = (for_mcp, credential) {
+        if let (true, Some(credential)) = (for_mcp, credential.clone()) {
             return self.mcp.answer(&parts.method, &parts.headers, credential, body).await;
         }
         let Some(pages) = self.pages.clone() else {
@@ -300,7 +349,9 @@ impl Shared {
         if let Some(credential) = credential {
             parts.extensions.insert(credential);
         }
-        parts.extensions.insert(connection.ends());
+        if let Some(ends) = connection.ends() {
+            parts.extensions.insert(ends);
+        }
         let Ok(room) = Arc::clone(&self.page_room).acquire_owned().await else {
             return refuse(to, StatusCode::SERVICE_UNAVAILABLE, "This door is closing.");
         };
@@ -316,6 +367,56 @@ impl Shared {
                 refuse(to, StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made.")
             }
         }
+    }
+}
+
+impl Shared {
+    /// Whose request to `/mcp` it is, if they may speak there at all.
+    fn admitted(&self, credential: Option<Credential>) -> Result<Credential, Stopped> {
+        match credential {
+            Some(Credential::Operator) => {
+                let why = "The home's token opens no action here: prove to be a principal.";
+                Err(Stopped::Proof(why.to_owned()))
+            }
+            Some(credential) => Ok(credential),
+            None if self.monitor.may_speak(&Proved::Nothing).is_ok() => Ok(Credential::Nothing),
+            None => Err(Stopped::Credential),
+        }
+    }
+
+    fn stop(&self, to: Reader, stopped: Stopped) -> Response<Body> {
+        let near = self.tls.is_none();
+        let (status, text) = match stopped {
+            Stopped::Host if near => (
+                StatusCode::FORBIDDEN,
+                "The header Host must be this machine's own name and this port.".to_owned(),
+            ),
+            Stopped::Host => (
+                StatusCode::FORBIDDEN,
+                "The header Host must be a name of the listener's certificate, and this port."
+                    .to_owned(),
+            ),
+            Stopped::Origin => (
+                StatusCode::FORBIDDEN,
+                "Pages of other origins may not speak to this port.".to_owned(),
+            ),
+            Stopped::Credential if near => (
+                StatusCode::UNAUTHORIZED,
+                "Send the token of the home's keys/http.token as a bearer token, or connect as its user."
+                    .to_owned(),
+            ),
+            Stopped::Credential => (
+                StatusCode::UNAUTHORIZED,
+                "Show a certificate of an enrolled principal's key, or sign the request with it."
+                    .to_owned(),
+            ),
+            Stopped::Proof(why) => (StatusCode::UNAUTHORIZED, why),
+        };
+        let mut answer = refuse(to, status, &text);
+        if status == StatusCode::UNAUTHORIZED {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        answer
     }
 }
 
@@ -351,27 +452,6 @@ fn refuse(to: Reader, status: StatusCode, text: &str) -> Response<Body> {
     let next = "Mend the request, or try again later.";
     let body = serde_json::json!({ "error": { "code": code, "message": text, "next": next } });
     json(status, Bytes::from(body.to_string()))
-}
-
-fn stop(to: Reader, stopped: Stopped) -> Response<Body> {
-    let (status, text) = match stopped {
-        Stopped::Host => (
-            StatusCode::FORBIDDEN,
-            "The header Host must be this machine's own name and this port.",
-        ),
-        Stopped::Origin => {
-            (StatusCode::FORBIDDEN, "Pages of other origins may not speak to this port.")
-        }
-        Stopped::Credential => (
-            StatusCode::UNAUTHORIZED,
-            "Send the token of the home's keys/http.token as a bearer token, or connect as its user.",
-        ),
-    };
-    let mut answer = refuse(to, status, text);
-    if stopped == Stopped::Credential {
-        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    answer
 }
 
 fn unreadable(to: Reader, unread: Unread, limit: usize) -> Response<Body> {

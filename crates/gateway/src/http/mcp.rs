@@ -31,6 +31,8 @@ use crate::shim::Judgement;
 /// Most sessions, and most servers behind all of them: each is a process and a connection of the monitor.
 const SESSIONS_MAX: usize = 128;
 const SERVERS_MAX: usize = 200;
+/// Most sessions of clients that proved nothing, all together.
+const STRANGERS_MAX: usize = 8;
 /// How long servers may take to answer the handshake.
 const GREET_WAIT: Duration = Duration::from_secs(30);
 /// A session that was silent for so long is ended.
@@ -80,8 +82,8 @@ impl Mcp {
     ) -> Response<Body> {
         let answered = match *method {
             Method::POST => self.post(headers, credential, &body).await,
-            Method::GET => self.listen(headers, credential),
-            Method::DELETE => self.delete(headers, credential),
+            Method::GET => self.listen(headers, &credential),
+            Method::DELETE => self.delete(headers, &credential),
             _ => {
                 let mut no = no(StatusCode::METHOD_NOT_ALLOWED, "Use POST, GET or DELETE.");
                 no.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
@@ -114,7 +116,7 @@ impl Mcp {
             let params = params.clone().unwrap_or_default();
             return self.open(id, params, (credential, capability(headers)?)).await;
         }
-        let session = self.find(headers, credential)?;
+        let session = self.find(headers, &credential)?;
         let reply = session.take(message).await;
         Ok(match reply {
             Reply::Taken => empty(StatusCode::ACCEPTED),
@@ -155,10 +157,7 @@ impl Mcp {
             joins: Joins::Anew {
                 instance: format!("{credential}:{handle}"),
                 service: service.clone(),
-                key: match credential {
-                    Credential::Key(key) => Some(key),
-                    Credential::Token | Credential::User(_) => None,
-                },
+                proved: credential.proved(),
                 capability: capability.clone(),
             },
             runtime: tokio::runtime::Handle::current(),
@@ -166,8 +165,8 @@ impl Mcp {
         let plans: Vec<Plan> = servers.into_iter().map(plan).collect();
         let ids = (session_id.clone(), format!("gateway-{own}-"));
         let count = plans.len();
+        self.make_room(count, &credential)?;
         let session = Session::new(ids, credential, plans, params);
-        self.make_room(count)?;
         self.sessions().insert(session_id.clone(), Arc::clone(&session));
         // If the client goes away meanwhile, nobody knows the session's id: it is ended.
         let unopened = Unopened { mcp: self, id: Some(session_id.clone()) };
@@ -185,9 +184,19 @@ impl Mcp {
     }
 
     /// Sees to it that one more session has room: clients that went away without a word make way.
-    fn make_room(&self, count: usize) -> Result<(), No> {
+    fn make_room(&self, count: usize, credential: &Credential) -> Result<(), No> {
+        let busy = || {
+            let mut busy = no(StatusCode::SERVICE_UNAVAILABLE, "Too many sessions are open.");
+            busy.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            busy
+        };
         loop {
             let mut sessions = self.sessions();
+            let strangers =
+                sessions.values().filter(|known| known.credential == Credential::Nothing);
+            if *credential == Credential::Nothing && strangers.count() >= STRANGERS_MAX {
+                return Err(busy());
+            }
             let behind: usize = sessions.values().map(|session| session.upstreams.len()).sum();
             if sessions.len() < SESSIONS_MAX && behind + count <= SERVERS_MAX {
                 return Ok(());
@@ -195,19 +204,16 @@ impl Mcp {
             let quiet = sessions.values().filter(|session| session.is_idle(QUIET));
             let longest = quiet.max_by_key(|session| session.silence()).map(|s| s.id.clone());
             let Some(session) = longest.and_then(|id| sessions.remove(&id)) else {
-                let told = "Too many sessions are open.";
-                let mut busy = no(StatusCode::SERVICE_UNAVAILABLE, told);
-                busy.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
-                return Err(busy);
+                return Err(busy());
             };
             drop(sessions);
             self.close(session);
         }
     }
 
-    fn listen(&self, headers: &HeaderMap, credential: Credential) -> Result<Response<Body>, No> {
+    fn listen(&self, headers: &HeaderMap, credential: &Credential) -> Result<Response<Body>, No> {
         accepts(headers, &[EVENTS])?;
-        let session = self.find(headers, credential)?;
+        let session = self.find(headers, &credential)?;
         session.touch();
         let last = one(headers, &LAST_EVENT);
         let last = last.map_err(|()| no(StatusCode::BAD_REQUEST, "Which event was last?"))?;
@@ -231,8 +237,8 @@ impl Mcp {
         Ok(events(Reading { session, reader }.events(first)))
     }
 
-    fn delete(&self, headers: &HeaderMap, credential: Credential) -> Result<Response<Body>, No> {
-        let session = self.find(headers, credential)?;
+    fn delete(&self, headers: &HeaderMap, credential: &Credential) -> Result<Response<Body>, No> {
+        let session = self.find(headers, &credential)?;
         let known = self.sessions().remove(&session.id);
         if let Some(session) = known {
             self.close(session);
@@ -241,7 +247,7 @@ impl Mcp {
     }
 
     /// The session that a request names, if it may.
-    fn find(&self, headers: &HeaderMap, credential: Credential) -> Result<Arc<Session>, No> {
+    fn find(&self, headers: &HeaderMap, credential: &Credential) -> Result<Arc<Session>, No> {
         let missing = || {
             let told = "Begin with `initialize`, and send the header Mcp-Session-Id of its answer.";
             no(StatusCode::BAD_REQUEST, told)
@@ -253,7 +259,7 @@ impl Mcp {
             return Err(no(StatusCode::BAD_REQUEST, told));
         }
         let known = self.sessions().get(id).cloned();
-        let known = known.filter(|session| session.credential == credential && !session.is_over());
+        let known = known.filter(|session| session.credential == *credential && !session.is_over());
         let Some(session) = known else {
             let told = "There is no such session. Open another one with `initialize`.";
             return Err(no(StatusCode::NOT_FOUND, told));

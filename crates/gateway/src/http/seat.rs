@@ -6,9 +6,8 @@
 
 use std::path::PathBuf;
 
-use tipstaff_monitor::{Client, ServerConfig};
+use tipstaff_monitor::{Client, Proved, ServerConfig};
 
-use super::guard::Thumbprint;
 use super::session::HelloAgain;
 use crate::message::Id;
 use crate::shim::Judgement;
@@ -27,14 +26,8 @@ pub(super) struct Plan {
 #[derive(Debug, Clone)]
 pub(super) enum Joins {
     /// Each time that the server is started, for a client of the network: its instance and its program,
-    /// as the monitor hears them, and the
-    /// principal's key that signs its requests.
-    Anew {
-        instance: String,
-        service: String,
-        key: Option<Thumbprint>,
-        capability: Option<String>,
-    },
+    /// as the monitor hears them, what it proved, and the capability that it presents.
+    Anew { instance: String, service: String, proved: Proved, capability: Option<String> },
     /// It was joined already, for as long as the client is there.
     Already(Client),
 }

@@ -271,10 +271,10 @@ impl Driver {
         let Plan { home, name, server, joins, .. } = &self.plan;
         let caller = match joins {
             Joins::Already(monitor) => return Ok(monitor.clone()),
-            Joins::Anew { instance, service, key, capability } => Caller::Network {
+            Joins::Anew { instance, service, proved, capability } => Caller::Network {
                 instance: instance.clone(),
                 service: service.clone(),
-                key: key.map(|key| key.to_string()),
+                proved: proved.clone(),
                 capability: capability.clone(),
             },
         };

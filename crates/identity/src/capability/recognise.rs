@@ -243,7 +243,8 @@ impl Reader<'_> {
         else {
             return None;
         };
-        let is = |op: &schema::Op, wanted: &T<'_>| self.term(value(op)?).map(|term| term == *wanted);
+        let is =
+            |op: &schema::Op, wanted: &T<'_>| self.term(value(op)?).map(|term| term == *wanted);
         let fits = at == same
             && s != a
             && is(a1, &T::Var(*a))?

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tipstaff_core::Digest;
 use tipstaff_core::key::VerifyingKey;
 
+use super::Fault;
 use super::caveat::{Caveat, Number};
 use super::engine::Engine;
 use super::recognise::{Symbols, understand};
 use super::request::{Asked, Meter};
 use super::wire::Wire;
-use super::Fault;
 
 /// A token whose signatures nobody has looked at.
 #[derive(Debug)]

@@ -290,6 +290,11 @@ impl Principals {
         if held.until.is_some_and(|until| until <= now) {
             return Err(Silence::KeyEnded);
         }
+        self.active(name, principal)
+    }
+
+    /// Who it is, if they and their owners may act.
+    fn active(&self, name: &Name, principal: &Principal) -> Result<Speaker, Silence> {
         match principal.status {
             Status::Active => {}
             Status::Suspended => return Err(Silence::Suspended),
@@ -336,6 +341,15 @@ impl Principals {
             self.lost_at(&id).is_some() || self.person(name).is_none()
         });
         if ended { Err(Fault::HolderEnded) } else { Ok(()) }
+    }
+
+    /// Who has this name, for a proof that is not by a key, if they and their owners may act.
+    ///
+    /// # Errors
+    /// [`Silence`]
+    pub fn speaker_named(&self, name: &Name) -> Result<Speaker, Silence> {
+        let principal = self.known.get(name).ok_or(Silence::Unknown)?;
+        self.active(name, principal)
     }
 
     /// The public half of a key that is or was somebody's.

@@ -43,8 +43,8 @@ pub(super) fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError
         let label = std::env::var("TIPSTAFF_SESSION").ok().filter(|label| !label.is_empty());
         let (instance, service, proved) = match &join.caller {
             Caller::Parent | Caller::Principal { .. } => (None, None, None),
-            Caller::Network { instance, service, key, .. } => {
-                (Some(instance), Some(service), key.as_deref())
+            Caller::Network { instance, service, proved, .. } => {
+                (Some(instance), Some(service), Some(proved.words()))
             }
         };
         let capability = match &join.caller {
@@ -62,13 +62,14 @@ pub(super) fn connect(home: &Home, join: &Join) -> Result<Connected, ClientError
             ("command", Json::Array(command)),
             ("door", Json::string(join.door.as_str())),
             ("instance", wire::text(instance.map(String::as_str))),
-            ("key", wire::text(proved)),
+            ("proved", wire::text(proved.map(|(how, _)| how))),
             ("proof", proof.map_or(Json::Null, |proof| proof.to_json())),
             ("server", Json::string(&join.server)),
             ("service", wire::text(service.map(String::as_str))),
             ("session", wire::text(label.as_deref())),
             ("t", Json::string("join")),
             ("v", Json::from(wire::VERSION)),
+            ("who", wire::text(proved.and_then(|(_, who)| who))),
         ]);
         let mut frames = Frames::new(Socket::new(stream.try_clone().map_err(broken)?));
         let answer = stream.write_all(&wire::frame(&hello)).and_then(|()| frames.next());

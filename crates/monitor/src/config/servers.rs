@@ -141,7 +141,7 @@ fn fault_of_reach(server: &ServerConfig) -> Option<String> {
     settings.into_iter().find_map(|(name, setting)| setting_fault(name, setting))
 }
 
-fn url_fault(url: &str) -> Option<&'static str> {
+pub(super) fn url_fault(url: &str) -> Option<&'static str> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {

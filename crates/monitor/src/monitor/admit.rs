@@ -8,20 +8,21 @@ use std::sync::{Arc, PoisonError};
 
 use tipstaff_core::action::Salt;
 use tipstaff_core::receipt::{DecisionRef, Door, Enforcement, Kind};
-use tipstaff_core::{Action, Digest, Labels, Millis, Verdict};
+use tipstaff_core::{Action, Digest, Labels, Millis, Tier, Verdict};
 use tipstaff_identity::Principals;
 use tipstaff_ledger::{Draft, LedgerError};
 
 use super::deferrals::{Earlier, Suspends};
 use super::recorded::{brought, deferred, obligations, resolved, rests_on, shown, waiting};
 use super::refusal::Words;
-use super::{Member, Monitor, capabilities, lock};
+use super::{Member, Monitor, Trust, capabilities, lock};
 use crate::deferral::Links;
 use crate::fold::fold_action;
 use crate::judge::{Answered, Authority, Barred, ENGINE, Facts, Kept, judge};
 use crate::kept::kept_inputs;
 use crate::permit::{Permit, Refusal, Settlement, Sink};
 use crate::policies::Rules;
+use crate::proof::proved_by;
 use crate::queue::{Awaits, Hold, HoldState, Missing};
 use crate::resolve::resolve;
 use crate::sessions::{NO_MEMBER, OpenVerdict};
@@ -245,9 +246,7 @@ impl Monitor {
                 Earlier::Nothing => after = self.approved(law, member, action),
             }
         }
-        // What only ends is not let through by watching.
         let ends = after.is_some_and(After::ends_deferral);
-        let observed = watched && !ends;
         // INVARIANT: the session is locked from reading its context to having the receipt's place, so
         // that the order of the chain is the order in which contexts were read and folded.
         let mut session = lock(&member.session);
@@ -280,6 +279,8 @@ impl Monitor {
         facts.depends_on.clone_from(&links.named);
         let context = &session.context;
         let mut resolves = |facts: &mut Facts, paths: &[_]| resolve(facts, paths, &member.cwd);
+        // What only ends is not let through by watching, nor what nobody vouches for.
+        let observed = watched && !ends && facts.barred != Some(Barred::Unproven);
         let mut judged = judge(rules, action, &mut facts, context, &mut resolves);
         let mut suspended = None;
         if judged.verdict == Verdict::Defer && !observed && after.is_none() {
@@ -292,6 +293,11 @@ impl Monitor {
                     judged = judge(rules, action, &mut facts, context, &mut resolves);
                 }
             }
+        }
+        if member.trust == Trust::Unproven && judged.tier > Tier::T1 && facts.barred.is_none() {
+            // What a policy made of it changes something.
+            facts.barred = Some(Barred::Unproven);
+            judged = judge(rules, action, &mut facts, context, &mut resolves);
         }
         let obligations = obligations(&judged);
         if observed {
@@ -338,7 +344,7 @@ impl Monitor {
         };
         let kind = (judged.class.as_str(), judged.tier);
         let mut receipt = session.receipt(Kind::Verdict, kind, member.door, facts.now);
-        if !ends {
+        if !ends && facts.barred != Some(Barred::Unproven) {
             receipt.enforcement = standing;
         }
         let enforcement = receipt.enforcement;
@@ -346,8 +352,10 @@ impl Monitor {
             context.distance_ppm = Some(distance.ppm);
             context.distance_method = Some(distance.method.clone());
         }
-        receipt.authority =
-            capabilities::shown(member.proven.as_ref(), member.brought.as_deref());
+        receipt.authority = capabilities::shown(member.proven.as_ref(), member.brought.as_deref());
+        if let Some(own) = &member.proven {
+            proved_by(own.proof, &mut receipt.identity);
+        }
         receipt.inputs_digest = Some(Digest::of(inputs.as_bytes()));
         receipt.requested_digest = requested.map(|text| Digest::of(text.as_bytes()));
         receipt.obligations = obligations;
@@ -431,6 +439,7 @@ impl Monitor {
             enforcement,
             member: if cooperative { NO_MEMBER } else { member.id },
             salt,
+            proof: member.proven.as_ref().map(|own| own.proof),
             ticket: asked.ticket,
         };
         session.open.insert(hash, open);

@@ -125,7 +125,8 @@ impl Monitor {
     fn looked_at(&self, token: &str, proven: Option<&Proven>) -> Result<Brought, Fault> {
         let bytes = from_text(token)?;
         let decoded = Token::decode(&bytes)?;
-        let proven = proven.ok_or(Fault::NotHolder)?;
+        // A capability is its key's: an account that an issuer vouches for has none.
+        let key_id = proven.and_then(|proven| proven.key_id.as_deref()).ok_or(Fault::NotHolder)?;
         let (capability, root) = {
             let known = self.principals.read().unwrap_or_else(PoisonError::into_inner);
             let grant = known.grants().find(decoded.grant())?;
@@ -139,7 +140,7 @@ impl Monitor {
             if capability.holders().first() != Some(&grant.holder) {
                 return Err(Fault::Unknown);
             }
-            known.holds(&capability, &proven.key_id)?;
+            known.holds(&capability, key_id)?;
             (capability, root)
         };
         let is_metered = !capability.meters().is_empty();
@@ -225,17 +226,18 @@ fn count_again(
         return;
     };
     let Authority::Capability(presented) = &facts.authority else { return };
-    let sums = presented.metered.iter().filter_map(|metered| {
-        Some((*ids.get(metered.meter.block)?, metered.meter.at.clone()?))
-    });
+    let sums = presented
+        .metered
+        .iter()
+        .filter_map(|metered| Some((*ids.get(metered.meter.block)?, metered.meter.at.clone()?)));
     add(used, &ids, sums, &executed);
 }
 
 /// What a verdict's receipt says of whom it rests on.
 pub(super) fn shown(proven: Option<&Proven>, brought: Option<&Brought>) -> Option<Json> {
     let mut members = brought.map(Brought::shown).unwrap_or_default();
-    if let Some(proven) = proven {
-        members.push(("holder".to_owned(), Json::string(&proven.key_id)));
+    if let Some(key_id) = proven.and_then(|proven| proven.key_id.as_deref()) {
+        members.push(("holder".to_owned(), Json::string(key_id)));
     }
     if members.is_empty() { None } else { Json::object(members) }
 }

@@ -13,8 +13,9 @@ use tipstaff_identity::{Kind, Name, Speaker};
 use tipstaff_policy::InWords;
 
 use super::admit::{After, Law};
-use super::{Measure, Member, Monitor, lock};
+use super::{Measure, Member, Monitor, Trust, lock};
 use crate::class::{Class, ClassLimits, Classes, Counted};
+use crate::config::Unproven;
 use crate::judge::{Authority, Barred, Facts, Listing, tier};
 use crate::policies::Rules;
 use crate::sessions::Session;
@@ -33,7 +34,9 @@ impl Monitor {
         let silent = matches!(speaker, Some(Err(_)));
         let authority = match (&member.brought, &speaker) {
             (Some(brought), _) => self.worth(brought, law.principals, &session.chain),
-            (None, Some(Ok(speaker))) if speaker.kind == Kind::Agent && speaker.roles.is_empty() => {
+            (None, Some(Ok(speaker)))
+                if speaker.kind == Kind::Agent && speaker.roles.is_empty() =>
+            {
                 Authority::Nothing
             }
             (None, _) => Authority::Policies,
@@ -42,11 +45,20 @@ impl Monitor {
             None => (member.agent.clone(), member.user.clone(), Vec::new()),
             Some(Ok(speaker) | Err(speaker)) => named(member, &speaker),
         };
+        // It may have been let in by a configuration that is not in force any more.
+        let may_unproven = || {
+            let config = &law.standing.config;
+            config.unproven == Unproven::Tier1
+                && tier(law.rules, action, config.meaning_of(action)) == Tier::T1
+        };
         let barred = match (law.standing.paused, after) {
             // It has its own reason.
             (_, Some(after)) if after.ends_deferral() => None,
             (true, _) => Some(Barred::Paused),
             (false, _) if silent => Some(Barred::Principal),
+            (false, _) if member.trust == Trust::Unproven && !may_unproven() => {
+                Some(Barred::Unproven)
+            }
             // What waited was counted when it was asked.
             (false, Some(_)) => None,
             (false, None) => session.pace.called(action, now, &law.standing.config.limits),

@@ -343,6 +343,7 @@ impl Member {
             // Where nobody knows it any more, whoever asks again proves it again.
             proven: hold.asker.as_ref().and_then(|asker| asker.proven.clone()),
             brought: hold.asker.as_ref().and_then(|asker| asker.brought.clone()),
+            trust: hold.asker.as_ref().map_or(super::Trust::Vouched, |asker| asker.trust),
         }
     }
 }
@@ -366,6 +367,7 @@ fn shown(hold: &Hold, log: &str) -> Json {
         missing = context.names.iter().map(|name| Json::string(name)).collect();
         after = context.after.iter().map(|of| Json::String(of.to_hex())).collect();
     }
+    let unproven = hold.asker.as_ref().is_some_and(|asker| asker.trust == super::Trust::Unproven);
     object([
         ("action", action_to_json(&hold.action)),
         ("after", Json::Array(after)),
@@ -377,6 +379,7 @@ fn shown(hold: &Hold, log: &str) -> Json {
         ("missing", Json::Array(missing)),
         ("of", Json::String(hold.receipt.to_hex())),
         ("policy_set", Json::String(hold.policy_set.to_hex())),
+        ("proof", text(unproven.then_some("none"))),
         ("reason", Json::string(&hold.reason)),
         ("requester", Json::string(&hold.agent)),
         ("rule", text(hold.rule.as_deref())),

@@ -13,9 +13,10 @@ use tipstaff_identity::{Change, Principals, Pseudonyms, SignedOrder, Silence, Sp
 use tipstaff_ledger::{Draft, State};
 
 use super::Monitor;
+use crate::config::Unproven;
 use crate::error::{Disobeyed, MonitorError};
 use crate::home::Home;
-use crate::proof::SignedJoin;
+use crate::proof::{Proved, SignedJoin};
 use crate::wire::{number, object};
 
 /// The kind of control state.
@@ -26,14 +27,20 @@ const SKEW: u64 = 10 * 60 * 1000;
 /// Who proved at a door to be a principal.
 #[derive(Debug, Clone)]
 pub(crate) struct Proven {
-    pub(crate) key_id: String,
+    /// The key, where there is one.
+    pub(crate) key_id: Option<String>,
     pub(crate) speaker: Speaker,
+    pub(crate) proof: Proof,
 }
 
 impl Proven {
     /// Who it is by now; `Err` with who it was, if it may not act any more.
     pub(super) fn now(&self, known: &Principals, now: Millis) -> Result<Speaker, Speaker> {
-        known.speaker(&self.key_id, now).map_err(|_| self.speaker.clone())
+        let speaker = match &self.key_id {
+            Some(key_id) => known.speaker(key_id, now),
+            None => known.speaker_named(&self.speaker.name),
+        };
+        speaker.map_err(|_| self.speaker.clone())
     }
 }
 
@@ -100,17 +107,43 @@ impl Monitor {
         let key: &VerifyingKey =
             known.key(&join.key_id).ok_or_else(|| Silence::Unknown.to_string())?;
         join.check(key, pid, now)?;
-        Ok(Proven { key_id: join.key_id.clone(), speaker })
+        Ok(Proven { key_id: Some(join.key_id.clone()), speaker, proof: Proof::Key })
     }
 
-    /// Who has a key, for a door of this process that has checked its proof.
+    /// Whom a client of the network speaks for, after a door of this process has checked its proof.
     ///
     /// # Errors
     /// Why nobody who may act, in words.
-    pub(crate) fn known(&self, key_id: &str) -> Result<Proven, String> {
+    pub(crate) fn vouched(&self, proved: &Proved) -> Result<Proven, String> {
         let known = self.principals.read().unwrap_or_else(PoisonError::into_inner);
-        let speaker = known.speaker(key_id, self.now()).map_err(|silence| silence.to_string())?;
-        Ok(Proven { key_id: key_id.to_owned(), speaker })
+        let (key_id, proof) = match proved {
+            Proved::Key(key) => (Some(key), Proof::Key),
+            Proved::Certificate(key) => (Some(key), Proof::Mtls),
+            Proved::Account(_) => (None, Proof::Oauth),
+            Proved::Owner | Proved::Nothing => return Err(Silence::Unknown.to_string()),
+        };
+        let speaker = match (key_id, proved) {
+            (Some(key_id), _) => known.speaker(key_id, self.now()),
+            (None, Proved::Account(name)) => known.speaker_named(name),
+            (None, _) => Err(Silence::Unknown),
+        };
+        let speaker = speaker.map_err(|silence| match (silence, key_id) {
+            (Silence::Unknown, None) => "nobody of this name is enrolled here".to_owned(),
+            (silence, _) => silence.to_string(),
+        })?;
+        Ok(Proven { key_id: key_id.cloned(), speaker, proof })
+    }
+
+    /// Whether a client of the network may act now, as whom it proved to be.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn may_speak(&self, proved: &Proved) -> Result<(), String> {
+        match proved {
+            Proved::Owner => Ok(()),
+            Proved::Nothing => self.lets_unproven_in(),
+            _ => self.vouched(proved).map(drop),
+        }
     }
 
     /// The key of this thumbprint, if it is that of a principal who may act now.
@@ -118,9 +151,24 @@ impl Monitor {
     /// # Errors
     /// Why not, in words.
     pub fn principal_key(&self, key_id: &str) -> Result<VerifyingKey, String> {
-        self.known(key_id)?;
         let known = self.principals.read().unwrap_or_else(PoisonError::into_inner);
+        known.speaker(key_id, self.now()).map_err(|silence| silence.to_string())?;
         known.key(key_id).cloned().ok_or_else(|| Silence::Unknown.to_string())
+    }
+
+    /// Whether this is, or was, the key of somebody who is enrolled.
+    #[must_use]
+    pub fn is_enrolled(&self, key_id: &str) -> bool {
+        let known = self.principals.read().unwrap_or_else(PoisonError::into_inner);
+        known.key(key_id).is_some()
+    }
+
+    /// Whether callers that prove nothing are let in, for what changes nothing.
+    fn lets_unproven_in(&self) -> Result<(), String> {
+        match self.config().unproven {
+            Unproven::Tier1 => Ok(()),
+            Unproven::Refuse => Err("callers that prove nothing are not let in".to_owned()),
+        }
     }
 
     fn record(
@@ -198,8 +246,10 @@ pub(super) fn levels(
     proven: &Proven,
     identity: &mut tipstaff_core::receipt::Identity,
 ) {
-    let level =
-        |level: &str, name: &str| Level { id: Some(pseudonyms.of(level, name)), proof: Proof::Key };
+    let level = |level: &str, name: &str| Level {
+        id: Some(pseudonyms.of(level, name)),
+        proof: proven.proof,
+    };
     let Speaker { name, person, roles, .. } = &proven.speaker;
     identity.agent = level("agent", &instance(name.as_str()));
     if let Some(person) = person {
@@ -208,6 +258,15 @@ pub(super) fn levels(
     if !roles.is_empty() {
         let roles: Vec<&str> = roles.iter().map(tipstaff_identity::Name::as_str).collect();
         identity.roles = level("roles", &roles.join(" "));
+    }
+}
+
+/// The levels of a caller of the network that proved nothing: it is told apart, and nobody vouches for it.
+pub(super) fn unproven(identity: &mut tipstaff_core::receipt::Identity) {
+    identity.principal.id = None;
+    let levels = [&mut identity.agent, &mut identity.principal, &mut identity.roles];
+    for level in levels.into_iter().chain([&mut identity.service, &mut identity.session]) {
+        level.proof = Proof::None;
     }
 }
 

@@ -45,6 +45,7 @@ pub(super) fn shown(signed: &Signed, action: &Action, expires: Option<Millis>) -
         ("enforcement", Json::string(receipt.enforcement.as_str())),
         ("held_until", expires.map_or(Json::Null, |expires| number(expires.0))),
         ("now", number(receipt.now.0)),
+        ("proof", Json::string(receipt.identity.agent.proof.as_str())),
         ("reason", text(decision.map(|decision| decision.reason.as_str()))),
         ("receipt", Json::String(signed.hash().to_hex())),
         ("rule", text(decision.and_then(|decision| decision.rule.as_deref()))),

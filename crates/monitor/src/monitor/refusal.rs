@@ -192,6 +192,10 @@ fn explained(reason: &str) -> Option<&'static str> {
         "budget" => "The number of calls that this session may make is used up: tell the user.",
         "paused" => "The operator has paused everything: stop, and tell the user.",
         "principal" => "Whoever this agent acts as may not act any more: stop, and tell the user.",
+        "unproven" => {
+            "Callers that prove nothing may only do what changes nothing (T1), if anything: prove who you are \
+             (docs/network.md)."
+        }
         "rate" => "This tool was called too often within a minute: go on with something else.",
         "repeated" => {
             "The same call was refused several times within a minute: stop repeating it, and tell the \

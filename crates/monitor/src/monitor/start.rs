@@ -12,7 +12,7 @@ use tipstaff_classify::Catalogue;
 use tipstaff_context::Context;
 use tipstaff_core::action::Salt;
 use tipstaff_core::key::VerifyingKey;
-use tipstaff_core::receipt::{Kind, Signed};
+use tipstaff_core::receipt::{Kind, Proof, Signed};
 use tipstaff_core::{Digest, Json};
 use tipstaff_identity::{HomeKeys, Pseudonyms, SystemRandom};
 use tipstaff_ledger::note::NoteVerifier;
@@ -267,7 +267,9 @@ fn refold(
     session.deferral(receipt, signed.hash());
     match receipt.kind {
         Kind::Verdict if receipt.permits() => {
+            let proof = receipt.identity.agent.proof;
             let open = OpenVerdict {
+                proof: (!matches!(proof, Proof::None | Proof::Local)).then_some(proof),
                 class: receipt.action.clone(),
                 tier: receipt.tier,
                 door: receipt.door,

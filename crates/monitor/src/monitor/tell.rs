@@ -135,6 +135,7 @@ fn shown(session: &Session, log: &str) -> Json {
         ("given", Json::object(given.collect()).unwrap_or(Json::Null)),
         ("labels", Json::Array(names.collect())),
         ("log", Json::string(log)),
+        ("proof", Json::string(session.identity.agent.proof.as_str())),
         ("requests", number(session.requests.texts.len() as u64)),
         ("service", Json::string(&session.service)),
         ("session", Json::string(&session.chain)),

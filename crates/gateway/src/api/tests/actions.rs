@@ -36,7 +36,7 @@ impl Desk for Arc<Script> {
         })
     }
 
-    fn settle(&self, receipt: Digest, _: Option<Thumbprint>, _: Ended<'_>) -> Settled {
+    fn settle(&self, receipt: Digest, _: Option<Credential>, _: Ended<'_>) -> Settled {
         let mut settled = self.settled.lock().unwrap();
         if receipt != Digest::of(b"allow") {
             return Settled::Unknown;
