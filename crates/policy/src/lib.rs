@@ -20,12 +20,14 @@ pub mod risk;
 mod scan;
 pub mod schema;
 pub mod set;
+pub mod words;
 
 pub use admission::is_given;
 pub use decide::{Classified, Decision, InWords, Reason, Request, SessionContext};
 pub use error::{PatchFault, PolicyError, PolicyFault, PolicyWarning};
 pub use risk::{Distances, Limits};
 pub use set::{Admitted, PolicySet, PolicySource, ToolPins};
+pub use words::Words;
 
 /// The policy set that a new home starts with.
 #[must_use]
