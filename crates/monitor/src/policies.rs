@@ -81,7 +81,7 @@ pub fn read_policies(folder: &Path) -> Result<PolicySource, MonitorError> {
             let suffix = suffixes.iter().find(|suffix| name.ends_with(**suffix));
             let Some(suffix) = suffix.filter(|_| !name.starts_with('.')) else {
                 continue;
-            }
+            };
             let mut text = String::new();
             let file = fs::File::open(&path).map_err(failed)?;
             let read = file.take(left as u64 + 1).read_to_string(&mut text).map_err(failed)?;
