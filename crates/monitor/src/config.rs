@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::MonitorError;
+use crate::required::PoliciesConfig;
 pub use context::{ContextConfig, Embedding, MeaningConfig};
 use servers::setting_fault;
 pub use servers::{SEPARATOR, ServerConfig, Servers, Setting};
@@ -75,6 +76,12 @@ repeats_per_minute = 20
 [context]
 risk_limit = 100
 
+# Statements that a policy set has to keep before it is in force, proved over all requests by cvc5
+# (docs/access-words.md). A set that breaks one is refused, and the old one stays.
+# [policies]
+# require = [\"no agent can ever do T5 without approval\"]
+# solver = \"/usr/bin/cvc5\"
+
 # What a tool means for the data of its session, where the catalogue can't know:
 # [meaning.\"crm/*\"]
 # gives = [\"personal\", \"untrusted\"]
@@ -132,6 +139,8 @@ pub struct Config {
     pub context: ContextConfig,
     /// What tools mean, by `server/tool`, where `*` stands for all tools of a server.
     pub meaning: BTreeMap<String, MeaningConfig>,
+    /// What policies have to keep.
+    pub policies: PoliciesConfig,
     /// The servers behind the HTTP door.
     pub servers: Servers,
 }
@@ -197,6 +206,7 @@ impl Default for Config {
             limits: Limits::default(),
             context: ContextConfig::default(),
             meaning: BTreeMap::new(),
+            policies: PoliciesConfig::default(),
             servers: Servers::new(),
         }
     }
@@ -223,6 +233,7 @@ impl Config {
         let webhook = config.approval_webhook.as_ref();
         let webhook = webhook.and_then(|setting| setting_fault("approval_webhook", setting));
         let fault = webhook.or_else(|| context::fault(&config));
+        let fault = fault.or_else(|| config.policies.fault());
         match fault.or_else(|| servers::fault(&config.servers)) {
             Some(fault) => Err(MonitorError::Config(fault)),
             None => Ok(config),

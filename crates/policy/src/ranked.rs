@@ -54,6 +54,18 @@ impl PolicySet {
         })
     }
 
+    /// Whether a policy names a tool of a server as an action, so that it may look at its typed arguments.
+    #[must_use]
+    pub fn names_tools_of(&self, server: &str) -> bool {
+        let prefix = format!("call:{server}/");
+        let waits = self.pending.keys().any(|tool| tool.starts_with(&format!("{server}/")));
+        waits
+            || self.index.policies().iter().any(|policy| {
+                let literals = policy.entity_literals();
+                literals.iter().any(|uid| uid.id().unescaped().starts_with(&prefix))
+            })
+    }
+
     /// What the policies alone answer to a request in Cedar's own terms: without the limits of a configuration,
     /// near to what was asked for, and with no arguments that a patch could change. `None` if it can't be asked.
     #[must_use]

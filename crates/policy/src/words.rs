@@ -192,6 +192,35 @@ impl<T> Choice<T> {
     }
 }
 
+impl Rule {
+    /// Reads `WHO` and `ACTION [on RESOURCE]` as one rule that allows it: for questions and statements.
+    ///
+    /// # Errors
+    /// What is wrong first; also for a text that holds more than that.
+    pub fn read(who: &str, rest: &str) -> Result<Self, PolicyFault> {
+        let only = |text: &str| {
+            let words = Words::parse("text", text).map_err(|mut faults| faults.pop())?;
+            match words.statements.as_slice() {
+                [Statement::Rule(rule)] => Ok(rule.clone()),
+                [Statement::Role { privileges, .. }] => match privileges.as_slice() {
+                    [rule] => Ok(rule.clone()),
+                    _ => Err(None),
+                },
+                _ => Err(None),
+            }
+        };
+        let of = only(&format!("allow({who}, *, *)"));
+        let rule = of
+            .and_then(|of| Ok(Self { who: of.who, ..only(&format!("role(any) = {{ {rest} }}"))? }));
+        rule.map_err(|fault| {
+            let place = crate::error::Place::new("text", "", 0);
+            fault.unwrap_or_else(|| {
+                place.hinted("this is more than one rule", "write WHO, ACTION on RESOURCE")
+            })
+        })
+    }
+}
+
 impl Words {
     /// Reads a file of access words.
     ///

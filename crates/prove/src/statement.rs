@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use tipstaff_policy::Words;
-use tipstaff_policy::words::{Choice, Resource, Rule, Statement as Word, Who};
+use tipstaff_policy::words::{Choice, Resource, Rule, Who};
 
 /// What to write, for those who wrote something else.
 const FORMS: &str = "write `no agent can ever do T5`, `coder can never do git:push on not roots`, or either with \
@@ -57,9 +56,11 @@ impl Statement {
             (None, _) => text.split_once(" can never do ").ok_or_else(no_form)?,
         };
         let who = if matches!(who, "agent" | "Agent" | "agents" | "one") { "*" } else { who };
-        let rule = only(&format!("allow({who}, *, *)"))?;
-        let what = only(&format!("role(any) = {{ {rest} }}"))?;
-        Ok(Self { rule: Rule { who: rule.who, ..what }, claim })
+        let rule = Rule::read(who, rest).map_err(|fault| StatementFault {
+            message: fault.message,
+            hint: fault.hint.unwrap_or_default(),
+        })?;
+        Ok(Self { rule, claim })
     }
 }
 
@@ -83,25 +84,6 @@ impl fmt::Display for Statement {
 
 fn no_form() -> StatementFault {
     StatementFault { message: "this is none of the statements".to_owned(), hint: FORMS.to_owned() }
-}
-
-/// The one rule that a text holds.
-fn only(text: &str) -> Result<Rule, StatementFault> {
-    let words = Words::parse("statement", text).map_err(|faults| {
-        let fault = faults.into_iter().next();
-        fault.map_or_else(no_form, |fault| StatementFault {
-            message: fault.message,
-            hint: fault.hint.unwrap_or_default(),
-        })
-    })?;
-    match words.statements.as_slice() {
-        [Word::Rule(rule)] => Ok(rule.clone()),
-        [Word::Role { privileges, .. }] => match privileges.as_slice() {
-            [rule] => Ok(rule.clone()),
-            _ => Err(no_form()),
-        },
-        _ => Err(no_form()),
-    }
 }
 
 #[cfg(test)]
@@ -130,10 +112,10 @@ mod tests {
         for (text, says) in [
             ("T5 is bad", "none of the statements"),
             ("no agent can ever do T9", "`T9` is no action"),
-            ("no agent can ever do T1, T2", "none of the statements"),
-            ("coder, *, *) deny(coder can never do T1", "none of the statements"),
+            ("no agent can ever do T1, T2", "more than one rule"),
+            ("coder, *, *) deny(coder can never do T1", "more than one rule"),
             ("coder, *, *) deny(coder, *, * can never do T1", "is missing"),
-            ("coder can never do T1 } deny(*, *, *) role(x) = { T1", "none of the statements"),
+            ("coder can never do T1 } deny(*, *, *) role(x) = { T1", "more than one rule"),
             ("coder can never do T1 on /etc", "a path is no resource"),
         ] {
             let fault = Statement::parse(text).unwrap_err().to_string();

@@ -227,13 +227,13 @@ fn show(at: &Place, name: &Name, did: bool) -> Outcome {
 }
 
 /// What the monitor knows.
-struct Known {
+pub(crate) struct Known {
     json: Json,
-    now: Millis,
+    pub(crate) now: Millis,
 }
 
 impl Known {
-    fn of(at: &Place) -> Result<Self, Failure> {
+    pub(crate) fn of(at: &Place) -> Result<Self, Failure> {
         let undone = "The principals can't be looked at.";
         let failed = |error: tipstaff_monitor::ClientError| {
             Failure::undone(undone, error, "Run `tipstaff doctor`.")
@@ -271,7 +271,7 @@ impl Known {
         self.json.get("known").and_then(Json::as_array).unwrap_or_default()
     }
 
-    fn principals(&self) -> impl Iterator<Item = &Json> {
+    pub(crate) fn principals(&self) -> impl Iterator<Item = &Json> {
         self.entries().iter().filter_map(|entry| entry.get("principal"))
     }
 
