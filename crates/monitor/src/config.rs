@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::class::Classes;
 use crate::error::MonitorError;
+use crate::required::PoliciesConfig;
 pub use context::{ContextConfig, Embedding, MeaningConfig, OverRiskConfig};
 pub use oauth::{Issuer, OauthConfig};
 use servers::setting_fault;
@@ -92,6 +93,12 @@ repeats_per_minute = 20
 [context]
 risk_limit = 100
 
+# Statements that a policy set has to keep before it is in force, proved over all requests by cvc5
+# (docs/access-words.md). A set that breaks one is refused, and the old one stays.
+# [policies]
+# require = [\"no agent can ever do T5 without approval\"]
+# solver = \"/usr/bin/cvc5\"
+
 # What a tool means for the data of its session, where the catalogue can't know:
 # [meaning.\"crm/*\"]
 # gives = [\"personal\", \"untrusted\"]
@@ -161,6 +168,8 @@ pub struct Config {
     pub meaning: BTreeMap<String, MeaningConfig>,
     /// Whose access tokens are taken for which principals.
     pub oauth: OauthConfig,
+    /// What policies have to keep.
+    pub policies: PoliciesConfig,
     /// The servers behind the HTTP door.
     pub servers: Servers,
 }
@@ -243,6 +252,7 @@ impl Default for Config {
             context: ContextConfig::default(),
             meaning: BTreeMap::new(),
             oauth: OauthConfig::default(),
+            policies: PoliciesConfig::default(),
             servers: Servers::new(),
         }
     }
@@ -271,7 +281,8 @@ impl Config {
         let fault = webhook
             .or_else(|| config.classes.fault())
             .or_else(|| context::fault(&config))
-            .or_else(|| oauth::fault(&config.oauth));
+            .or_else(|| oauth::fault(&config.oauth))
+            .or_else(|| config.policies.fault());
         match fault.or_else(|| servers::fault(&config.servers)) {
             Some(fault) => Err(MonitorError::Config(fault)),
             None => Ok(config),

@@ -6,11 +6,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use tipstaff_classify::Catalogue;
+use tipstaff_classify::{Catalogue, meaning};
 use tipstaff_context::Context;
 use tipstaff_core::receipt::Door;
-use tipstaff_core::{Action, Digest, Labels, Millis};
-use tipstaff_policy::{InWords, PolicySet, PolicySource, PolicyWarning};
+use tipstaff_core::{Action, Digest, Labels, Millis, Sink, Tier};
+use tipstaff_policy::paths::{Bounds, PathFacts, Place, facts};
+use tipstaff_policy::{
+    Classified, Decision, InWords, PolicySet, PolicySource, PolicyWarning, Request, SessionContext,
+};
 
 use crate::config::Config;
 use crate::error::MonitorError;
@@ -79,11 +82,29 @@ impl Explainer {
     /// The judgement on one action as if its tool were accepted and its session new.
     #[must_use]
     pub fn explain(&self, action: &Action, cwd: &Path, now: Millis) -> (Judged, Facts) {
+        let nobody = "explained".to_owned();
+        self.explain_as(
+            action,
+            cwd,
+            now,
+            &Acting { agent: nobody.clone(), user: nobody, roles: Vec::new() },
+        )
+    }
+
+    /// The same, as somebody.
+    #[must_use]
+    pub fn explain_as(
+        &self,
+        action: &Action,
+        cwd: &Path,
+        now: Millis,
+        who: &Acting,
+    ) -> (Judged, Facts) {
         let mut facts = Facts {
             now,
-            agent: "explained".to_owned(),
-            user: "explained".to_owned(),
-            roles: Vec::new(),
+            agent: who.agent.clone(),
+            user: who.user.clone(),
+            roles: who.roles.clone(),
             listing: Listing::Accepted,
             roots: self.roots.clone(),
             home: self.home.clone(),
@@ -109,6 +130,85 @@ impl Explainer {
         });
         (judged, facts)
     }
+
+    /// What the rules answer to an action of which only the class is given, in a new session.
+    #[must_use]
+    pub fn suppose(&self, supposed: &Supposed, who: &Acting, now: Millis) -> Decision {
+        let Supposed { action, class, tier, paths, sink } = supposed;
+        let unclassified = class == tipstaff_classify::UNCLASSIFIED;
+        let session = SessionContext { labels: Some(Labels::NONE), ..SessionContext::default() };
+        self.rules.set.decide(&Request {
+            action,
+            tier: *tier,
+            class,
+            classified: if unclassified { Classified::Unclassified } else { Classified::Known },
+            paths: *paths,
+            principal: &who.agent,
+            user: &who.user,
+            roles: &who.roles,
+            sink: sink.unwrap_or_else(|| meaning(class, *tier).sink),
+            carries: Labels::NONE,
+            words: InWords { named: *tier <= Tier::T2, asked: false },
+            session: &session,
+            limits: self.config.context.limits(Door::Cli),
+            now,
+        })
+    }
+
+    /// What a path touches, from a folder.
+    #[must_use]
+    pub fn place(&self, path: &str, cwd: &Path) -> PathFacts {
+        let cwd = cwd.to_string_lossy();
+        let spelled = tipstaff_classify::paths::absolute(path, &cwd, &self.user_home);
+        let found = spelled.map(|spelled| {
+            let spelled = tipstaff_classify::paths::normalize(&spelled);
+            real_path(spelled.as_ref()).to_string_lossy().into_owned()
+        });
+        let place = found.map(|path| Place { pointer: "/path".to_owned(), path });
+        let places: Vec<Place> = place.into_iter().collect();
+        let (roots, home, user_home) = (&self.roots, &self.home, &self.user_home);
+        facts(&places, &Bounds { roots, home, user_home })
+    }
+
+    /// The set that answers.
+    #[must_use]
+    pub const fn set(&self) -> &PolicySet {
+        &self.rules.set
+    }
+
+    /// The accepted tools, as `server` and `tool`.
+    pub fn tools(&self) -> impl Iterator<Item = (&str, &str)> {
+        let servers = self.rules.pins.servers.iter();
+        servers.flat_map(|(server, pins)| {
+            pins.tools.keys().map(move |tool| (server.as_str(), tool.as_str()))
+        })
+    }
+}
+
+/// As whom an action is asked for, in the words of policies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acting {
+    /// The agent.
+    pub agent: String,
+    /// The user.
+    pub user: String,
+    /// The agent's roles.
+    pub roles: Vec<String>,
+}
+
+/// An action of which only the class is given.
+#[derive(Debug, Clone)]
+pub struct Supposed {
+    /// Stands for it; its tool is one that no policy names, unless it is.
+    pub action: Action,
+    /// Its class.
+    pub class: String,
+    /// Its tier.
+    pub tier: Tier,
+    /// What its paths touch.
+    pub paths: PathFacts,
+    /// Where what it carries ends up, if not where its class leads.
+    pub sink: Option<Sink>,
 }
 
 /// Checks a policy set as a start would.

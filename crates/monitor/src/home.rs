@@ -6,18 +6,29 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tipstaff_core::Digest;
 use tipstaff_store::{Disk as _, NativeDisk, StoreError};
 
 use crate::config::{Config, DEFAULT_TEXT};
 use crate::error::MonitorError;
+use crate::required::Requirements;
 
 /// A home folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Home {
     root: PathBuf,
+    requirements: Option<Arc<dyn Requirements>>,
 }
+
+impl PartialEq for Home {
+    fn eq(&self, other: &Self) -> bool {
+        self.root == other.root
+    }
+}
+
+impl Eq for Home {}
 
 /// Held by the one monitor of a home.
 #[derive(Debug)]
@@ -29,7 +40,17 @@ impl Home {
     /// The home at `root`, which need not exist yet.
     #[must_use]
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), requirements: None }
+    }
+
+    /// The same home, with what proves the statements that its configuration requires.
+    #[must_use]
+    pub fn proving(self, requirements: Arc<dyn Requirements>) -> Self {
+        Self { requirements: Some(requirements), ..self }
+    }
+
+    pub(crate) fn requirements(&self) -> Option<&dyn Requirements> {
+        self.requirements.as_deref()
     }
 
     /// Makes folder, keys, configuration and default policies where they are missing.

@@ -26,6 +26,7 @@ mod policies;
 mod proof;
 mod queue;
 pub mod replay;
+mod required;
 mod resolve;
 mod server;
 mod service;
@@ -44,13 +45,14 @@ pub use config::{
     ServerConfig, Servers, Setting, Settings, Unproven,
 };
 pub use error::{ClientError, Disobeyed, MonitorError, Rejection, Untold};
-pub use explain::{Explainer, check_policies};
+pub use explain::{Acting, Explainer, Supposed, check_policies};
 pub use home::Home;
 pub use monitor::{Held, Measure, Member, Monitor, Switch, Which};
 pub use permit::{Ended, Permit, Refusal, Running, Settlement};
 pub use pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
 pub use policies::read_policies;
 pub use proof::{ProofKey, Proved};
+pub use required::{PoliciesConfig, Requirements};
 pub use service::{Role, Service, Stopper, serve};
 pub use tails::Watch;
 pub use told::{SignedTold, Tell, Told};

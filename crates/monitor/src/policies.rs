@@ -13,6 +13,7 @@ use std::sync::Arc;
 use tipstaff_classify::{Annotations, Catalogue};
 use tipstaff_core::Digest;
 use tipstaff_core::limits::POLICY_BYTES_MAX;
+use tipstaff_policy::words::SUFFIX;
 use tipstaff_policy::{PolicyFault, PolicySet, PolicySource};
 
 use crate::error::MonitorError;
@@ -57,16 +58,16 @@ impl Rules {
     }
 }
 
-/// Reads a policy folder: `*.cedar`, and JSON Patches in `patches/*.json`.
+/// Reads a policy folder: `*.cedar`, access words in `*.access`, and JSON Patches in `patches/*.json`.
 ///
 /// # Errors
 /// [`MonitorError`] if it can't be read or is too large.
 pub fn read_policies(folder: &Path) -> Result<PolicySource, MonitorError> {
     let mut source = PolicySource::default();
     let mut left = POLICY_BYTES_MAX;
-    for (folder, suffix, into) in [
-        (folder.to_owned(), ".cedar", &mut source.files),
-        (folder.join("patches"), ".json", &mut source.patches),
+    for (folder, suffixes, into) in [
+        (folder.to_owned(), &[".cedar", SUFFIX][..], &mut source.files),
+        (folder.join("patches"), &[".json"], &mut source.patches),
     ] {
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
@@ -77,9 +78,10 @@ pub fn read_policies(folder: &Path) -> Result<PolicySource, MonitorError> {
             let failed = |source| MonitorError::System { what: "read the policies", source };
             let path = entry.map_err(failed)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if !name.ends_with(suffix) || name.starts_with('.') {
+            let suffix = suffixes.iter().find(|suffix| name.ends_with(**suffix));
+            let Some(suffix) = suffix.filter(|_| !name.starts_with('.')) else {
                 continue;
-            }
+            };
             let mut text = String::new();
             let file = fs::File::open(&path).map_err(failed)?;
             let read = file.take(left as u64 + 1).read_to_string(&mut text).map_err(failed)?;
@@ -89,7 +91,7 @@ pub fn read_policies(folder: &Path) -> Result<PolicySource, MonitorError> {
                 ))
             })?;
             let key =
-                if suffix == ".json" { name.trim_end_matches(suffix).to_owned() } else { name };
+                if *suffix == ".json" { name.trim_end_matches(suffix).to_owned() } else { name };
             into.insert(key, text);
         }
     }

@@ -20,6 +20,7 @@ use crate::patch::Patch;
 use crate::scan::{self, Kind, Token};
 use crate::schema::{self, DEFERRABLE, Shape};
 use crate::set::{Admitted, Names, Obligation, PolicySet, PolicySource, Rule, ToolPins, Uses};
+use crate::words;
 
 /// A policy that Cedar could read.
 struct Draft<'a> {
@@ -48,6 +49,10 @@ pub(crate) fn admit(
     classes: BTreeSet<String>,
 ) -> Result<Admitted, Vec<PolicyFault>> {
     let mut findings = Findings::default();
+    // What is admitted, named and derived again is the Cedar that access words mean.
+    let (source, unread) = words::compiled(source, &classes);
+    let source = source.as_ref();
+    findings.faults.extend(unread);
     let patches = patches(source, &mut findings.faults);
     let canonical = canonical(source, &mut findings.faults);
     let mut drafts = Vec::new();
@@ -79,10 +84,20 @@ pub(crate) fn admit(
     let (Some(names), Some(canonical), true) =
         (Names::new(), canonical, findings.faults.is_empty())
     else {
+        for fault in &mut findings.faults {
+            if let Some((file, at)) = traced(source, &fault.file, fault.line) {
+                (fault.file, fault.line, fault.column) = (file, at.line, at.column);
+            }
+        }
         findings.faults.sort();
         findings.faults.dedup();
         return Err(findings.faults);
     };
+    for warning in &mut findings.warnings {
+        if let Some((file, at)) = traced(source, &warning.file, warning.line) {
+            (warning.file, warning.line, warning.column) = (file, at.line, at.column);
+        }
+    }
     findings.warnings.sort();
     findings.warnings.dedup();
 
@@ -117,6 +132,11 @@ pub(crate) fn admit(
         schema,
     };
     Ok(Admitted { set, warnings: findings.warnings })
+}
+
+/// Where in access words a line of a file of the set comes from.
+fn traced(source: &PolicySource, file: &str, line: usize) -> Option<(String, words::At)> {
+    words::trace(file, source.files.get(file)?, line)
 }
 
 impl<'a> Known<'a> {

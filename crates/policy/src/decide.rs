@@ -386,7 +386,7 @@ impl PolicySet {
     }
 
     /// The order of the verdicts.
-    fn conclude(&self, request: &Request<'_>, outcome: &Outcome) -> Decision {
+    pub(crate) fn conclude(&self, request: &Request<'_>, outcome: &Outcome) -> Decision {
         let rules = |ids: &[PolicyId]| -> Vec<&Rule> {
             ids.iter().filter_map(|id| self.rule(id)).collect()
         };

@@ -16,16 +16,20 @@ mod memo;
 mod never;
 pub mod patch;
 pub mod paths;
+pub mod ranked;
 pub mod risk;
 mod scan;
 pub mod schema;
 pub mod set;
+pub mod words;
 
 pub use admission::is_given;
 pub use decide::{Classified, Decision, InWords, Reason, Request, SessionContext};
 pub use error::{PatchFault, PolicyError, PolicyFault, PolicyWarning};
+pub use ranked::{Does, Ranked};
 pub use risk::{Distances, Limits, OverRisk};
 pub use set::{Admitted, PolicySet, PolicySource, ToolPins};
+pub use words::Words;
 
 /// The policy set that a new home starts with.
 #[must_use]

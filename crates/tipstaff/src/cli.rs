@@ -553,6 +553,43 @@ pub(crate) enum PolicyCommand {
         #[arg(long)]
         all: bool,
     },
+    /// Print the Cedar that a file of access words means
+    #[command(
+        after_help = "Example, a file team.access:\n  allow(coder, fs:write, roots)\n  ask(*, git:push, *)\n  deny(not role(admin), T5, *) \"Prepare it and stop before the last step.\"\n\nPut it into the policies folder as it is. docs/access-words.md has the words."
+    )]
+    Compile {
+        /// The file, NAME.access
+        file: PathBuf,
+    },
+    /// Say for each principal what the policies in force answer to an action
+    #[command(
+        after_help = "Examples:\n  tipstaff policy who-can git:push\n  tipstaff policy who-can github/create_pull_request\n  tipstaff policy who-can fs:write ./src/main.rs\n  tipstaff policy who-can T5 outside"
+    )]
+    WhoCan {
+        /// A class, family, tier, tool, server's tools or operation, as in access words
+        action: String,
+        /// roots, credentials, tipstaff, outside, server(NAME), argument("/pointer", "text") or a path
+        resource: Option<String>,
+    },
+    /// Say what the policies in force answer to everything that a principal could do
+    WhatCan {
+        /// Its name, or `anybody` for who proves nothing
+        principal: String,
+    },
+    /// Prove statements over all requests, or find a request that breaks one; needs cvc5
+    #[command(
+        after_help = "Examples:\n  tipstaff policy prove \"no agent can ever do T5 without approval\"\n  tipstaff policy prove \"not role(admin) can never do git:push on not roots\"\n\nExit code 0: proved; 1: not so; 3: neither."
+    )]
+    Prove {
+        /// The statements [default: those that the configuration requires]
+        statements: Vec<String>,
+        /// The policies of this folder, instead of those in force
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+        /// The solver [default: of the configuration, else CVC5, else `cvc5` on the path]
+        #[arg(long, value_name = "FILE")]
+        solver: Option<PathBuf>,
+    },
     /// Say what the policies answer to one call, and why
     Explain {
         /// The tool's name

@@ -34,7 +34,8 @@ impl Place {
         })?;
         let folder = std::path::absolute(&folder)
             .map_err(|e| Failure::undone("The home folder can't be named.", e, "Give --home."))?;
-        Ok(Self { home: Home::at(&folder), json })
+        let home = Home::at(&folder).proving(Arc::new(crate::policy::Proofs));
+        Ok(Self { home, json })
     }
 
     /// The log as it stands; a running monitor is asked to publish first.

@@ -194,6 +194,14 @@ fn run(cli: Cli) -> Outcome {
             policy::classify(&at, tool, arguments.as_deref(), &server, shell)
         }
         Command::Policy(PolicyCommand::Check { folder }) => policy::check(&at, folder),
+        Command::Policy(PolicyCommand::Compile { file }) => policy::compile(&at, &file),
+        Command::Policy(PolicyCommand::WhoCan { action, resource }) => {
+            policy::who_can(&at, &action, resource.as_deref())
+        }
+        Command::Policy(PolicyCommand::WhatCan { principal }) => policy::what_can(&at, &principal),
+        Command::Policy(PolicyCommand::Prove { statements, folder, solver }) => {
+            policy::prove(&at, &statements, folder, solver)
+        }
         Command::Policy(PolicyCommand::Test { file }) => policy::test(&at, &file),
         Command::Policy(PolicyCommand::Explain { tool, arguments, server }) => {
             policy::explain(&at, &tool, arguments.as_deref(), &server)

@@ -1,4 +1,7 @@
-//! Policies for their authors: classify, check, test, explain.
+//! Policies for their authors: classify, check, compile, test, explain, prove; who can and what can.
+
+mod prove;
+mod who;
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,10 +10,12 @@ use tipstaff_classify::{Annotations, Catalogue, classify as judge_class};
 use tipstaff_core::receipt::Kind;
 use tipstaff_core::{Action, Digest, Json, Millis, Verdict};
 use tipstaff_monitor::{Explainer, MonitorError, check_policies, read_policies};
-use tipstaff_policy::PolicySource;
+use tipstaff_policy::{PolicySource, Words};
 
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome};
+pub(crate) use prove::{Proofs, run as prove};
+pub(crate) use who::{what_can, who_can};
 
 pub(crate) fn classify(
     at: &Place,
@@ -73,6 +78,44 @@ pub(crate) fn check(at: &Place, folder: Option<PathBuf>) -> Outcome {
         }
         Err(error) => refused(at, error),
     }
+}
+
+/// Prints the Cedar that a file of access words means.
+pub(crate) fn compile(at: &Place, file: &Path) -> Outcome {
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        Failure::undone(&format!("{} can't be read.", file.display()), e, "Name another file.")
+    })?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let classes = Catalogue::builtin().classes();
+    match Words::parse(&name, &text).and_then(|words| words.to_cedar(&name, classes)) {
+        Ok(cedar) if at.json => println!("{}", serde_json::json!({ "cedar": cedar })),
+        Ok(cedar) => print!("{cedar}"),
+        Err(faults) => return refused(at, MonitorError::Policies(faults)),
+    }
+    Ok(())
+}
+
+/// What answers by the policies in force: what the last control receipt says, else what a new home would have.
+fn in_force(at: &Place) -> Result<Explainer, Failure> {
+    let source = match last_control(at, "policy-set") {
+        Some(digest) => {
+            let kept = at.home.kept(digest).ok();
+            let kept = kept.and_then(|text| PolicySource::from_canonical(&text).ok());
+            kept.ok_or_else(|| {
+                let next = "Restore `objects/` of the home from a backup.";
+                Failure::undone("The policies in force can't be read.", "their text is gone", next)
+            })?
+        }
+        None => source(at, None)?,
+    };
+    explainer(at, &source)
+}
+
+fn explainer(at: &Place, source: &PolicySource) -> Result<Explainer, Failure> {
+    Explainer::new(&at.home, source, pins(at)).map_err(|error| match refused(at, error) {
+        Err(failure) => failure,
+        Ok(()) => Failure::No,
+    })
 }
 
 pub(crate) fn explain(at: &Place, tool: &str, arguments: Option<&str>, server: &str) -> Outcome {
@@ -171,14 +214,18 @@ fn source(at: &Place, folder: Option<PathBuf>) -> Result<PolicySource, Failure> 
 
 /// The pins in force, by the last control receipt; none in a home without a log.
 pub(crate) fn pins(at: &Place) -> Option<Digest> {
+    last_control(at, "tool-pins")
+}
+
+fn last_control(at: &Place, what: &str) -> Option<Digest> {
     if !at.home.exists() {
         return None;
     }
     let receipts = at.open().ok()?.reader.receipts().ok()?;
     let control =
         receipts.iter().rev().filter(|(_, signed)| signed.receipt().kind == Kind::Control);
-    let mut pins = control.filter_map(|(_, signed)| signed.receipt().control.as_ref());
-    pins.find(|control| control.what == "tool-pins").map(|control| control.to)
+    let mut last = control.filter_map(|(_, signed)| signed.receipt().control.as_ref());
+    last.find(|control| control.what == what).map(|control| control.to)
 }
 
 fn refused(at: &Place, error: MonitorError) -> Outcome {

@@ -319,7 +319,7 @@ impl Known {
         self.json.get("known").and_then(Json::as_array).unwrap_or_default()
     }
 
-    fn principals(&self) -> impl Iterator<Item = &Json> {
+    pub(crate) fn principals(&self) -> impl Iterator<Item = &Json> {
         self.entries().iter().filter_map(|entry| entry.get("principal"))
     }
 

@@ -3,7 +3,7 @@
 //! The adversary changes the rules and hopes that nobody sees it, or is the agent that they are for. What is in force is what the last
 //! control receipt says; its text is kept by digest for the life of the log.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::receipt::{Control, Door, Enforcement, Kind};
@@ -18,8 +18,9 @@ use crate::deferral::Deferrals;
 use crate::error::MonitorError;
 use crate::pace::Pace;
 use crate::permit::Refusal;
-use crate::pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
+use crate::pins::{ListedTool, PinChange, Pins, ServerPins, ToolReview, Withheld};
 use crate::policies::{Rules, read_policies};
+use crate::required::keep;
 use crate::sessions::{CONTROL_CHAIN, Lasting, Review, Session};
 use crate::standing;
 
@@ -205,13 +206,20 @@ impl Monitor {
     }
 
     fn pin(&self, server: &str, listed: &ServerPins) -> Result<(), MonitorError> {
+        let before = self.rules();
+        if before.set.names_tools_of(server) {
+            // What policies say of its arguments begins to count. A proof takes long, so it comes first.
+            let mut pins = before.pins.clone();
+            pins.servers.insert(server.to_owned(), listed.clone());
+            self.proved(&rules_of(&before, &pins)?)?;
+        }
         let mut current = self.rules.write().unwrap_or_else(PoisonError::into_inner);
         let mut pins = current.pins.clone();
         pins.servers.insert(server.to_owned(), listed.clone());
-        let source = PolicySource::from_canonical(current.set.canonical_source())
-            .map_err(|error| MonitorError::Inconsistent(error.to_string()))?;
-        let rules =
-            Rules::admit(&source, &pins, &current.catalogue).map_err(MonitorError::Policies)?;
+        if current.set.digest() != before.set.digest() {
+            return Err(MonitorError::Inconsistent("the policies changed meanwhile".to_owned()));
+        }
+        let rules = rules_of(&current, &pins)?;
         self.home.keep(&pins.to_canonical())?;
         self.keep_set(&rules)?;
         self.append_control("tool-pins", Some(current.pins_digest), rules.pins_digest)?;
@@ -219,10 +227,34 @@ impl Monitor {
         Ok(())
     }
 
+    /// Whether rules keep what the configuration requires.
+    fn proved(&self, rules: &Rules) -> Result<(), MonitorError> {
+        let standing = self.standing.read().unwrap_or_else(PoisonError::into_inner);
+        let config = Arc::clone(&standing.config);
+        // A proof takes long, and nothing waits for it but the change.
+        drop(standing);
+        keep(&self.home, rules, &config.policies)
+    }
+
     fn change_policies(&self, source: &PolicySource) -> Result<(), MonitorError> {
+        let before = self.rules();
+        let rules = Rules::admit(source, &before.pins, &before.catalogue)
+            .map_err(MonitorError::Policies)?;
+        if rules.set.digest() != before.set.digest() {
+            self.proved(&rules)?;
+        }
         let mut current = self.rules.write().unwrap_or_else(PoisonError::into_inner);
         let rules = Rules::admit(source, &current.pins, &current.catalogue)
             .map_err(MonitorError::Policies)?;
+        // Access words are compared by what they mean.
+        if rules.set.digest() == current.set.digest() {
+            return Ok(());
+        }
+        if current.pins_digest != before.pins_digest {
+            // Looked at again at the next tick.
+            lock(&self.tried).policies = None;
+            return Err(MonitorError::Inconsistent("tools were accepted meanwhile".to_owned()));
+        }
         self.keep_set(&rules)?;
         self.append_control("policy-set", Some(current.set.digest()), rules.set.digest())?;
         *current = rules.into();
@@ -231,6 +263,12 @@ impl Monitor {
 
     fn change_config(&self, text: &str) -> Result<(), MonitorError> {
         let config = Config::parse(text)?;
+        let standing = self.standing.read().unwrap_or_else(PoisonError::into_inner);
+        let required = standing.config.policies != config.policies;
+        drop(standing);
+        if required {
+            keep(&self.home, &self.rules(), &config.policies)?;
+        }
         let mut current = self.standing.write().unwrap_or_else(PoisonError::into_inner);
         let from = self.ledger.state().control.get("config").copied();
         self.append_control("config", from, self.home.keep(text)?)?;
@@ -328,6 +366,13 @@ impl Monitor {
         let appended = self.ledger.append(Draft { receipt, inputs: None })?;
         Ok(self.ledger.commit(appended.index)?)
     }
+}
+
+/// The same policies with other pins.
+fn rules_of(rules: &Rules, pins: &Pins) -> Result<Rules, MonitorError> {
+    let source = PolicySource::from_canonical(rules.set.canonical_source())
+        .map_err(|error| MonitorError::Inconsistent(error.to_string()))?;
+    Rules::admit(&source, pins, &rules.catalogue).map_err(MonitorError::Policies)
 }
 
 /// The text that is kept of the keys that may approve.

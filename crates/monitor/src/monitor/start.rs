@@ -23,6 +23,7 @@ use super::control::approvers_of;
 use super::held::Holds;
 use super::principals::principals;
 use super::{Monitor, ambiguous, lock};
+use crate::config::Config;
 use crate::deferral::Deferrals;
 use crate::error::MonitorError;
 use crate::fold::{REQUEST, fold};
@@ -30,6 +31,7 @@ use crate::home::Home;
 use crate::pace::Pace;
 use crate::pins::Pins;
 use crate::policies::{Rules, read_policies};
+use crate::required::keep;
 use crate::resolve::real_path;
 use crate::sessions::{CONTROL_CHAIN, Lasting, NO_MEMBER, OpenVerdict, Review, Session};
 use crate::standing::{PAUSED, Standing};
@@ -209,13 +211,22 @@ fn rules_in_force(home: &Home, state: &State) -> Result<Rules, MonitorError> {
         None => Pins::default(),
     };
     let source = read_policies(&home.policies())?;
-    Rules::admit(&source, &pins, &catalogue).or_else(|faults| {
-        let Some(digest) = state.control.get("policy-set") else {
-            return Err(MonitorError::Policies(faults));
-        };
+    let config = home.config_text()?;
+    let (last, required) = (state.control.get("policy-set"), Config::parse(&config)?.policies);
+    let same_config = state.control.get("config") == Some(&Digest::of(config.as_bytes()));
+    let admitted = |source: &tipstaff_policy::PolicySource| {
+        let rules = Rules::admit(source, &pins, &catalogue).map_err(MonitorError::Policies)?;
+        // What was in force under this configuration was proved before it was.
+        if !(same_config && last == Some(&rules.set.digest())) {
+            keep(home, &rules, &required)?;
+        }
+        Ok(rules)
+    };
+    admitted(&source).or_else(|error| {
+        let (MonitorError::Policies(_), Some(digest)) = (&error, last) else { return Err(error) };
         let source = tipstaff_policy::PolicySource::from_canonical(&home.kept(*digest)?)
             .map_err(|error| MonitorError::Inconsistent(error.to_string()))?;
-        Rules::admit(&source, &pins, &catalogue).map_err(MonitorError::Policies)
+        admitted(&source)
     })
 }
 
