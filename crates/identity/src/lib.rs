@@ -17,8 +17,8 @@ pub use httpsig::{HttpParts, HttpSignature, HttpSignatureFault, check_content_di
 pub use keys::{HomeKeys, IdentityError, PublicKeys, SystemRandom, key_at, key_pem_at, make_key};
 pub use peer::{Peer, Process, Pseudonyms};
 pub use principal::{
-    Change, ChangeFault, Kind, Name, Order, OrderFault, PRINCIPALS_MAX, Principal, Principals,
-    SignedOrder, Silence, Speaker, Status,
+    Change, ChangeFault, Group, GroupFault, Kind, Name, Order, OrderFault, PRINCIPALS_MAX,
+    Principal, Principals, SignedOrder, Silence, Speaker, Standing, Status,
 };
 pub use tls::{
     CertificateFault, Leaf, ServerAuthority, ServerName, certificate_key, principal_certificate,

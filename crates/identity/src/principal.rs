@@ -5,10 +5,12 @@
 //! orders, each bound to one log and to the order before it, so that no order counts twice, out of place or in
 //! another home. Pure: times and log positions are inputs.
 
+mod group;
 mod name;
 mod order;
 mod registry;
 
+pub use group::{Group, GroupFault, Standing};
 pub use name::Name;
 pub use order::{Change, Order, OrderFault, SignedOrder};
 pub use registry::{ChangeFault, PRINCIPALS_MAX, Principal, Principals, Silence, Speaker};

@@ -100,3 +100,42 @@ fn a_restart_knows_what_was_known_and_an_old_order_counts_once() {
     fs::write(&file, text).unwrap();
     Monitor::open(&world.home).unwrap();
 }
+
+#[test]
+fn who_is_there_says_so_with_a_key_of_its_own_and_at_that_time() {
+    let world = World::new();
+    let monitor = Monitor::open(&world.home).unwrap();
+    let name = |name: &str| Name::parse(name).unwrap();
+    let ada = world.order(person("ada", 1), None).sign(&world.approver);
+    let bob = world.order(person("bob", 2), Some(&ada)).sign(&world.approver);
+    let times = (60_000, 60_000);
+    let group = Change::Convene {
+        name: name("night"),
+        members: vec![name("ada"), name("bob")],
+        join_within: times.0,
+        inactive_after: times.1,
+    };
+    let group = world.order(group, Some(&bob)).sign(&world.approver);
+    for order in [&ada, &bob, &group] {
+        monitor.order(order).unwrap();
+    }
+    let join =
+        || world.order(Change::Join { name: name("ada"), group: name("night") }, Some(&group));
+    // Neither another member nor the operator says so in ada's place, and nobody orders more than that.
+    for other in [key(2), key(9)] {
+        assert!(matches!(monitor.order(&join().sign(&other)), Err(Disobeyed::NotSigned)));
+    }
+    assert!(matches!(monitor.order(&join().sign(&world.approver)), Err(Disobeyed::NotSigned)));
+    let suspend = world.order(Change::Suspend { name: name("bob") }, Some(&group)).sign(&key(1));
+    assert!(matches!(monitor.order(&suspend), Err(Disobeyed::NotSigned)));
+    for at in [join().at.0 - 10_000, join().at.0 + 10_000] {
+        let order = Order { at: Millis(at), ..join() }.sign(&key(1));
+        assert!(matches!(monitor.order(&order), Err(Disobeyed::Time)));
+    }
+    monitor.order(&join().sign(&key(1))).unwrap();
+    monitor.shut_down().unwrap();
+    drop(monitor);
+    // A restart knows who is there.
+    let monitor = Monitor::open(&world.home).unwrap();
+    monitor.shut_down().unwrap();
+}

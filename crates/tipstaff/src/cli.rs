@@ -196,6 +196,9 @@ pub(crate) enum Command {
     /// Enrol, rotate, suspend and retire who may act here; see who it is
     #[command(subcommand)]
     Principal(PrincipalCommand),
+    /// Invite principals into groups, join one, and see who is there
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Say who a client started from here would be, in the words of policies and receipts
     Whoami {
         /// A principal's key, as `wrap` and `hook` take it
@@ -374,6 +377,42 @@ pub(crate) enum SessionCommand {
         #[arg(required = true)]
         labels: Vec<String>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Invite principals into a group; whoever is there already keeps the seat
+    #[command(
+        after_help = "Example:\n  tipstaff group convene night-shift coder tester --join-within 10m --inactive-after 1h\n  tipstaff group join night-shift --key coder.key\n\nWhoever is there has the group's name as a role: Role::\"night-shift\" in policies."
+    )]
+    Convene {
+        /// The group's name
+        group: String,
+        /// Who has a seat
+        #[arg(required = true, value_name = "NAME")]
+        members: Vec<String>,
+        /// How long the invitation stands: a number with s, m, h or d
+        #[arg(long, value_name = "TIME", default_value = "10m")]
+        join_within: String,
+        /// How long a seat stands without a word of its holder
+        #[arg(long, value_name = "TIME", default_value = "1h")]
+        inactive_after: String,
+    },
+    /// Say that a member is there; again before half of the time until eviction is over, it changes nothing
+    Join {
+        /// The group's name
+        group: String,
+        /// The member's key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// End a group
+    Dissolve {
+        /// The group's name
+        group: String,
+    },
+    /// List the groups, and how each seat stands
+    List,
 }
 
 #[derive(Debug, Subcommand)]

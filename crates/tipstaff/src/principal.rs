@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tipstaff_core::key::VerifyingKey;
+use tipstaff_core::key::{SigningKey, VerifyingKey};
 use tipstaff_core::{Digest, Json, Millis};
 use tipstaff_identity::{
     Change, HomeKeys, Kind, Name, Order, Peer, Pseudonyms, key_at, key_pem_at, make_key,
@@ -330,6 +330,15 @@ impl Known {
         self.entries().iter().find(is)
     }
 
+    /// Who has a key of this thumbprint.
+    pub(crate) fn owner_of(&self, key_id: &str) -> Option<String> {
+        let has = |principal: &&Json| {
+            let keys = principal.get("keys").and_then(Json::as_array).unwrap_or_default();
+            keys.iter().any(|key| text(key, "key_id") == key_id)
+        };
+        self.principals().find(has).map(|found| text(found, "name"))
+    }
+
     fn only_key(&self, name: &Name) -> Result<String, Failure> {
         let keys =
             self.entry(name).and_then(|entry| entry.get("principal")?.get("keys")?.as_array());
@@ -367,6 +376,19 @@ pub(crate) fn ordered(
     at: &Place,
     change: impl FnOnce(&Known) -> Result<Change, Failure>,
 ) -> Result<(String, String), Failure> {
+    let key = HomeKeys::approver(at.home.root()).map_err(|error| {
+        let next = "Run it as the user whose home this is, or restore its keys.";
+        Failure::undone("Nothing was changed.", error, next)
+    })?;
+    ordered_by(at, &key, change)
+}
+
+/// The same, signed with this key.
+pub(crate) fn ordered_by(
+    at: &Place,
+    key: &SigningKey,
+    change: impl FnOnce(&Known) -> Result<Change, Failure>,
+) -> Result<(String, String), Failure> {
     let undone = "Nothing was changed.";
     let known = Known::of(at)?;
     let prev = Some(known.text("head")).filter(|head| !head.is_empty());
@@ -374,12 +396,8 @@ pub(crate) fn ordered(
     let prev = prev.map_err(|error| Failure::undone(undone, error, "Try again."))?;
     let change = change(&known)?;
     let name = change.name().map_or_else(String::new, Name::to_string);
-    let key = HomeKeys::approver(at.home.root()).map_err(|error| {
-        let next = "Run it as the user whose home this is, or restore its keys.";
-        Failure::undone(undone, error, next)
-    })?;
     let order = Order { change, log: known.text("log"), prev, at: known.now };
-    let answer = Client::order(&at.home, &order.sign(&key));
+    let answer = Client::order(&at.home, &order.sign(key));
     let answer = answer.map_err(|error| Failure::undone(undone, error, "Try again."))?;
     let answer = answer.unwrap_or(Json::Null);
     if answer.get("ok").and_then(Json::as_bool) != Some(true) {

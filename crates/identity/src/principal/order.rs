@@ -79,6 +79,29 @@ pub enum Change {
         /// The key that may present the token.
         holder: VerifyingKey,
     },
+    /// A group, or the same one again: whoever isn't there is invited.
+    Convene {
+        /// The group's name, which is a role of whoever is in it.
+        name: Name,
+        /// Who has a seat.
+        members: Vec<Name>,
+        /// How long the invitation stands, in milliseconds.
+        join_within: u64,
+        /// How long a seat stands without a word of its holder, in milliseconds.
+        inactive_after: u64,
+    },
+    /// A group ends.
+    Dissolve {
+        /// Its name.
+        name: Name,
+    },
+    /// A member of a group is there. This alone is signed with the member's own key.
+    Join {
+        /// Who.
+        name: Name,
+        /// The group.
+        group: Name,
+    },
     /// A block of a capability, and whatever was made from it, ends.
     Revoke {
         /// The block's id.
@@ -128,6 +151,9 @@ impl Change {
             Self::Retire { .. } => "retire",
             Self::Compromise { .. } => "compromise",
             Self::Grant { .. } => "grant",
+            Self::Convene { .. } => "convene",
+            Self::Dissolve { .. } => "dissolve",
+            Self::Join { .. } => "join",
             Self::Revoke { .. } => "revoke",
         }
     }
@@ -143,7 +169,10 @@ impl Change {
             | Self::Restore { name }
             | Self::Retire { name }
             | Self::Compromise { name, .. }
-            | Self::Grant { name, .. } => Some(name),
+            | Self::Grant { name, .. }
+            | Self::Convene { name, .. }
+            | Self::Dissolve { name }
+            | Self::Join { name, .. } => Some(name),
             Self::Revoke { .. } => None,
         }
     }
@@ -175,7 +204,16 @@ impl Change {
                 members.push(("holder", Json::String(holder.to_did_key())));
             }
             Self::Revoke { id } => members.push(("id", Json::String(id.to_hex()))),
-            Self::Suspend { .. } | Self::Restore { .. } | Self::Retire { .. } => {}
+            Self::Convene { members: seats, join_within, inactive_after, .. } => {
+                members.push(("members", names(seats)));
+                members.push(("join_within", number(*join_within)));
+                members.push(("inactive_after", number(*inactive_after)));
+            }
+            Self::Join { group, .. } => members.push(("group", name(group))),
+            Self::Suspend { .. }
+            | Self::Restore { .. }
+            | Self::Retire { .. }
+            | Self::Dissolve { .. } => {}
         }
         object(members)
     }
@@ -191,11 +229,12 @@ impl Change {
             VerifyingKey::from_did_key(text(json, member)?).map_err(|_| OrderFault(member))
         };
         let key = || public("key");
-        let roles = || {
-            let roles = json.get("roles").and_then(Json::as_array).ok_or(OrderFault("roles"))?;
-            let roles = roles.iter().map(|role| Name::parse(role.as_str()?));
-            roles.collect::<Option<Vec<_>>>().ok_or(OrderFault("roles"))
+        let several = |member| {
+            let names = json.get(member).and_then(Json::as_array).ok_or(OrderFault(member))?;
+            let names = names.iter().map(|name| Name::parse(name.as_str()?));
+            names.collect::<Option<Vec<_>>>().ok_or(OrderFault(member))
         };
+        let roles = || several("roles");
         Ok(match what {
             "grant" => {
                 Self::Grant { name, id: id()?, root: public("root")?, holder: public("holder")? }
@@ -215,6 +254,17 @@ impl Change {
             },
             "rotate" => Self::Rotate { name, key: key()?, until: Millis(whole(json, "until")?) },
             "roles" => Self::Roles { name, roles: roles()? },
+            "convene" => Self::Convene {
+                name,
+                members: several("members")?,
+                join_within: whole(json, "join_within")?,
+                inactive_after: whole(json, "inactive_after")?,
+            },
+            "dissolve" => Self::Dissolve { name },
+            "join" => {
+                let group = Name::parse(text(json, "group")?).ok_or(OrderFault("group"))?;
+                Self::Join { name, group }
+            }
             "suspend" => Self::Suspend { name },
             "restore" => Self::Restore { name },
             "retire" => Self::Retire { name },

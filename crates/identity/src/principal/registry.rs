@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::{Digest, Json, Millis};
 
+use super::group::{GROUPS_MAX, Group, GroupFault, Standing};
 use super::{Change, Kind, Name, SignedOrder, Status, number, object};
 use crate::capability::{Capability, Fault, Grant, GrantFault, Grants};
 
@@ -30,6 +31,7 @@ pub struct Principals {
     /// Every key that was ever anybody's, by its thumbprint: none is given twice.
     keys: HashMap<String, Name>,
     grants: Grants,
+    groups: BTreeMap<Name, Group>,
 }
 
 /// One principal.
@@ -134,6 +136,9 @@ pub enum ChangeFault {
     /// Too many of something.
     #[error("more than {0}")]
     TooMany(&'static str),
+    /// Of groups.
+    #[error(transparent)]
+    Group(#[from] GroupFault),
     /// Of capabilities.
     #[error(transparent)]
     Grant(#[from] GrantFault),
@@ -156,6 +161,7 @@ impl ChangeFault {
             Self::Overlap => "overlap",
             Self::Position => "position",
             Self::TooMany(_) | Self::Grant(GrantFault::TooMany) => "too_many",
+            Self::Group(fault) => fault.as_str(),
             Self::Grant(GrantFault::Already) => "already",
         }
     }
@@ -269,6 +275,25 @@ impl Principals {
                 let (to, root, holder) = (name.clone(), root.clone(), holder.clone());
                 self.grants.grant(*id, Grant { to, root, holder, at: order.at })?;
             }
+            Change::Convene { name, members, join_within, inactive_after } => {
+                for member in members {
+                    self.lasting(member)?;
+                }
+                let before = self.groups.get(name);
+                if before.is_none() && self.groups.len() >= GROUPS_MAX {
+                    return Err(GroupFault::Seats.into());
+                }
+                let times = (*join_within, *inactive_after);
+                let group = Group::convened(before, members, times, order.at)?;
+                self.groups.insert(name.clone(), group);
+            }
+            Change::Dissolve { name } => {
+                self.groups.remove(name).ok_or(GroupFault::NoSuchGroup)?;
+            }
+            Change::Join { name, group } => {
+                let group = self.groups.get_mut(group).ok_or(GroupFault::NoSuchGroup)?;
+                group.join(name, order.at)?;
+            }
             Change::Revoke { id } => self.grants.revoke(*id)?,
         }
         let head = Digest::of(signed.to_canonical().as_bytes());
@@ -290,11 +315,11 @@ impl Principals {
         if held.until.is_some_and(|until| until <= now) {
             return Err(Silence::KeyEnded);
         }
-        self.active(name, principal)
+        self.active(name, principal, now)
     }
 
     /// Who it is, if they and their owners may act.
-    fn active(&self, name: &Name, principal: &Principal) -> Result<Speaker, Silence> {
+    fn active(&self, name: &Name, principal: &Principal, now: Millis) -> Result<Speaker, Silence> {
         match principal.status {
             Status::Active => {}
             Status::Suspended => return Err(Silence::Suspended),
@@ -304,8 +329,24 @@ impl Principals {
             name: name.clone(),
             kind: principal.kind,
             person: self.person(name).ok_or(Silence::Owner)?,
-            roles: principal.roles.clone(),
+            roles: self.roles(name, principal, now),
         })
+    }
+
+    /// Its own roles, and those of the groups that it is in at a time.
+    fn roles(&self, name: &Name, principal: &Principal, now: Millis) -> Vec<Name> {
+        let is_in = |group: &Group| group.standing(name, now) == Some(Standing::Active);
+        let groups = self.groups.iter().filter(|(_, group)| is_in(group));
+        let mut roles: Vec<Name> =
+            principal.roles.iter().chain(groups.map(|(name, _)| name)).cloned().collect();
+        roles.sort();
+        roles.dedup();
+        roles
+    }
+
+    /// The groups, by name.
+    pub fn groups(&self) -> impl Iterator<Item = (&Name, &Group)> {
+        self.groups.iter()
     }
 
     /// What was granted and revoked.
@@ -347,9 +388,9 @@ impl Principals {
     ///
     /// # Errors
     /// [`Silence`]
-    pub fn speaker_named(&self, name: &Name) -> Result<Speaker, Silence> {
+    pub fn speaker_named(&self, name: &Name, now: Millis) -> Result<Speaker, Silence> {
         let principal = self.known.get(name).ok_or(Silence::Unknown)?;
-        self.active(name, principal)
+        self.active(name, principal, now)
     }
 
     /// The public half of a key that is or was somebody's.
@@ -371,7 +412,9 @@ impl Principals {
     pub fn digest(&self) -> Digest {
         let known = self.known.iter().map(|(name, principal)| principal.to_json(name));
         let granted = Some(self.grants.to_json()).filter(|_| !self.grants.is_empty());
-        Digest::of(Json::Array(known.chain(granted).collect()).to_canonical().as_bytes())
+        let groups = self.groups.iter().map(|(name, group)| group.to_json(name));
+        let all = known.chain(granted).chain(groups);
+        Digest::of(Json::Array(all.collect()).to_canonical().as_bytes())
     }
 
     /// The DID document of a principal (W3C DID Core 1.0) under the home whose log has this origin: its valid keys

@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::receipt::{Control, Door, Kind, Level, Proof};
 use tipstaff_core::{Digest, Json, Millis, Tier};
-use tipstaff_identity::{Change, Principals, Pseudonyms, SignedOrder, Silence, Speaker};
+use tipstaff_identity::{Change, Name, Principals, Pseudonyms, SignedOrder, Silence, Speaker};
 use tipstaff_ledger::{Draft, State};
 
 use super::Monitor;
@@ -23,6 +23,8 @@ use crate::wire::{number, object};
 const PRINCIPALS: &str = "principals";
 /// How far an order's time may be from the monitor's, in milliseconds.
 const SKEW: u64 = 10 * 60 * 1000;
+/// The same for a member who says that it is there: nobody joins at a time that suits it.
+const JOIN_SKEW: u64 = 5 * 1000;
 
 /// Who proved at a door to be a principal.
 #[derive(Debug, Clone)]
@@ -38,7 +40,7 @@ impl Proven {
     pub(super) fn now(&self, known: &Principals, now: Millis) -> Result<Speaker, Speaker> {
         let speaker = match &self.key_id {
             Some(key_id) => known.speaker(key_id, now),
-            None => known.speaker_named(&self.speaker.name),
+            None => known.speaker_named(&self.speaker.name, now),
         };
         speaker.map_err(|_| self.speaker.clone())
     }
@@ -53,10 +55,15 @@ impl Monitor {
         // INVARIANT: nobody is judged between the change and its durable receipt.
         let mut known = self.principals.write().unwrap_or_else(PoisonError::into_inner);
         let (log, now) = (&self.ledger.identity().origin, self.now());
-        if signed.order.log != *log || !signed.is_by(&self.approvers) {
+        let is_join = matches!(signed.order.change, Change::Join { .. });
+        let is_signed = match &signed.order.change {
+            Change::Join { name, .. } => is_members(&known, signed, name, now),
+            _ => signed.is_by(&self.approvers),
+        };
+        if signed.order.log != *log || !is_signed {
             return self.reject(signed, "not_signed", Disobeyed::NotSigned);
         }
-        if signed.order.at.0.abs_diff(now.0) > SKEW {
+        if signed.order.at.0.abs_diff(now.0) > if is_join { JOIN_SKEW } else { SKEW } {
             return self.reject(signed, "time", Disobeyed::Time);
         }
         let from = known.head();
@@ -84,8 +91,20 @@ impl Monitor {
             let document = known.document(origin, name, self.now()).unwrap_or(Json::Null);
             object([("document", document), ("principal", principal.to_json(name))])
         });
+        let groups = known.groups().map(|(name, group)| {
+            let standing = group.members().filter_map(|member| {
+                let standing = group.standing(member, self.now())?;
+                Some(object([
+                    ("name", Json::string(member.as_str())),
+                    ("standing", Json::string(standing.as_str())),
+                ]))
+            });
+            let standing = Json::Array(standing.collect());
+            object([("group", group.to_json(name)), ("members", standing)])
+        });
         object([
             ("digest", Json::String(known.digest().to_hex())),
+            ("groups", Json::Array(groups.collect())),
             ("grants", known.grants().to_json()),
             ("head", known.head().map_or(Json::Null, |head| Json::String(head.to_hex()))),
             ("known", Json::Array(shown.collect())),
@@ -124,7 +143,7 @@ impl Monitor {
         };
         let speaker = match (key_id, proved) {
             (Some(key_id), _) => known.speaker(key_id, self.now()),
-            (None, Proved::Account(name)) => known.speaker_named(name),
+            (None, Proved::Account(name)) => known.speaker_named(name, self.now()),
             (None, _) => Err(Silence::Unknown),
         };
         let speaker = speaker.map_err(|silence| match (silence, key_id) {
@@ -215,6 +234,13 @@ impl Monitor {
         self.ledger.commit(appended.index).map_err(MonitorError::from)?;
         Err(fault)
     }
+}
+
+/// Whether an order is signed with a key that a principal may act with now.
+fn is_members(known: &Principals, signed: &SignedOrder, name: &Name, now: Millis) -> bool {
+    let speaks = known.speaker(&signed.key_id, now).is_ok_and(|speaker| speaker.name == *name);
+    let key = known.key(&signed.key_id).filter(|_| speaks);
+    key.is_some_and(|key| signed.is_by(std::slice::from_ref(key)))
 }
 
 /// The principals that the log's last word names.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tipstaff_core::Json;
 use tipstaff_core::key::Signature;
 use tipstaff_core::receipt::Door;
-use tipstaff_identity::SignedOrder;
+use tipstaff_identity::{Change, SignedOrder};
 
 use super::Out;
 use crate::approval::Statement;
@@ -55,8 +55,7 @@ pub(super) fn answer(
         "tell" if monitor.is_an_agents(asker) => failed(AGENTS),
         "tell" => told(hello, monitor),
         "principals" => monitor.principals_shown(),
-        "order" if monitor.is_an_agents(asker) => failed(AGENTS),
-        "order" => ordered(hello, monitor),
+        "order" => ordered(hello, asker, monitor),
         // Anyone may stop everything: that harms nothing that a person can't undo.
         "pause" => switched(monitor, Switch::Paused),
         "retire" if retire.is_none() => {
@@ -89,13 +88,17 @@ fn told(hello: &Json, monitor: &Monitor) -> Json {
     }
 }
 
-fn ordered(hello: &Json, monitor: &Monitor) -> Json {
+fn ordered(hello: &Json, asker: Asker, monitor: &Monitor) -> Json {
     let order = text_of(hello, "order").map(|text| SignedOrder::from_canonical(&text));
     let order = match order {
         Some(Ok(order)) => order,
         Some(Err(fault)) => return failed(&fault.to_string()),
         None => return failed("there is no order"),
     };
+    // Whether it is there is the only thing that an agent says of itself.
+    if !matches!(order.order.change, Change::Join { .. }) && monitor.is_an_agents(asker) {
+        return failed(AGENTS);
+    }
     match monitor.order(&order) {
         Ok(receipt) => {
             object([("ok", Json::from(true)), ("receipt", Json::String(receipt.to_hex()))])
