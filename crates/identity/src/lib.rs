@@ -10,6 +10,7 @@ mod httpsig;
 mod keys;
 mod peer;
 mod principal;
+pub mod revocation;
 
 pub use httpsig::{HttpParts, HttpSignature, HttpSignatureFault, check_content_digest};
 pub use keys::{HomeKeys, IdentityError, PublicKeys, SystemRandom, key_at, make_key};
