@@ -163,10 +163,6 @@ Start(n, act) ==
     /\ \E p \in pend[n] : p.act = act /\ MayStart(p) /\ pend' = [pend EXCEPT ![n] = @ \ {p}]
     /\ UNCHANGED <<caps, log, age, rev, conf, asked, sent, net, taken>>
 
-Drop(n, act) ==
-    /\ \E p \in pend[n] : p.act = act /\ pend' = [pend EXCEPT ![n] = @ \ {p}]
-    /\ UNCHANGED <<caps, log, age, rev, conf, asked, sent, net, taken>>
-
 (* A node forgets all but what it kept: what it knows of the log. The      *)
 (* numbers of its requests go on, as if a life were part of them.          *)
 Crash(n) ==
@@ -185,7 +181,7 @@ Later(i, d, e) ==
 Kept(i) == i.shown >= Min(i.shown + i.lag, T) - D
 
 Pass(d, e) ==
-    /\ age' = [i \in DOMAIN age |-> Min(age[i] + d, T + 1)]
+    /\ age' = [i \in DOMAIN age |-> Min(age[i] + d, T)]
     /\ conf' = [n \in Nodes |->
            IF conf[n].state = "confirmed" THEN Later(conf[n], d, e[n]) ELSE conf[n]]
     /\ asked' = [n \in Nodes |-> {Later(a, d, e[n]) : a \in asked[n]}]
@@ -203,7 +199,7 @@ Next ==
     \/ \E n \in Nodes : Ask(n) \/ Crash(n)
     \/ \E m \in net : Take(m) \/ \E upto \in 0..Len(log) : Tell(m, upto)
     \/ \E n \in Nodes \cup Own, c \in DOMAIN caps, r \in Rights : Judge(n, 0, c, r)
-    \/ \E n \in Nodes : Start(n, 0) \/ Drop(n, 0)
+    \/ \E n \in Nodes : Start(n, 0)
     \/ \E e \in [Nodes -> Steps] : Pass(1, e)
 
 Spec == Init /\ [][Next]_vars
