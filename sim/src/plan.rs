@@ -6,6 +6,11 @@ use crate::faults::Fault;
 /// Longest run in simulated milliseconds: ten minutes.
 pub(crate) const MILLIS_MAX: u64 = 600_000;
 
+/// Capabilities that clients have at most.
+pub(crate) const TOKENS_MAX: usize = 120;
+/// How deep they derive.
+pub(crate) const TOKEN_DEPTH: usize = 8;
+
 /// What is run.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
