@@ -11,6 +11,7 @@ mod httpsig;
 mod keys;
 mod peer;
 mod principal;
+pub mod revocation;
 mod tls;
 
 pub use httpsig::{HttpParts, HttpSignature, HttpSignatureFault, check_content_digest};

@@ -260,11 +260,17 @@ fn health_and_counters_say_what_was_measured() {
         "tipstaff_actions_total{door=\"mcp-stdio\",verdict=\"ALLOW\",tier=\"T1\"} 3",
         "tipstaff_judging_seconds_count 0",
         "tipstaff_sessions 1",
+        "tipstaff_revocation_rounds{store=\"own\"} 0",
+        "tipstaff_revocation_rounds{store=\"shared\"} 1",
+        "tipstaff_revocation_seconds{store=\"own\"} 0",
+        "tipstaff_revocation_seconds{store=\"shared\"} 10",
         "tipstaff_stopped 0",
         "tipstaff_http_requests_total{route=\"/healthz\",status=\"200\"} 1",
     ] {
         assert!(page.lines().any(|found| found == line), "{line} in\n{page}");
     }
+    let revision = world.monitor.ledger().position().1;
+    assert!(revision > 0 && page.contains(&format!("tipstaff_control_revision {revision}\n")));
     assert!(page.contains("verdict=\"DENY\"") && page.contains("tipstaff_refusals_total{reason="));
     assert!(
         page.contains("tipstaff_checkpoint_age_seconds ")

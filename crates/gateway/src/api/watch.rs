@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ::http::StatusCode;
 use tipstaff_core::Millis;
-use tipstaff_identity::Peer;
+use tipstaff_identity::{Peer, revocation};
 use tipstaff_monitor::Monitor;
 use tipstaff_store::{Clock as _, SystemClock};
 
@@ -111,8 +111,9 @@ pub(crate) fn metrics(
     }
     page.histogram(measured);
     let ledger = seen.monitor.ledger();
-    let (size, _) = ledger.position();
+    let (size, revision) = ledger.position();
     page.value("tipstaff_log_leaves", "gauge", "Receipts in the log.", size);
+    page.revocation(revision);
     if let Some(published) = seen.published {
         let help = "Receipts under the signed checkpoint.";
         page.value("tipstaff_log_published_leaves", "gauge", help, published.checkpoint.size);
@@ -158,6 +159,34 @@ impl Text {
     fn value(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
         self.about(name, kind, help);
         self.line(name, "", value);
+    }
+
+    /// Within what a revocation ends everything that derives from it, and how far control state is. This monitor is
+    /// the store of its own orders: there, the next action judged after the receipt is refused. The bounds of a node
+    /// that follows a shared store are told beside, so that both are read in one place.
+    fn revocation(&mut self, revision: u64) {
+        let help = "Control receipts in the log: the revision at which the next action is judged.";
+        self.value("tipstaff_control_revision", "gauge", help, revision);
+        let seconds = Duration::from_millis(revocation::BOUND_MS).as_secs();
+        let rounds = u64::from(revocation::ROUNDS);
+        for (name, help, shared) in [
+            (
+                "tipstaff_revocation_rounds",
+                "Exchanges with the store, begun after a revocation's receipt, after which nothing of T3 and above \
+                 passes that derives from it; this monitor is its own store.",
+                rounds,
+            ),
+            (
+                "tipstaff_revocation_seconds",
+                "Seconds after a revocation's receipt, after which nothing of T3 and above passes that derives from \
+                 it; this monitor is its own store.",
+                seconds,
+            ),
+        ] {
+            self.about(name, "gauge", help);
+            self.line(name, "{store=\"own\"}", 0);
+            self.line(name, "{store=\"shared\"}", shared);
+        }
     }
 
     fn histogram(&mut self, measured: &Measured) {
