@@ -5,7 +5,8 @@
 use tipstaff_core::Tier;
 
 use super::args::{assignment, has, leaves_out, looks_like_path, operands, plain_ending};
-use super::parse::Word;
+use super::forge::forge;
+use super::parse::{Other, Word};
 use super::{BASES_MAX, Feed, Line, steers_code};
 use crate::UNCLASSIFIED;
 use crate::reach::join;
@@ -23,10 +24,21 @@ impl Line {
     pub(super) fn known(&mut self, name: &str, args: &[Word], feed: Feed<'_>) -> bool {
         if self.own_program(name, args)
             || self.wrapper(name, args, feed)
+            || self.proxy(name, args, feed)
             || self.interpreter(name, args, feed)
         {
             return true;
         }
+        match self.variants(name, args) {
+            Some(variants) => {
+                variants.iter().fold(false, |_, args| self.plain_program(name, args, feed))
+            }
+            None => self.plain_program(name, args, feed),
+        }
+    }
+
+    /// Judges a program that runs no other one. False if there is no rule for it.
+    fn plain_program(&mut self, name: &str, args: &[Word], feed: Feed<'_>) -> bool {
         // A value that only the shell knows may be an option or a path; a quoted message may not.
         let computed = args.iter().enumerate().any(|(at, word)| {
             let before =
@@ -34,7 +46,8 @@ impl Line {
             let message = matches!(name, "git" | "gh")
                 && word.quoted
                 && matches!(before, Some("-m" | "--message" | "--body" | "--title"));
-            word.computed && !message
+            let inert = name == "gh" && stays_inert(args, at) || is_new_folders(name, word);
+            word.computed && !message && !inert
         });
         if computed && !takes_anything(name) {
             self.opaque();
@@ -45,6 +58,7 @@ impl Line {
             || self.git_program(name, args)
             || self.net_program(name, args)
             || self.system_program(name, args)
+            || self.agent_program(name, args)
             || self.tool_program(name, args, feed)
     }
 
@@ -104,14 +118,27 @@ impl Line {
             "sed" | "gsed" => self.sed(args),
             "awk" | "gawk" | "mawk" => {
                 let program = operands(args).first().copied().unwrap_or_default();
-                let plain = !["system", "|", ">", "getline", "@", "close"]
+                let plain = !["system", "|", "getline", "@", "close"]
                     .iter()
-                    .any(|bad| program.contains(bad));
+                    .any(|bad| program.contains(bad))
+                    && only_compares(program);
                 if !plain || has(args, "fiElD", &["file", "include", "exec", "load", "inplace"]) {
                     self.opaque();
                 }
                 self.files(args, 1);
                 self.found(Tier::T1, "fs:read");
+            }
+            "mkdir" if args.iter().any(|word| is_new_folders(name, word)) => {
+                for word in args {
+                    let end = if word.computed { word.text.find('{') } else { None };
+                    let known = word.text.get(..end.unwrap_or(word.text.len())).unwrap_or_default();
+                    match (end, known.rsplit_once('/')) {
+                        (None, _) => self.files(std::slice::from_ref(word), 0),
+                        (Some(_), Some((folder, _))) => self.path(&format!("{folder}/")),
+                        (Some(_), None) => self.path("."),
+                    }
+                }
+                self.found(Tier::T3, "fs:write");
             }
             "rm" | "unlink" => {
                 self.files(args, 0);
@@ -441,7 +468,83 @@ fn takes_anything(name: &str) -> bool {
             // They open nothing.
             | "basename"
             | "dirname"
+            // They only print what is.
+            | "ps"
+            | "pgrep"
+            | "which"
+            | "type"
+            | "id"
     )
+}
+
+/// Whether what the shell puts into an argument of `gh` can't change what is asked for: the command reads, whatever
+/// follows its two words, or it is a single word within the path of an API call.
+fn stays_inert(args: &[Word], at: usize) -> bool {
+    let Some(word) = args.get(at) else { return false };
+    let [first, second, ..] = args else { return false };
+    let literal = |word: &Word| !word.computed && !word.text.starts_with('-');
+    let only = || args.iter().enumerate().all(|(other, word)| other == at || !word.computed);
+    let fixed = match first.text.as_str() {
+        "api" => {
+            let known = word.holes.first().and_then(|hole| word.text.get(..hole.at));
+            literal(first)
+                && at == 1
+                && only()
+                && word.other == Other::Nothing
+                && word.holes.iter().all(|hole| !hole.bare)
+                && known.is_some_and(|known| known.starts_with(|c: char| c.is_ascii_alphanumeric()))
+                && known.is_some_and(|known| known.contains('/'))
+        }
+        "pr" | "issue" | "run" | "release" | "repo" | "workflow" => {
+            literal(first) && literal(second)
+        }
+        _ => false,
+    };
+    fixed && forge(args, &operands(args)) == (Tier::T1, "repo:read")
+}
+
+/// Whether a word names several new folders below one that is known.
+fn is_new_folders(program: &str, word: &Word) -> bool {
+    program == "mkdir"
+        && word.other == Other::Braces
+        && word.holes.is_empty()
+        && !word.text.contains("..")
+        && !word.text.starts_with(['{', '-', '~'])
+}
+
+/// Whether each `>` of an awk program compares: it stands in parentheses or outside of all braces. What text or
+/// pattern could mislead the count is not looked into.
+fn only_compares(program: &str) -> bool {
+    if !program.contains('>') {
+        return true;
+    }
+    let (mut braces, mut parentheses) = (0_i32, 0_i32);
+    let mut chars = program.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => loop {
+                match chars.next() {
+                    None => return false,
+                    Some('\\') => {
+                        chars.next();
+                    }
+                    Some('"') => break,
+                    Some(_) => {}
+                }
+            },
+            '/' | '#' | '\\' => return false,
+            '{' => braces += 1,
+            '}' => braces -= 1,
+            '(' => parentheses += 1,
+            ')' => parentheses -= 1,
+            '>' if braces != 0 && parentheses <= 0 => return false,
+            _ => {}
+        }
+        if braces < 0 || parentheses < 0 {
+            return false;
+        }
+    }
+    braces == 0 && parentheses == 0
 }
 
 /// Whether a sed script is one substitution or one print, delete or quit, and so neither writes a

@@ -29,6 +29,9 @@ impl Line {
                 self.likely_paths(args);
                 match sub {
                     _ if asks => self.found(Tier::T1, "pkg:read"),
+                    _ if runs_scripts(name) && !sub.is_empty() && !built_in(sub) => {
+                        self.script_of_package(&names);
+                    }
                     "publish" | "upload" | "unpublish" | "yank" | "owner" | "login" | "adduser"
                     | "token" | "access" | "dist-tag" | "deprecate" | "push" | "team" | "hook"
                     | "release" => {
@@ -85,6 +88,15 @@ impl Line {
         true
     }
 
+    /// `pnpm NAME` runs what the package calls so, or a program that it has installed.
+    fn script_of_package(&mut self, names: &[&str]) {
+        let parts = names.first().map(|name| name.split([':', '.', '-', '_']));
+        if parts.into_iter().flatten().any(publishes) {
+            self.found(Tier::T4, "pkg:publish");
+        }
+        self.local("code:run");
+    }
+
     fn nix(&mut self, args: &[Word], names: &[&str]) {
         self.likely_paths(args);
         let second = names.get(1).copied().unwrap_or_default();
@@ -117,7 +129,9 @@ impl Line {
             | "phpunit" | "phpstan" | "pest" | "sbt" | "zig" | "stack" | "cabal" | "swift"
             | "swiftlint" | "swiftformat" | "xcodebuild" | "flutter" | "dart" | "ktlint"
             | "detekt" | "buf" | "protoc" | "sqlc" | "hadolint" | "actionlint" | "yamllint"
-            | "shfmt" | "clang-tidy" | "cppcheck" | "mdbook" | "sphinx-build" | "pre-commit" => {
+            | "shfmt" | "clang-tidy" | "cppcheck" | "mdbook" | "sphinx-build" | "pre-commit"
+            | "nixfmt" | "alejandra" | "statix" | "deadnix" | "nix-instantiate" | "shellspec"
+            | "bats" => {
                 self.likely_paths(args);
                 if operands(args).iter().any(|goal| publishes(goal)) {
                     self.found(Tier::T4, "pkg:publish");
@@ -311,6 +325,7 @@ impl Line {
 fn container(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
     const GROUPS: &[&str] =
         &["container", "image", "volume", "network", "system", "compose", "builder", "buildx"];
+    let names = if names.first() == Some(&"compose") { compose(args) } else { names.to_vec() };
     let sub = names.iter().find(|word| !GROUPS.contains(word)).copied().unwrap_or_default();
     let host = args.iter().any(|word| {
         let text = word.text.as_str();
@@ -342,6 +357,219 @@ fn container(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
         }
         _ => (Tier::T4, "container:run"),
     }
+}
+
+/// The operands of `docker compose`, without the values of its options.
+fn compose(args: &[Word]) -> Vec<&str> {
+    const VALUED: &[&str] = &[
+        "-f",
+        "--file",
+        "-p",
+        "--project-name",
+        "--profile",
+        "--env-file",
+        "--project-directory",
+        "--ansi",
+        "--parallel",
+        "--progress",
+    ];
+    let mut found = Vec::new();
+    let mut words = args.iter().map(|word| word.text.as_str());
+    while let Some(word) = words.next() {
+        // After the command, `-f` is another option.
+        if found.len() < 2 && VALUED.contains(&word) {
+            words.next();
+        } else if !word.starts_with('-') {
+            found.push(word);
+        }
+    }
+    found
+}
+
+/// Whether a word that is no command of a package manager's own is the name of a script.
+fn runs_scripts(manager: &str) -> bool {
+    matches!(manager, "pnpm" | "yarn")
+}
+
+/// The commands of pnpm and yarn, old and new, that this module has a rule for, and those that it has none for.
+fn built_in(sub: &str) -> bool {
+    const RULED: &[&str] = &[
+        "publish",
+        "upload",
+        "unpublish",
+        "yank",
+        "owner",
+        "login",
+        "adduser",
+        "token",
+        "access",
+        "dist-tag",
+        "deprecate",
+        "push",
+        "team",
+        "hook",
+        "release",
+        "list",
+        "ls",
+        "show",
+        "view",
+        "info",
+        "freeze",
+        "outdated",
+        "search",
+        "tree",
+        "metadata",
+        "why",
+        "audit",
+        "version",
+        "help",
+        "check-deps",
+        "root",
+        "bin",
+        "install",
+        "i",
+        "ci",
+        "add",
+        "remove",
+        "rm",
+        "uninstall",
+        "update",
+        "upgrade",
+        "link",
+        "dedupe",
+        "sync",
+        "lock",
+        "get",
+        "mod",
+        "vendor",
+        "init",
+        "new",
+        "create",
+        "fetch",
+        "generate-lockfile",
+        "download",
+        "tidy",
+        "toolchain",
+        "component",
+        "target",
+        "venv",
+        "run",
+        "exec",
+        "x",
+        "dlx",
+        "start",
+        "test",
+        "t",
+        "build",
+        "b",
+        "c",
+        "r",
+        "check",
+        "clippy",
+        "fmt",
+        "bench",
+        "doc",
+        "vet",
+        "generate",
+        "nextest",
+        "clean",
+        "fix",
+        "pack",
+        "package",
+        "lint",
+        "config",
+        "set",
+        "cache",
+    ];
+    const UNRULED: &[&str] = &[
+        "npm",
+        "global",
+        "plugin",
+        "plugins",
+        "policies",
+        "workspace",
+        "workspaces",
+        "node",
+        "rebuild",
+        "rb",
+        "unplug",
+        "patch",
+        "patch-commit",
+        "patch-remove",
+        "stage",
+        "constraints",
+        "explain",
+        "import",
+        "licenses",
+        "logout",
+        "whoami",
+        "tag",
+        "unlink",
+        "un",
+        "up",
+        "ln",
+        "store",
+        "server",
+        "env",
+        "setup",
+        "self-update",
+        "deploy",
+        "approve-builds",
+        "ignored-builds",
+        "recursive",
+        "multi",
+        "m",
+        "prune",
+        "doctor",
+        "completion",
+        "cat-file",
+        "cat-index",
+        "find-hash",
+        "star",
+        "unstar",
+        "ping",
+        "profile",
+        "org",
+        "pkg",
+        "set-script",
+        "shrinkwrap",
+        "repo",
+        "docs",
+        "bugs",
+        "edit",
+        "explore",
+        "search-plugins",
+        "generate-completion",
+        "autoclean",
+        "generate-lock-entry",
+        "versions",
+        "with",
+        "runtime",
+        "clone",
+        "unpublish",
+        "la",
+        "ll",
+        "c",
+        "sbom",
+        "se",
+        "s",
+        "find",
+        "install-test",
+        "it",
+        "tst",
+        "rum",
+        "diff",
+        "fund",
+        "query",
+        "stars",
+        "undeprecate",
+        "trust",
+        "config-set",
+        "prefix",
+        "xmas",
+        "login-oidc",
+    ];
+    RULED.contains(&sub) || UNRULED.contains(&sub)
 }
 
 /// Whether the name of a goal says that others will see what comes of it.

@@ -6,7 +6,7 @@ use tipstaff_core::Tier;
 
 use super::args::{has, operands, same_file};
 use super::parse::{Direction, Simple, Word};
-use super::{Feed, Line};
+use super::{Feed, Line, inline};
 use crate::UNCLASSIFIED;
 
 impl Line {
@@ -118,7 +118,10 @@ impl Line {
                 self.text(&text.join(" "));
             }
             "source" | "." => self.run_file(args),
-            _ if language(name) => self.language(args, feed),
+            _ if language(name) => match inline::given(name, args, feed) {
+                Some(given) => self.inline(&given),
+                None => self.language(args, feed),
+            },
             _ => return false,
         }
         true
