@@ -5,12 +5,14 @@
 //! `shell:opaque`, never harmless.
 
 mod args;
+mod files;
 mod forge;
 mod git;
 mod inline;
 mod loops;
 mod net;
 mod own;
+mod packages;
 mod parse;
 mod programs;
 mod proxy;
@@ -375,7 +377,9 @@ impl Line {
         self.loops(simple, feed, rest);
         for redirect in &simple.redirects {
             self.redirect(redirect);
-            if self.downloads && redirect.direction == Direction::Write {
+            let kept =
+                redirect.direction == Direction::Write && redirect.target.text != "/dev/null";
+            if self.downloads && kept {
                 self.downloaded.push(redirect.target.text.clone());
             }
         }
@@ -535,5 +539,7 @@ impl Line {
     }
 }
 
+#[cfg(test)]
+mod neighbours;
 #[cfg(test)]
 mod tests;

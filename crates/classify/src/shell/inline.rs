@@ -120,7 +120,7 @@ fn is_quiet<'a>(code: &'a str, places: &mut Vec<&'a str>) -> bool {
 }
 
 /// What is said in lower case about machines, programs, deletion, secrets, and code that comes from data.
-const SIGNS: &[&str] = &[
+pub(super) const SIGNS: &[&str] = &[
     // Other machines.
     "://",
     "socket",
@@ -234,7 +234,7 @@ const SIGNS: &[&str] = &[
     "remove",
     "rimraf",
     "shutil",
-    "truncate",
+    "truncate(",
     "drop table",
     "drop database",
     "delete from",

@@ -46,8 +46,13 @@ impl Line {
             {
                 self.found(Tier::T1, "shell:info");
             }
+            // One argument is split into words.
+            "proxy" => match rest {
+                [line] => self.text(&line.text),
+                _ => self.command(rest, feed),
+            },
             // A shell reads what follows, joined.
-            "test" | "err" | "summary" | "proxy" | "run" => {
+            "test" | "err" | "summary" | "run" => {
                 let command = matches!(rest.first(), Some(word) if word.text == "-c");
                 let rest = rest.get(usize::from(command)..).unwrap_or_default();
                 let text: Vec<&str> = rest.iter().map(|word| word.text.as_str()).collect();
@@ -58,7 +63,7 @@ impl Line {
                 self.command(rest, feed);
             }
             "lint" | "format" => {
-                self.local("code:build");
+                self.local("code:run");
                 if rest.first().is_some_and(|word| !word.text.starts_with(['-', '.', '/'])) {
                     self.command(rest, feed);
                 }
