@@ -190,6 +190,8 @@ struct Feed<'a> {
     redirected: bool,
     /// Some of the input is for another descriptor, or comes from one.
     moved: bool,
+    /// What is found or read is put into its words.
+    fills: bool,
 }
 
 const DEPTH_MAX: u8 = 12;
@@ -372,7 +374,7 @@ impl Line {
         }
         let redirected = simple.redirects.iter().any(|one| one.direction == Direction::Read);
         let input = &simple.input;
-        let feed = Feed { upstream, input, redirected, moved: simple.moved };
+        let feed = Feed { upstream, input, redirected, moved: simple.moved, fills: false };
         self.command(&simple.words, feed);
         self.loops(simple, feed, rest);
         for redirect in &simple.redirects {

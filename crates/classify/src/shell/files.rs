@@ -64,12 +64,18 @@ impl Line {
             "find" | "fd" | "fdfind" => self.find(args),
             "sed" | "gsed" => self.sed(args),
             "awk" | "gawk" | "mawk" => {
-                let program = operands(args).first().copied().unwrap_or_default();
+                let program = awk_program(args);
                 let plain = !["system", "|", "getline", "@", "close"]
                     .iter()
                     .any(|bad| program.contains(bad))
                     && only_compares(program);
-                if !plain || has(args, "fiElD", &["file", "include", "exec", "load", "inplace"]) {
+                if !plain
+                    || has(
+                        args,
+                        "efiElD",
+                        &["file", "include", "exec", "load", "inplace", "source"],
+                    )
+                {
                     self.opaque();
                 }
                 self.files(args, 1);
@@ -182,10 +188,13 @@ impl Line {
                     if inner.first().is_none_or(|first| first.text.contains("{}")) {
                         self.opaque();
                     }
+                    // A name within a word may be a piece of code.
+                    let fills =
+                        inner.iter().any(|word| word.text != "{}" && word.text.contains("{}"));
                     // The files found lie below the folders that were named.
                     let inner: Vec<Word> =
                         inner.iter().filter(|word| word.text != "{}").cloned().collect();
-                    self.command(&inner, Feed::default());
+                    self.command(&inner, Feed { fills, ..Feed::default() });
                 }
                 _ => {}
             }
@@ -203,10 +212,19 @@ impl Line {
                 take = false;
             } else if let Some(script) = text.strip_prefix("--expression=") {
                 scripts.push(script);
-            } else if matches!(text, "-e" | "-ne" | "-Ee" | "-re" | "-nEe" | "-ie" | "--expression")
-            {
+            } else if text == "--expression" {
                 take = true;
-            } else if operand.is_none() && !text.starts_with('-') {
+            } else if let Some(cluster) =
+                text.strip_prefix('-').filter(|text| !text.starts_with('-'))
+            {
+                if let Some((_, script)) = cluster.split_once('e') {
+                    take = script.is_empty();
+                    if !take {
+                        scripts.push(script);
+                    }
+                }
+            // `-i ''` is one option where the other kind of sed is.
+            } else if operand.is_none() && !text.starts_with('-') && !text.is_empty() {
                 operand = Some(text);
             }
         }
@@ -214,7 +232,9 @@ impl Line {
         if !given {
             scripts.extend(operand);
         }
-        if scripts.iter().any(|script| !plain_sed(script)) || has(args, "f", &["file"]) {
+        if scripts.iter().any(|script| !plain_sed(script))
+            || has(args, "fl", &["file", "line-length"])
+        {
             self.opaque();
         }
         self.files(args, usize::from(!given));
@@ -234,6 +254,21 @@ pub(super) fn is_new_folders(program: &str, word: &Word) -> bool {
         && word.holes.is_empty()
         && !word.text.contains("..")
         && !word.text.starts_with(['{', '-', '~'])
+}
+
+/// The program of awk, which comes after the options and their values.
+fn awk_program(args: &[Word]) -> &str {
+    let mut words = args.iter().map(|word| word.text.as_str());
+    while let Some(word) = words.next() {
+        if matches!(word, "-v" | "-F" | "--assign" | "--field-separator") {
+            words.next();
+        } else if !word.starts_with('-') || word == "-" {
+            return word;
+        } else if word == "--" {
+            return words.next().unwrap_or_default();
+        }
+    }
+    ""
 }
 
 /// Whether each `>` of an awk program compares: it stands in parentheses or outside of all braces. What text or

@@ -166,6 +166,10 @@ fn inline_code_that_shows_more_stays_a_question() {
         "env python3 -c 'import socket'",
         "timeout 5 python3 -c 'import socket'",
         "bash -c \"python3 -c 'import socket'\"",
+        "cat list | xargs -I{} python3 -c '{}'",
+        "cat list | xargs -I % python3 -c 'print(1)' %",
+        "cat list | xargs -i env python3 -c 'x = \"{}\"'",
+        "find . -exec python3 -c 'x = \"{}\"' \\;",
         "find . -exec python3 -c 'import os; os.unlink(\"a\")' \\;",
     ]);
     for sign in inline::SIGNS {
@@ -356,6 +360,8 @@ fn a_script_of_a_package_is_run_and_nothing_else_is_taken_for_one() {
         ("docker compose rm -f ps", 5, "container:delete"),
     ]);
     assert_eq!(paths("pnpm dev"), ["/w/."]);
+    assert_eq!(paths("pnpm --dir /srv dev"), ["/srv", "/w/."]);
+    assert_eq!(paths("npm --prefix=/srv run x"), ["/srv", "/w/."]);
 }
 
 #[test]
@@ -369,6 +375,9 @@ fn what_the_shell_computes_may_not_change_what_a_command_is() {
         ("sed -n '/a/,/b\\/c/p' x", 1, "fs:read"),
         ("echo $(($(date +%s) - 17))", 1, "shell:print"),
         ("ps -p $(pgrep x)", 1, "shell:info"),
+        ("awk -F ' ' -v a=1 '{print $1}' x", 1, "fs:read"),
+        ("sed -i '' 's/a/b/' x", 3, "fs:write"),
+        ("sed -ne's/a/b/p' x", 1, "fs:read"),
         ("kill %1", 2, "shell:state"),
         ("kill -9 %1", 2, "shell:state"),
         ("kill %1 1234", 4, "process:kill"),
@@ -378,6 +387,7 @@ fn what_the_shell_computes_may_not_change_what_a_command_is() {
     each_is_held(&[
         "gh api \"$X\"",
         "gh api repos/$X",
+        "gh api \"https://x.example/$X\"",
         "gh api \"repos/a\"$X",
         "gh api \"-X$Y/\"",
         "gh api \"repos/$X\" -X DELETE",
@@ -401,6 +411,14 @@ fn what_the_shell_computes_may_not_change_what_a_command_is() {
         "awk '/(/ {print > \"y\"}' z",
         "awk '{print (1) > \"y\"}' z",
         "awk 'NR>1 {print | \"sh\"}' z",
+        "awk -F : '{system(\"id\")}' x",
+        "awk -v a=1 '{print > \"x\"}' y",
+        "awk -F: -v a=1 -- '{system(\"id\")}' x",
+        "gawk -e 'BEGIN{system(\"id\")}'",
+        "sed -n -e'w x' -e p y",
+        "sed -nre p -nre 'w x' y",
+        "sed -i '' 'w x' y",
+        "sed -l 5 'w x' y",
         "awk 'NR>1 # (\n{print > \"y\"}' z",
         "sed '/a/,/b/w x' y",
         "sed '/a/e' y",

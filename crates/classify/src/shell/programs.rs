@@ -104,6 +104,19 @@ impl Line {
                 return rest;
             }
             rest = tail;
+            // Where it works.
+            const FOLDERS: &[&str] =
+                &["-C", "--prefix", "--dir", "--cwd", "--manifest-path", "--project-directory"];
+            if let Some((_, folder)) =
+                text.split_once('=').filter(|(name, _)| FOLDERS.contains(name))
+            {
+                self.path(folder);
+            } else if valued.contains(&text)
+                && FOLDERS.contains(&text)
+                && let Some(folder) = rest.first()
+            {
+                self.path_word(folder);
+            }
             if valued.contains(&text) {
                 rest = rest.get(1..).unwrap_or_default();
             } else if !FLAGS.contains(&text)
@@ -277,7 +290,7 @@ fn stays_inert(args: &[Word], at: usize) -> bool {
                 && word.other == Other::Nothing
                 && word.holes.iter().all(|hole| !hole.bare)
                 && known.is_some_and(|known| known.starts_with(|c: char| c.is_ascii_alphanumeric()))
-                && known.is_some_and(|known| known.contains('/'))
+                && known.is_some_and(|known| known.contains('/') && !known.contains("://"))
         }
         "pr" | "issue" | "run" | "release" | "repo" | "workflow" => {
             literal(first) && literal(second)

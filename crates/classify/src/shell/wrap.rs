@@ -100,7 +100,9 @@ impl Line {
         if name == "xargs" && (feed.redirected || !feed.upstream.is_some_and(lists_files)) {
             words.push(Word::unknown());
         }
-        self.command(&words, feed);
+        let own = args.get(..args.len() - rest.len()).unwrap_or_default();
+        let fills = name == "xargs" && has(own, "IiJ", &["replace"]);
+        self.command(&words, Feed { fills: fills || feed.fills, ..feed });
         true
     }
 
@@ -119,7 +121,8 @@ impl Line {
             }
             "source" | "." => self.run_file(args),
             _ if language(name) => match inline::given(name, args, feed) {
-                Some(given) => self.inline(&given),
+                Some(given) if !feed.fills => self.inline(&given),
+                Some(_) => self.opaque(),
                 None => self.language(args, feed),
             },
             _ => return false,
