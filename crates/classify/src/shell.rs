@@ -5,12 +5,17 @@
 //! `shell:opaque`, never harmless.
 
 mod args;
+mod files;
 mod forge;
 mod git;
+mod inline;
+mod loops;
 mod net;
 mod own;
+mod packages;
 mod parse;
 mod programs;
+mod proxy;
 mod system;
 mod tools;
 mod wrap;
@@ -18,6 +23,7 @@ mod wrap;
 use tipstaff_core::Tier;
 
 use self::args::{assignment, looks_like_path, option_value, same_file};
+use self::loops::{Defined, Loop};
 use self::parse::{Direction, Redirect, Script, Simple, Word};
 use crate::{
     Basis, Meaning, OWN_HOME, UNCLASSIFIED, meaning, paths::lexical_absolute, reach::join,
@@ -25,6 +31,7 @@ use crate::{
 
 /// Every class that a shell rule can give, beside those of `sql` and `unclassified`.
 pub(crate) const CLASSES: &[&str] = &[
+    "agent:tools",
     "cloud:delete",
     "cloud:read",
     "cloud:secret-read",
@@ -181,10 +188,15 @@ struct Feed<'a> {
     input: &'a [Word],
     /// It reads a file, and not what comes down the pipeline.
     redirected: bool,
+    /// Some of the input is for another descriptor, or comes from one.
+    moved: bool,
+    /// What is found or read is put into its words.
+    fills: bool,
 }
 
 const DEPTH_MAX: u8 = 12;
 const BASES_MAX: usize = 8;
+const WORDS_MAX: usize = 4096;
 
 struct Line {
     findings: Vec<(Tier, &'static str)>,
@@ -196,7 +208,14 @@ struct Line {
     downloads: bool,
     /// Some interpreter takes its program from a pipe or a substitution.
     runs_input: bool,
+    /// Some interpreter is given its program in the line itself.
+    runs_inline: bool,
     depth: u8,
+    /// The loops that are open, and what else defines variables.
+    loops: Vec<Loop>,
+    defined: Defined,
+    /// How many words loops may still make of one.
+    words_left: usize,
 }
 
 impl Line {
@@ -208,7 +227,11 @@ impl Line {
             downloaded: Vec::new(),
             downloads: false,
             runs_input: false,
+            runs_inline: false,
             depth: 0,
+            loops: Vec::new(),
+            defined: Defined::default(),
+            words_left: WORDS_MAX,
         }
     }
 
@@ -255,6 +278,10 @@ impl Line {
         if self.downloads && self.runs_input {
             self.found(Tier::T5, "shell:remote-exec");
         }
+        // It may import what was just downloaded.
+        if self.runs_inline && !self.downloaded.is_empty() {
+            self.opaque();
+        }
         let tier = self.findings.iter().map(|(tier, _)| *tier).max().unwrap_or(Tier::T1);
         let unknown = self.findings.iter().any(|(_, class)| *class == UNCLASSIFIED);
         let mut top = self.findings.iter().filter(|(t, _)| *t == tier).map(|(_, class)| *class);
@@ -283,7 +310,14 @@ impl Line {
         }
         self.depth += 1;
         match parse::parse(text) {
-            Ok(script) => self.script(&script),
+            Ok(script) => {
+                // What another shell runs has other variables.
+                let loops = std::mem::take(&mut self.loops);
+                let defined = std::mem::replace(&mut self.defined, Defined::by(&script));
+                self.script(&script);
+                self.loops = loops;
+                self.defined = defined;
+            }
             Err(parse::Opaque) => {
                 self.opaque();
                 self.crude(text);
@@ -307,11 +341,13 @@ impl Line {
     }
 
     fn script(&mut self, script: &Script) {
-        for pipeline in &script.pipelines {
+        for (at, pipeline) in script.pipelines.iter().enumerate() {
             let before = std::mem::take(&mut self.downloads);
             let mut upstream = None;
-            for simple in pipeline {
-                self.simple(simple, upstream);
+            for (place, simple) in pipeline.iter().enumerate() {
+                let later = script.pipelines.iter().skip(at + 1).flatten();
+                let rest = pipeline.iter().skip(place + 1).chain(later);
+                self.simple(simple, upstream, rest);
                 // What only leaves lines out or sorts them is no source of names.
                 if !(upstream.is_some_and(wrap::lists_files) && wrap::passes_lines(simple)) {
                     upstream = Some(simple);
@@ -321,7 +357,12 @@ impl Line {
         }
     }
 
-    fn simple(&mut self, simple: &Simple, upstream: Option<&Simple>) {
+    fn simple<'a>(
+        &mut self,
+        simple: &'a Simple,
+        upstream: Option<&Simple>,
+        rest: impl Iterator<Item = &'a Simple>,
+    ) {
         for group in &simple.groups {
             self.script(group);
         }
@@ -332,10 +373,15 @@ impl Line {
             }
         }
         let redirected = simple.redirects.iter().any(|one| one.direction == Direction::Read);
-        self.command(&simple.words, Feed { upstream, input: &simple.input, redirected });
+        let input = &simple.input;
+        let feed = Feed { upstream, input, redirected, moved: simple.moved, fills: false };
+        self.command(&simple.words, feed);
+        self.loops(simple, feed, rest);
         for redirect in &simple.redirects {
             self.redirect(redirect);
-            if self.downloads && redirect.direction == Direction::Write {
+            let kept =
+                redirect.direction == Direction::Write && redirect.target.text != "/dev/null";
+            if self.downloads && kept {
                 self.downloaded.push(redirect.target.text.clone());
             }
         }
@@ -360,7 +406,15 @@ impl Line {
             return;
         }
         if target.computed {
-            self.opaque();
+            match self.variants("", std::slice::from_ref(target)) {
+                Some(variants) => {
+                    for target in variants.into_iter().flatten() {
+                        self.redirect(&Redirect { direction: redirect.direction, target });
+                    }
+                    return;
+                }
+                None => self.opaque(),
+            }
         }
         self.path_word(target);
         match redirect.direction {
@@ -386,7 +440,8 @@ impl Line {
                 }
                 "for" | "select" => {
                     self.found(Tier::T2, "shell:state");
-                    self.likely_paths(rest);
+                    let lists = self.variants("for", rest).unwrap_or_else(|| vec![rest.to_vec()]);
+                    lists.iter().for_each(|list| self.likely_paths(list));
                     return;
                 }
                 "case" | "esac" | "function" | "coproc" | "alias" => {
@@ -400,7 +455,8 @@ impl Line {
         while let [first, rest @ ..] = words {
             let Some((name, value)) = assignment(&first.text) else { break };
             assigned = true;
-            if steers_code(name) {
+            let splits = name == "IFS" && rest.first().is_some_and(|word| word.text == "read");
+            if steers_code(name) && !splits {
                 self.opaque();
             }
             if looks_like_path(value) {
@@ -485,5 +541,7 @@ impl Line {
     }
 }
 
+#[cfg(test)]
+mod neighbours;
 #[cfg(test)]
 mod tests;

@@ -51,9 +51,14 @@ fn a_bad_catalogue_is_refused_with_its_line() {
 fn every_class_that_a_rule_spells_is_listed() {
     let sources = [
         include_str!("shell.rs"),
+        include_str!("shell/files.rs"),
+        include_str!("shell/forge.rs"),
         include_str!("shell/git.rs"),
+        include_str!("shell/inline.rs"),
         include_str!("shell/net.rs"),
+        include_str!("shell/packages.rs"),
         include_str!("shell/programs.rs"),
+        include_str!("shell/proxy.rs"),
         include_str!("shell/system.rs"),
         include_str!("shell/tools.rs"),
         include_str!("shell/wrap.rs"),

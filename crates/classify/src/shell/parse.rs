@@ -22,6 +22,8 @@ pub(super) struct Simple {
     pub redirects: Vec<Redirect>,
     /// Bodies of here-documents and here-strings.
     pub input: Vec<Word>,
+    /// Some input is not what standard input will be: another descriptor is read into or from.
+    pub moved: bool,
     pub groups: Vec<Script>,
 }
 
@@ -31,11 +33,45 @@ pub(super) struct Word {
     pub text: String,
     /// Part of the text is only known when the shell runs.
     pub computed: bool,
+    /// Where in the text an expansion stands, as a `$`.
+    pub holes: Vec<Hole>,
+    /// Something else than a hole makes it computed.
+    pub other: Other,
     pub quoted: bool,
     /// Holds an unquoted `*`, `?` or `[`.
     pub glob: bool,
     /// Scripts that run to make the word.
     pub nested: Vec<Script>,
+}
+
+/// An expansion within a word.
+#[derive(Debug, Clone)]
+pub(super) struct Hole {
+    /// The byte of its `$` in the text.
+    pub at: usize,
+    pub filling: Filling,
+    /// Outside double quotes: it may become several words, or a pattern.
+    pub bare: bool,
+}
+
+/// What an expansion puts into its hole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Filling {
+    /// The value of the variable of this name, as it is.
+    Variable(String),
+    /// A number.
+    Number,
+    Anything,
+}
+
+/// What makes a word computed, beside its holes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Other {
+    #[default]
+    Nothing,
+    /// Only that braces make several words of it.
+    Braces,
+    Anything,
 }
 
 /// A redirection that names a file.
@@ -60,7 +96,7 @@ impl Word {
 
     /// A word of which nothing is known.
     pub fn unknown() -> Self {
-        Self { computed: true, ..Self::default() }
+        Self { computed: true, other: Other::Anything, ..Self::default() }
     }
 }
 
@@ -198,6 +234,7 @@ impl Parser {
                         && matches!(self.peek(), Some('<' | '>'))
                         && self.ahead(1) != Some('(');
                     if numbered {
+                        build.simple.moved |= self.peek() == Some('<') && word.text != "0";
                         self.redirect(&mut build.simple)?;
                     } else {
                         build.simple.words.push(word);
@@ -240,6 +277,7 @@ impl Parser {
             Some('&') => {
                 self.at += 1;
                 duplicates = true;
+                simple.moved |= reads;
             }
             _ => {}
         }

@@ -1,11 +1,13 @@
-//! Which rule judges which program, and the rules for programs that read and write files.
+//! Which rule judges which program, and the rules for programs of the shell's own.
 //!
-//! The adversary relies on a harmless name with a dangerous option (`find -delete`, `sed w`).
+//! The adversary has the shell compute an option that changes what a program does.
 
 use tipstaff_core::Tier;
 
-use super::args::{assignment, has, leaves_out, looks_like_path, operands, plain_ending};
-use super::parse::Word;
+use super::args::{assignment, has, looks_like_path, operands};
+use super::files::is_new_folders;
+use super::forge::forge;
+use super::parse::{Other, Word};
 use super::{BASES_MAX, Feed, Line, steers_code};
 use crate::UNCLASSIFIED;
 use crate::reach::join;
@@ -23,10 +25,21 @@ impl Line {
     pub(super) fn known(&mut self, name: &str, args: &[Word], feed: Feed<'_>) -> bool {
         if self.own_program(name, args)
             || self.wrapper(name, args, feed)
+            || self.proxy(name, args, feed)
             || self.interpreter(name, args, feed)
         {
             return true;
         }
+        match self.variants(name, args) {
+            Some(variants) => {
+                variants.iter().fold(false, |_, args| self.plain_program(name, args, feed))
+            }
+            None => self.plain_program(name, args, feed),
+        }
+    }
+
+    /// Judges a program that runs no other one. False if there is no rule for it.
+    fn plain_program(&mut self, name: &str, args: &[Word], feed: Feed<'_>) -> bool {
         // A value that only the shell knows may be an option or a path; a quoted message may not.
         let computed = args.iter().enumerate().any(|(at, word)| {
             let before =
@@ -34,7 +47,8 @@ impl Line {
             let message = matches!(name, "git" | "gh")
                 && word.quoted
                 && matches!(before, Some("-m" | "--message" | "--body" | "--title"));
-            word.computed && !message
+            let inert = name == "gh" && stays_inert(args, at) || is_new_folders(name, word);
+            word.computed && !message && !inert
         });
         if computed && !takes_anything(name) {
             self.opaque();
@@ -45,141 +59,8 @@ impl Line {
             || self.git_program(name, args)
             || self.net_program(name, args)
             || self.system_program(name, args)
+            || self.agent_program(name, args)
             || self.tool_program(name, args, feed)
-    }
-
-    fn file_program(&mut self, name: &str, args: &[Word]) -> bool {
-        match name {
-            "cat" | "head" | "tail" | "less" | "more" | "wc" | "nl" | "od" | "xxd" | "hexdump"
-            | "strings" | "file" | "stat" | "ls" | "dir" | "tree" | "du" | "df" | "cut"
-            | "diff" | "cmp" | "comm" | "md5sum" | "sha1sum" | "sha256sum" | "sha512sum"
-            | "cksum" | "b2sum" | "realpath" | "readlink" | "basename" | "dirname" | "column"
-            | "fold" | "rev" | "tac" | "paste" | "join" | "expand" | "fmt" | "bat" | "zcat"
-            | "md5" | "shasum" | "base64" | "base32" | "eza" | "exa" | "pr" | "tsort" | "sum"
-            | "cloc" | "tokei" | "scc" => {
-                self.files(args, 0);
-                self.found(Tier::T1, "fs:read");
-            }
-            "uniq" => {
-                self.files(args, 0);
-                if operands(args).len() > 1 {
-                    self.found(Tier::T3, "fs:write")
-                } else {
-                    self.found(Tier::T1, "fs:read")
-                }
-            }
-            "tr" => self.found(Tier::T1, "fs:read"),
-            "sort" => {
-                self.files(args, 0);
-                if has(args, "", &["compress-program"]) {
-                    self.opaque();
-                }
-                let writes = has(args, "o", &["output"]);
-                if writes {
-                    self.found(Tier::T3, "fs:write")
-                } else {
-                    self.found(Tier::T1, "fs:read")
-                }
-            }
-            "grep" | "egrep" | "fgrep" | "zgrep" | "rg" | "ag" | "ack" => {
-                if has(args, "", &["pre", "hostname-bin", "pager"]) {
-                    self.opaque();
-                }
-                let given = has(args, "ef", &["regexp", "file", "files"]);
-                let files: Vec<Word> =
-                    args.iter().filter(|word| !leaves_out(&word.text)).cloned().collect();
-                self.files(&files, usize::from(!given));
-                self.found(Tier::T1, "fs:read");
-            }
-            "jq" | "yq" => {
-                self.files(args, usize::from(!has(args, "f", &["from-file"])));
-                let writes = has(args, "i", &["inplace", "in-place"]);
-                if writes {
-                    self.found(Tier::T3, "fs:write")
-                } else {
-                    self.found(Tier::T1, "fs:read")
-                }
-            }
-            "find" | "fd" | "fdfind" => self.find(args),
-            "sed" | "gsed" => self.sed(args),
-            "awk" | "gawk" | "mawk" => {
-                let program = operands(args).first().copied().unwrap_or_default();
-                let plain = !["system", "|", ">", "getline", "@", "close"]
-                    .iter()
-                    .any(|bad| program.contains(bad));
-                if !plain || has(args, "fiElD", &["file", "include", "exec", "load", "inplace"]) {
-                    self.opaque();
-                }
-                self.files(args, 1);
-                self.found(Tier::T1, "fs:read");
-            }
-            "rm" | "unlink" => {
-                self.files(args, 0);
-                let class = if has(args, "rR", &["recursive"]) {
-                    "fs:delete-recursive"
-                } else {
-                    "fs:delete"
-                };
-                self.found(Tier::T5, class);
-            }
-            "shred" | "srm" | "wipe" => {
-                self.files(args, 0);
-                self.found(Tier::T5, "fs:destroy");
-            }
-            "mv" | "cp" | "mkdir" | "touch" | "tee" | "install" | "ln" | "truncate" | "rmdir"
-            | "mkfifo" | "mktemp" | "zip" | "unzip" | "gzip" | "gunzip" | "bzip2" | "xz"
-            | "zstd" | "7z" | "split" | "csplit" | "patch" | "ditto" | "mknod" | "symlink"
-            | "trash" => {
-                self.files(args, 0);
-                for option in args.iter().filter(|word| word.text.starts_with('-')) {
-                    if let Some((_, value)) = option.text.split_once("=") {
-                        self.path(value);
-                    }
-                }
-                if name == "zip" && has(args, "T", &["unzip-command"])
-                    || args.iter().any(|word| word.text.starts_with("/dev/"))
-                {
-                    self.opaque();
-                }
-                self.found(Tier::T3, "fs:write");
-            }
-            "tar" | "bsdtar" | "cpio" => {
-                self.files(args, 0);
-                let runs = [
-                    "to-command",
-                    "checkpoint-action",
-                    "use-compress-program",
-                    "rsh-command",
-                    "info-script",
-                ];
-                if has(args, "IF", &runs) {
-                    self.opaque();
-                }
-                let first = args.first().map(|word| word.text.as_str()).unwrap_or_default();
-                let listing = first.trim_start_matches('-');
-                let lists = listing.starts_with('t') && !listing.contains(['x', 'c', 'r', 'u']);
-                if lists || has(args, "", &["list"]) {
-                    self.found(Tier::T1, "fs:read");
-                } else {
-                    // Archives unpack into the current folder.
-                    self.local("fs:write");
-                }
-            }
-            "chmod" => {
-                self.files(args, 1);
-                let mode = operands(args).first().copied().unwrap_or_default();
-                let special = mode.contains('s') || mode.len() == 4 && !mode.starts_with('0');
-                let wide = has(args, "R", &["recursive"]) && mode.ends_with(['2', '3', '6', '7']);
-                let tier = if special || wide { Tier::T5 } else { Tier::T3 };
-                self.found(tier, "fs:permissions");
-            }
-            "chown" | "chgrp" | "setfacl" | "chattr" | "setcap" | "xattr" => {
-                self.files(args, 0);
-                self.found(Tier::T5, "fs:ownership");
-            }
-            _ => return false,
-        }
-        true
     }
 
     /// The arguments from the subcommand on. An option that is not known may take the next word for
@@ -223,6 +104,19 @@ impl Line {
                 return rest;
             }
             rest = tail;
+            // Where it works.
+            const FOLDERS: &[&str] =
+                &["-C", "--prefix", "--dir", "--cwd", "--manifest-path", "--project-directory"];
+            if let Some((_, folder)) =
+                text.split_once('=').filter(|(name, _)| FOLDERS.contains(name))
+            {
+                self.path(folder);
+            } else if valued.contains(&text)
+                && FOLDERS.contains(&text)
+                && let Some(folder) = rest.first()
+            {
+                self.path_word(folder);
+            }
             if valued.contains(&text) {
                 rest = rest.get(1..).unwrap_or_default();
             } else if !FLAGS.contains(&text)
@@ -234,76 +128,6 @@ impl Line {
             }
         }
         args
-    }
-
-    fn find(&mut self, args: &[Word]) {
-        let text = |at: usize| args.get(at).map_or("", |word| word.text.as_str());
-        let names: Vec<Word> = args
-            .iter()
-            .enumerate()
-            .filter(|(at, word)| {
-                let test = at.checked_sub(1).map_or("", text);
-                let tested = matches!(test, "-name" | "-iname" | "-path" | "-ipath" | "-wholename");
-                !(tested && word.text.strip_prefix("*.").is_some_and(plain_ending))
-            })
-            .map(|(_, word)| word.clone())
-            .collect();
-        self.files(&names, 0);
-        self.found(Tier::T1, "fs:read");
-        for (at, word) in args.iter().enumerate() {
-            let rest = args.get(at + 1..).unwrap_or_default();
-            match word.text.as_str() {
-                "-delete" => self.found(Tier::T5, "fs:delete-recursive"),
-                "-fprint" | "-fprint0" | "-fprintf" | "-fls" => self.found(Tier::T3, "fs:write"),
-                "-exec" | "-execdir" | "-ok" | "-okdir" | "-x" | "-X" | "--exec"
-                | "--exec-batch" => {
-                    let end = rest.iter().position(|word| matches!(word.text.as_str(), ";" | "+"));
-                    let inner = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-                    if inner.first().is_none_or(|first| first.text.contains("{}")) {
-                        self.opaque();
-                    }
-                    // The files found lie below the folders that were named.
-                    let inner: Vec<Word> =
-                        inner.iter().filter(|word| word.text != "{}").cloned().collect();
-                    self.command(&inner, Feed::default());
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn sed(&mut self, args: &[Word]) {
-        let mut scripts = Vec::new();
-        let mut operand = None;
-        let mut take = false;
-        for word in args {
-            let text = word.text.as_str();
-            if take {
-                scripts.push(text);
-                take = false;
-            } else if let Some(script) = text.strip_prefix("--expression=") {
-                scripts.push(script);
-            } else if matches!(text, "-e" | "-ne" | "-Ee" | "-re" | "-nEe" | "-ie" | "--expression")
-            {
-                take = true;
-            } else if operand.is_none() && !text.starts_with('-') {
-                operand = Some(text);
-            }
-        }
-        let given = !scripts.is_empty();
-        if !given {
-            scripts.extend(operand);
-        }
-        if scripts.iter().any(|script| !plain_sed(script)) || has(args, "f", &["file"]) {
-            self.opaque();
-        }
-        self.files(args, usize::from(!given));
-        let writes = args.iter().any(|word| {
-            let text = word.text.as_str();
-            text.starts_with("--in")
-                || text.starts_with('-') && !text.starts_with("--") && text.contains('i')
-        });
-        if writes { self.found(Tier::T3, "fs:write") } else { self.found(Tier::T1, "fs:read") }
     }
 
     fn state_program(&mut self, name: &str, args: &[Word]) -> bool {
@@ -441,51 +265,37 @@ fn takes_anything(name: &str) -> bool {
             // They open nothing.
             | "basename"
             | "dirname"
+            // They only print what is.
+            | "ps"
+            | "pgrep"
+            | "which"
+            | "type"
+            | "id"
     )
 }
 
-/// Whether a sed script is one substitution or one print, delete or quit, and so neither writes a
-/// file nor runs a command.
-fn plain_sed(script: &str) -> bool {
-    let script = script.trim();
-    if script.contains('\n') {
-        return false;
-    }
-    let addressed = script.trim_start_matches(|c: char| {
-        c.is_ascii_digit() || matches!(c, ',' | '$' | '~' | '+' | ' ' | '!')
-    });
-    if let Some(body) = addressed.strip_prefix('s') {
-        let mut chars = body.chars();
-        let Some(delimiter) = chars.next().filter(|c| !c.is_alphanumeric() && *c != '\\') else {
-            return false;
-        };
-        let mut parts = 0;
-        let mut escaped = false;
-        let mut flags = String::new();
-        for c in chars {
-            if parts == 2 {
-                flags.push(c);
-            } else if escaped {
-                escaped = false;
-            } else if c == '\\' {
-                escaped = true;
-            } else if c == delimiter {
-                parts += 1;
-            }
+/// Whether what the shell puts into an argument of `gh` can't change what is asked for: the command reads, whatever
+/// follows its two words, or it is a single word within the path of an API call.
+fn stays_inert(args: &[Word], at: usize) -> bool {
+    let Some(word) = args.get(at) else { return false };
+    let [first, second, ..] = args else { return false };
+    let literal = |word: &Word| !word.computed && !word.text.starts_with('-');
+    let only = || args.iter().enumerate().all(|(other, word)| other == at || !word.computed);
+    let fixed = match first.text.as_str() {
+        "api" => {
+            let known = word.holes.first().and_then(|hole| word.text.get(..hole.at));
+            literal(first)
+                && at == 1
+                && only()
+                && word.other == Other::Nothing
+                && word.holes.iter().all(|hole| !hole.bare)
+                && known.is_some_and(|known| known.starts_with(|c: char| c.is_ascii_alphanumeric()))
+                && known.is_some_and(|known| known.contains('/') && !known.contains("://"))
         }
-        return parts == 2
-            && flags
-                .chars()
-                .all(|c| c.is_ascii_digit() || matches!(c, 'g' | 'p' | 'i' | 'I' | 'm' | 'M'));
-    }
-    if let Some(body) = addressed.strip_prefix('/') {
-        return !body.contains([';', '{', '\\'])
-            && body.rsplit_once('/').is_some_and(|(pattern, command)| {
-                !pattern.contains('/')
-                    && matches!(command.trim(), "p" | "d" | "q" | "=" | "!d" | "!p")
-            });
-    }
-    addressed.chars().all(|c| {
-        c.is_ascii_digit() || matches!(c, 'p' | 'd' | 'q' | '=' | ';' | ' ' | ',' | '$' | '!')
-    })
+        "pr" | "issue" | "run" | "release" | "repo" | "workflow" => {
+            literal(first) && literal(second)
+        }
+        _ => false,
+    };
+    fixed && forge(args, &operands(args)) == (Tier::T1, "repo:read")
 }

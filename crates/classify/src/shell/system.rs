@@ -49,6 +49,10 @@ impl Line {
             {
                 self.found(Tier::T1, "shell:info")
             }
+            // Only what the same shell has started.
+            "kill" if !names.is_empty() && names.iter().all(|name| is_job(name)) => {
+                self.found(Tier::T2, "shell:state");
+            }
             "kill" | "pkill" | "killall" | "fuser" | "skill" => {
                 let all = args.iter().any(|word| matches!(word.text.as_str(), "-1" | "1" | "0"));
                 self.found(if all { Tier::T5 } else { Tier::T4 }, "process:kill");
@@ -138,4 +142,10 @@ impl Line {
         }
         true
     }
+}
+
+/// `%1`
+fn is_job(name: &str) -> bool {
+    name.strip_prefix('%')
+        .is_some_and(|job| !job.is_empty() && job.chars().all(|c| c.is_ascii_digit()))
 }

@@ -130,8 +130,9 @@ const LINES: &[(&str, u8, &str)] = &[
     ("cat ~/.s{sh,x}/id", 4, "shell:opaque"),
     ("alias ls=x", 4, "shell:opaque"),
     ("LD_PRELOAD=x ls", 4, "shell:opaque"),
-    ("python3 -c 'print(1)'", 4, "shell:opaque"),
-    ("node -e 'x'", 4, "shell:opaque"),
+    ("python3 -c 'print(1)'", 3, "code:run"),
+    ("node -e 'x'", 3, "code:run"),
+    ("perl -e 'print 1'", 4, "shell:opaque"),
     ("python3 x.py", 3, "code:run"),
     ("./x.sh", 3, "code:run"),
     ("frobnicate --all", 3, "unclassified"),
@@ -270,6 +271,10 @@ const LINES: &[(&str, u8, &str)] = &[
     ("cargo +nightly test --workspace", 3, "code:build"),
     ("printenv", 1, "shell:environment"),
 ];
+
+pub(super) fn lines() -> impl Iterator<Item = &'static str> {
+    LINES.iter().map(|(line, ..)| *line)
+}
 
 #[test]
 fn lines_are_what_they_are() {

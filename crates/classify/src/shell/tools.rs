@@ -1,4 +1,4 @@
-//! Build tools, package managers, containers, clouds, forges and database clients.
+//! Build tools, containers, clouds, forges and database clients.
 //!
 //! The adversary publishes, deploys or destroys with a tool that everyone uses all day.
 
@@ -18,89 +18,6 @@ impl Line {
             || self.database_tool(name, args, feed)
     }
 
-    fn package_tool(&mut self, name: &str, args: &[Word]) -> bool {
-        let names = operands(args);
-        let sub = names.first().copied().unwrap_or_default();
-        let asks = names.is_empty() && has(args, "vVh", &["version", "help"]);
-        match name {
-            "npm" | "pnpm" | "yarn" | "bun" | "cargo" | "pip" | "pip3" | "uv" | "poetry"
-            | "gem" | "bundle" | "go" | "conda" | "mamba" | "composer" | "twine" | "pipx"
-            | "rustup" | "corepack" | "deno" => {
-                self.likely_paths(args);
-                match sub {
-                    _ if asks => self.found(Tier::T1, "pkg:read"),
-                    "publish" | "upload" | "unpublish" | "yank" | "owner" | "login" | "adduser"
-                    | "token" | "access" | "dist-tag" | "deprecate" | "push" | "team" | "hook"
-                    | "release" => {
-                        let tier = if sub == "unpublish" { Tier::T5 } else { Tier::T4 };
-                        self.found(tier, "pkg:publish");
-                    }
-                    "list" | "ls" | "show" | "view" | "info" | "freeze" | "outdated" | "search"
-                    | "tree" | "metadata" | "why" | "audit" | "version" | "help" | "check-deps"
-                    | "root" | "bin"
-                        if !has(args, "", &["fix", "write"]) =>
-                    {
-                        self.found(Tier::T1, "pkg:read");
-                    }
-                    "env" if name == "go" && !has(args, "w", &[]) => {
-                        self.found(Tier::T1, "pkg:read")
-                    }
-                    "install" | "i" | "ci" | "add" | "remove" | "rm" | "uninstall" | "update"
-                    | "upgrade" | "link" | "dedupe" | "sync" | "lock" | "get" | "mod"
-                    | "vendor" | "init" | "new" | "create" | "fetch" | "generate-lockfile"
-                    | "download" | "tidy" | "" | "toolchain" | "component" | "target" | "venv" => {
-                        self.local("pkg:install");
-                    }
-                    "run" | "exec" | "x" | "dlx" | "start" | "test" | "t" | "build" | "b" | "c"
-                    | "r" | "check" | "clippy" | "fmt" | "bench" | "doc" | "vet" | "generate"
-                    | "nextest" | "clean" | "fix" | "pack" | "package" | "lint" => {
-                        let class = if matches!(sub, "run" | "exec" | "x" | "dlx" | "start" | "r") {
-                            "code:run"
-                        } else {
-                            "code:build"
-                        };
-                        self.local(class);
-                    }
-                    "config" | "set" | "cache" => self.found(Tier::T3, "pkg:install"),
-                    _ => self.found(Tier::T3, UNCLASSIFIED),
-                }
-            }
-            "npx" | "bunx" | "uvx" => self.local("code:run"),
-            "nix" => self.nix(args, &names),
-            "brew" | "apt" | "apt-get" | "apt-cache" | "yum" | "dnf" | "pacman" | "apk"
-            | "snap" | "zypper" | "dpkg" | "rpm" | "port" | "nix-env" | "flatpak" => {
-                let reads = matches!(
-                    sub,
-                    "list" | "search" | "show" | "info" | "policy" | "depends" | "outdated"
-                ) || asks;
-                if reads {
-                    self.found(Tier::T1, "pkg:read");
-                } else {
-                    self.likely_paths(args);
-                    self.found(Tier::T4, "pkg:system");
-                }
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    fn nix(&mut self, args: &[Word], names: &[&str]) {
-        self.likely_paths(args);
-        let second = names.get(1).copied().unwrap_or_default();
-        match names.first().copied().unwrap_or_default() {
-            "search" | "path-info" | "log" | "why-depends" => self.found(Tier::T1, "pkg:read"),
-            "flake" if matches!(second, "metadata" | "show" | "info") => {
-                self.found(Tier::T1, "pkg:read")
-            }
-            // Expressions are programs, and what they build stays in the store.
-            "eval" | "build" | "fmt" => self.local("code:build"),
-            "flake" if matches!(second, "check" | "update" | "lock") => self.local("code:build"),
-            "develop" | "shell" | "run" => self.local("code:run"),
-            _ => self.found(Tier::T4, "pkg:system"),
-        }
-    }
-
     fn build_tool(&mut self, name: &str, args: &[Word]) -> bool {
         match name {
             "make" | "gmake" | "cmake" | "ninja" | "pytest" | "tox" | "nox" | "jest" | "vitest"
@@ -117,12 +34,22 @@ impl Line {
             | "phpunit" | "phpstan" | "pest" | "sbt" | "zig" | "stack" | "cabal" | "swift"
             | "swiftlint" | "swiftformat" | "xcodebuild" | "flutter" | "dart" | "ktlint"
             | "detekt" | "buf" | "protoc" | "sqlc" | "hadolint" | "actionlint" | "yamllint"
-            | "shfmt" | "clang-tidy" | "cppcheck" | "mdbook" | "sphinx-build" | "pre-commit" => {
+            | "shfmt" | "clang-tidy" | "cppcheck" | "mdbook" | "sphinx-build" | "pre-commit"
+            | "nixfmt" | "alejandra" | "statix" | "deadnix" | "nix-instantiate" | "shellspec"
+            | "bats" => {
                 self.likely_paths(args);
                 if operands(args).iter().any(|goal| publishes(goal)) {
                     self.found(Tier::T4, "pkg:publish");
                 }
                 self.local("code:build");
+            }
+            // They run the project's own program.
+            "streamlit" | "flask" | "uvicorn" | "gunicorn" => {
+                self.likely_paths(args);
+                if args.iter().any(|word| word.text.contains("://")) {
+                    self.found(Tier::T5, "shell:remote-exec");
+                }
+                self.local("code:run");
             }
             // Tasks have names of their own, such as `deploy:staging`.
             "task" | "turbo" | "nx" | "rake" | "mix" | "lerna" => {
@@ -311,6 +238,7 @@ impl Line {
 fn container(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
     const GROUPS: &[&str] =
         &["container", "image", "volume", "network", "system", "compose", "builder", "buildx"];
+    let names = if names.first() == Some(&"compose") { compose(args) } else { names.to_vec() };
     let sub = names.iter().find(|word| !GROUPS.contains(word)).copied().unwrap_or_default();
     let host = args.iter().any(|word| {
         let text = word.text.as_str();
@@ -344,8 +272,35 @@ fn container(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
     }
 }
 
+/// The operands of `docker compose`, without the values of its options.
+fn compose(args: &[Word]) -> Vec<&str> {
+    const VALUED: &[&str] = &[
+        "-f",
+        "--file",
+        "-p",
+        "--project-name",
+        "--profile",
+        "--env-file",
+        "--project-directory",
+        "--ansi",
+        "--parallel",
+        "--progress",
+    ];
+    let mut found = Vec::new();
+    let mut words = args.iter().map(|word| word.text.as_str());
+    while let Some(word) = words.next() {
+        // After the command, `-f` is another option.
+        if found.len() < 2 && VALUED.contains(&word) {
+            words.next();
+        } else if !word.starts_with('-') {
+            found.push(word);
+        }
+    }
+    found
+}
+
 /// Whether the name of a goal says that others will see what comes of it.
-fn publishes(goal: &str) -> bool {
+pub(super) fn publishes(goal: &str) -> bool {
     matches!(goal, "deploy" | "publish" | "release" | "push" | "upload")
 }
 

@@ -6,7 +6,7 @@ use tipstaff_core::Tier;
 
 use super::args::{has, operands, same_file};
 use super::parse::{Direction, Simple, Word};
-use super::{Feed, Line};
+use super::{Feed, Line, inline};
 use crate::UNCLASSIFIED;
 
 impl Line {
@@ -100,7 +100,9 @@ impl Line {
         if name == "xargs" && (feed.redirected || !feed.upstream.is_some_and(lists_files)) {
             words.push(Word::unknown());
         }
-        self.command(&words, feed);
+        let own = args.get(..args.len() - rest.len()).unwrap_or_default();
+        let fills = name == "xargs" && has(own, "IiJ", &["replace"]);
+        self.command(&words, Feed { fills: fills || feed.fills, ..feed });
         true
     }
 
@@ -118,7 +120,11 @@ impl Line {
                 self.text(&text.join(" "));
             }
             "source" | "." => self.run_file(args),
-            _ if language(name) => self.language(args, feed),
+            _ if language(name) => match inline::given(name, args, feed) {
+                Some(given) if !feed.fills => self.inline(&given),
+                Some(_) => self.opaque(),
+                None => self.language(args, feed),
+            },
             _ => return false,
         }
         true

@@ -3,7 +3,7 @@
 //! The adversary spells a command so that it doesn't look like itself (`r"m"`, `$'\x72m'`, `{r,m}`). What
 //! only the shell can compute is marked as computed, and what can't be told apart is [`Opaque`].
 
-use super::{Opaque, Parser, Word, parse_at};
+use super::{Filling, Hole, Opaque, Other, Parser, Word, parse_at};
 
 impl Parser {
     pub(super) fn word(&mut self) -> Result<Word, Opaque> {
@@ -18,6 +18,7 @@ impl Parser {
                     let script = self.nested()?;
                     word.nested.push(script);
                     word.computed = true;
+                    word.other = Other::Anything;
                     continue;
                 }
                 '<' | '>' => break,
@@ -48,6 +49,7 @@ impl Parser {
                     self.at += 1;
                     word.quoted = true;
                     word.computed = true;
+                    word.other = Other::Anything;
                     loop {
                         match self.take() {
                             None => return Err(Opaque),
@@ -63,8 +65,8 @@ impl Parser {
                     self.at += 1;
                     self.double_quoted(&mut word)?;
                 }
-                '$' => self.dollar(&mut word)?,
-                '`' => self.backticks(&mut word)?,
+                '$' => self.dollar(&mut word, Quotes::None)?,
+                '`' => self.backticks(&mut word, Quotes::None)?,
                 '*' | '?' | '[' => {
                     word.glob = true;
                     word.text.push(c);
@@ -81,6 +83,9 @@ impl Parser {
                     // Brace expansion makes several words out of one.
                     if braces > 0 && (c == ',' || self.peek() == Some('.')) {
                         word.computed = true;
+                        if word.other == Other::Nothing {
+                            word.other = Other::Braces;
+                        }
                     }
                     word.text.push(c);
                 }
@@ -104,8 +109,8 @@ impl Parser {
 
     pub(super) fn quoted_char(&mut self, c: char, word: &mut Word) -> Result<(), Opaque> {
         match c {
-            '$' => self.dollar(word)?,
-            '`' => self.backticks(word)?,
+            '$' => self.dollar(word, Quotes::Double)?,
+            '`' => self.backticks(word, Quotes::Double)?,
             '\\' => match self.peek() {
                 Some(next @ ('$' | '`' | '"' | '\\')) => {
                     self.at += 1;
@@ -120,15 +125,14 @@ impl Parser {
     }
 
     /// What follows a `$` that has been taken.
-    fn dollar(&mut self, word: &mut Word) -> Result<(), Opaque> {
+    fn dollar(&mut self, word: &mut Word, quotes: Quotes) -> Result<(), Opaque> {
         match self.peek() {
-            Some('(') if self.ahead(1) == Some('(') => self.arithmetic(word),
+            Some('(') if self.ahead(1) == Some('(') => self.arithmetic(word, quotes),
             Some('(') => {
                 self.at += 1;
                 let script = self.nested()?;
                 word.nested.push(script);
-                word.computed = true;
-                word.text.push('$');
+                hole(word, Filling::Anything, quotes);
                 Ok(())
             }
             Some('{') => {
@@ -141,22 +145,18 @@ impl Parser {
                         Some(c) => name.push(c),
                     }
                 }
-                variable(&name, word);
+                variable(name, word, quotes);
                 Ok(())
             }
             Some(c) if c.is_ascii_alphabetic() || c == '_' => {
-                let mut name = String::new();
-                while let Some(c) = self.peek().filter(|c| c.is_ascii_alphanumeric() || *c == '_') {
-                    name.push(c);
-                    self.at += 1;
-                }
-                variable(&name, word);
+                let name = self.name();
+                variable(name, word, quotes);
                 Ok(())
             }
-            Some('?' | '$' | '!' | '#' | '@' | '*' | '-' | '0'..='9') => {
+            Some(c @ ('?' | '$' | '!' | '#' | '@' | '*' | '-' | '0'..='9')) => {
                 self.at += 1;
-                word.computed = true;
-                word.text.push('$');
+                let number = matches!(c, '?' | '$' | '#');
+                hole(word, if number { Filling::Number } else { Filling::Anything }, quotes);
                 Ok(())
             }
             _ => {
@@ -166,26 +166,41 @@ impl Parser {
         }
     }
 
-    /// `$(( … ))` without substitutions inside; anything else in it is not read.
-    fn arithmetic(&mut self, word: &mut Word) -> Result<(), Opaque> {
+    fn name(&mut self) -> String {
+        let mut name = String::new();
+        while let Some(c) = self.peek().filter(|c| c.is_ascii_alphanumeric() || *c == '_') {
+            name.push(c);
+            self.at += 1;
+        }
+        name
+    }
+
+    /// `$(( … ))` of numbers, variables and the time; anything else in it is not read.
+    fn arithmetic(&mut self, word: &mut Word, quotes: Quotes) -> Result<(), Opaque> {
+        const TIME: &str = "(date +%s)";
         self.at += 2;
         let mut open = 2_u32;
         while open > 0 {
             match self.take() {
-                None | Some('`' | '$' | '\'' | '"' | '\\' | '\n' | ';' | '[') => {
-                    return Err(Opaque);
+                Some('$') => {
+                    let time = TIME.chars().enumerate().all(|(at, c)| self.ahead(at) == Some(c));
+                    if time {
+                        self.at += TIME.len();
+                    } else if self.name().is_empty() {
+                        return Err(Opaque);
+                    }
                 }
+                None | Some('`' | '\'' | '"' | '\\' | '\n' | ';' | '[') => return Err(Opaque),
                 Some('(') => open += 1,
                 Some(')') => open -= 1,
                 Some(_) => {}
             }
         }
-        word.computed = true;
-        word.text.push('$');
+        hole(word, Filling::Number, quotes);
         Ok(())
     }
 
-    fn backticks(&mut self, word: &mut Word) -> Result<(), Opaque> {
+    fn backticks(&mut self, word: &mut Word, quotes: Quotes) -> Result<(), Opaque> {
         let mut inner = String::new();
         loop {
             match self.take() {
@@ -200,19 +215,35 @@ impl Parser {
             }
         }
         word.nested.push(parse_at(&inner, self.depth + 1)?);
-        word.computed = true;
-        word.text.push('$');
+        hole(word, Filling::Anything, quotes);
         Ok(())
     }
 }
 
-fn variable(name: &str, word: &mut Word) {
-    match name {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    None,
+    Double,
+}
+
+fn variable(name: String, word: &mut Word, quotes: Quotes) {
+    match name.as_str() {
         "HOME" if word.text.is_empty() => word.text.push('~'),
         "PWD" if word.text.is_empty() => word.text.push('.'),
         _ => {
-            word.computed = true;
-            word.text.push('$');
+            let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let filling = match name.strip_prefix('#') {
+                Some(_) => Filling::Number,
+                None if plain => Filling::Variable(name),
+                None => Filling::Anything,
+            };
+            hole(word, filling, quotes);
         }
     }
+}
+
+fn hole(word: &mut Word, filling: Filling, quotes: Quotes) {
+    word.computed = true;
+    word.holes.push(Hole { at: word.text.len(), filling, bare: quotes == Quotes::None });
+    word.text.push('$');
 }
