@@ -83,9 +83,9 @@ fn an_agent_acts_within_what_it_was_given_until_it_is_taken_back() {
     let mut session = acts(&world, "coder", Some("coder.cap"));
     assert_eq!(read(&mut session, "a.md"), "hi");
     let no = read(&mut session, "b.md");
-    assert!(no.contains("outside of the capability") && no.contains("a.md"), "{no}");
+    assert!(no.contains("not in this agent's capability") && no.contains("a.md"), "{no}");
     let no = text(&session.call("list_notes", json!({})));
-    assert!(no.contains("outside of the capability"), "{no}");
+    assert!(no.contains("not in this agent's capability"), "{no}");
 
     let id = ids(&world, "coder.cap").remove(0);
     done(&world, &["revoke", &id]);

@@ -188,11 +188,6 @@ impl Capability {
             }
         }
     }
-
-    #[cfg(test)]
-    pub(super) const fn engine(&self) -> Option<&Engine> {
-        self.engine.as_ref()
-    }
 }
 
 impl PartialEq for Capability {
