@@ -43,10 +43,16 @@ pub(crate) fn run(scratch: &Path, out: &Out) -> Result<(), Failure> {
     let (revoked, looked) = revoking(&bytes, &capability)?;
     let times = cold / checks;
     println!("a capability of 3 blocks, {} bytes, median of {ROUNDS}:", bytes.len());
-    println!("  warm: {warm:.2} µs to look at; {added:.2} µs more of processor time in an action of");
+    println!(
+        "  warm: {warm:.2} µs to look at; {added:.2} µs more of processor time in an action of"
+    );
     println!("  {without:.1} µs with both receipts");
-    println!("  cold: {cold:.1} µs; three strict signature checks alone {checks:.1} µs ({times:.2} times)");
-    println!("revoking one of {LIVE} that stand: {revoked:.2} µs; then one of the {MADE} made from it is");
+    println!(
+        "  cold: {cold:.1} µs; three strict signature checks alone {checks:.1} µs ({times:.2} times)"
+    );
+    println!(
+        "revoking one of {LIVE} that stand: {revoked:.2} µs; then one of the {MADE} made from it is"
+    );
     println!("  refused after {looked:.2} µs");
     out.write(
         "capability",
@@ -62,7 +68,8 @@ fn key(seed: u8) -> Result<SigningKey, Failure> {
 
 /// What an operator grants, what its holder narrows, what another one holds.
 fn three() -> Result<(Vec<u8>, VerifyingKey), Failure> {
-    let bound = |of, compare, value| Part::Caveat(Caveat::Bounds { of, bounds: vec![(compare, value)] });
+    let bound =
+        |of, compare, value| Part::Caveat(Caveat::Bounds { of, bounds: vec![(compare, value)] });
     let tool = Named::Tool(format!("{SERVER}/{TOOL}"));
     let first = [
         Part::Caveat(Caveat::Named(vec![tool, Named::Server("other".to_owned())])),

@@ -23,8 +23,8 @@ mod token;
 mod upstream;
 
 pub use guard::{Credential, Thumbprint};
-pub(crate) use mcp::CAPABILITY;
 pub use listen::{HttpDoor, HttpOptions};
+pub(crate) use mcp::CAPABILITY;
 pub(crate) use near::wrap_url;
 pub(crate) use pages::Ends;
 pub use pages::Pages;

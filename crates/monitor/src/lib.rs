@@ -33,6 +33,7 @@ mod socket;
 mod standing;
 mod tails;
 mod told;
+mod used;
 mod wire;
 
 pub use approval::{Reply, Statement};

@@ -169,7 +169,9 @@ pub(crate) fn held(at: &Place, file: &Path, key: Option<&Path>) -> Outcome {
         println!("{}", serde_json::json!({ "capability": ids, "refused": refused }));
     } else {
         match &stands {
-            Ok(()) => println!("  within a capability of {} blocks (`tipstaff inspect`)", ids.len()),
+            Ok(()) => {
+                println!("  within a capability of {} blocks (`tipstaff inspect`)", ids.len())
+            }
             Err(fault) => println!("  permitted nothing: {fault}"),
         }
     }
@@ -211,7 +213,8 @@ impl Demands {
                 let folder = folder.map_err(|_| wrong("under", "a folder"))?;
                 // Paths are compared as they resolve.
                 let folder = folder.canonicalize().unwrap_or(folder);
-                let folder = folder.to_str().ok_or_else(|| wrong("under", "a name that is text"))?;
+                let folder =
+                    folder.to_str().ok_or_else(|| wrong("under", "a name that is text"))?;
                 any.push(Match::Is(folder.to_owned()));
                 any.push(Match::Begins(format!("{}/", folder.trim_end_matches('/'))));
             }
@@ -232,7 +235,8 @@ impl Demands {
             let (least, most) = range.split_once("..").ok_or_else(wrong)?;
             let ends = [(least, Compare::AtLeast), (most, Compare::AtMost)];
             let ends = ends.into_iter().filter(|(end, _)| !end.is_empty());
-            let bounds = ends.map(|(end, compare)| Ok((compare, end.parse().map_err(|_| wrong())?)));
+            let bounds =
+                ends.map(|(end, compare)| Ok((compare, end.parse().map_err(|_| wrong())?)));
             let bounds = bounds.collect::<Result<Vec<_>, Failure>>()?;
             if bounds.is_empty() {
                 return Err(wrong());
@@ -240,7 +244,8 @@ impl Demands {
             all.push(Caveat::Bounds { of: Number::Argument(pointer(at)), bounds });
         }
         for pattern in &self.pattern {
-            let wrong = || wrong("pattern", "ARGUMENT=PATTERN, a regular expression that is not large");
+            let wrong =
+                || wrong("pattern", "ARGUMENT=PATTERN, a regular expression that is not large");
             let (at, pattern) = pattern.split_once('=').ok_or_else(wrong)?;
             let pattern = Pattern::whole(pattern).ok_or_else(wrong)?;
             all.push(Caveat::Matches { at: pointer(at), pattern });

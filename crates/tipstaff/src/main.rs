@@ -16,8 +16,8 @@ macro_rules! print {
     ($($text:tt)*) => { $crate::outcome::emit(format_args!($($text)*)) };
 }
 
-mod cli;
 mod capability;
+mod cli;
 mod conformance;
 mod demo;
 mod doctor;
@@ -126,8 +126,7 @@ fn run(cli: Cli) -> Outcome {
             ..
         } => {
             let (bearer, from) = (bearer_env, header_from);
-            let given =
-                wrap::Given { from_env: header_env, bearer, from, intent, key, capability };
+            let given = wrap::Given { from_env: header_env, bearer, from, intent, key, capability };
             wrap::wrap_url(&at, name, url, given)
         }
         Command::Install { client, include, enforce, dry_run, undo } => {

@@ -358,8 +358,7 @@ pub(crate) fn public(text: &str) -> Result<VerifyingKey, Failure> {
 }
 
 pub(crate) fn milliseconds(text: &str) -> Result<u64, Failure> {
-    let wrong =
-        || Failure::Usage("a time is a number with s, m, h or d, such as 12h".to_owned());
+    let wrong = || Failure::Usage("a time is a number with s, m, h or d, such as 12h".to_owned());
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {
         's' => 1,

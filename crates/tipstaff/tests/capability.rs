@@ -1,6 +1,10 @@
 //! Capabilities, end to end: granted, used, given on in part, revoked.
 
-#![expect(clippy::unwrap_used, reason = "a test; the lint knows only `#[test]`")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test; the lints know only `#[test]`"
+)]
 
 mod support;
 use std::fs;
@@ -17,7 +21,8 @@ fn world() -> World {
     done(&world, &["principal", "enrol", "ada", "--kind", "human", "--key", &ada]);
     for name in ["coder", "helper"] {
         let key = key(&world, name);
-        let words = ["principal", "enrol", name, "--kind", "agent", "--owner", "ada", "--key", &key];
+        let words =
+            ["principal", "enrol", name, "--kind", "agent", "--owner", "ada", "--key", &key];
         done(&world, &words);
     }
     world
@@ -79,7 +84,11 @@ fn an_agent_acts_within_what_it_was_given_until_it_is_taken_back() {
     assert!(no.contains("neither a role nor a capability"), "{no}");
     assert_eq!(bare.end(), 0);
 
-    grant(&world, &["--tool", "notes/read_note", "--one-of", "name=a.md", "--tier", "T3"], "coder.cap");
+    grant(
+        &world,
+        &["--tool", "notes/read_note", "--one-of", "name=a.md", "--tier", "T3"],
+        "coder.cap",
+    );
     let mut session = acts(&world, "coder", Some("coder.cap"));
     assert_eq!(read(&mut session, "a.md"), "hi");
     let no = read(&mut session, "b.md");
@@ -136,7 +145,14 @@ fn a_part_of_it_is_given_on_without_asking_anybody_and_ends_with_the_whole() {
     assert_eq!(ids(&world, "narrow.cap").len(), 3);
     // Whoever isn't its holder gives nothing on.
     let stolen = world.run(&[
-        "attenuate", "coder.cap", "--key", "helper.key", "--to", &did, "-o", "stolen.cap",
+        "attenuate",
+        "coder.cap",
+        "--key",
+        "helper.key",
+        "--to",
+        &did,
+        "-o",
+        "stolen.cap",
     ]);
     assert_eq!(stolen.code, 3, "{stolen:?}");
     assert!(stolen.err.contains("another holder's"), "{stolen:?}");
@@ -211,7 +227,8 @@ fn what_is_refused_is_refused_for_everything_with_one_reason_and_a_receipt() {
         assert_eq!(reasons(&world).get(before..).unwrap(), [reason, reason], "{file}");
     }
     // What isn't there is no server.
-    let words = ["wrap", "--key", "coder.key", "--capability", "gone.cap", "--", BINARY, "notes", "."];
+    let words =
+        ["wrap", "--key", "coder.key", "--capability", "gone.cap", "--", BINARY, "notes", "."];
     let gone = world.run(&words);
     assert_eq!(gone.code, 3, "{gone:?}");
     // And without a key nothing is anybody's.
@@ -223,7 +240,8 @@ fn what_is_refused_is_refused_for_everything_with_one_reason_and_a_receipt() {
 #[test]
 fn uses_and_sums_are_counted_for_everybody_and_over_restarts() {
     let world = world();
-    let demands = ["--tool", "fake/echo", "--uses", "5", "--budget", "amount=10", "--range", "amount=1.."];
+    let demands =
+        ["--tool", "fake/echo", "--uses", "5", "--budget", "amount=10", "--range", "amount=1.."];
     grant(&world, &demands, "coder.cap");
     let did = done(&world, &["--json", "principal", "show", "helper"]).json();
     let did = did["keys"][0]["did"].as_str().unwrap().to_owned();

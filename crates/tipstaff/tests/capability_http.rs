@@ -24,7 +24,13 @@ struct Signer<'a> {
 
 impl Signer<'_> {
     /// Posts a body with headers, all of them signed, and some that are not.
-    fn post(&self, path: &str, body: &Value, signed: &[(&str, &str)], more: &[(&str, &str)]) -> Answer {
+    fn post(
+        &self,
+        path: &str,
+        body: &Value,
+        signed: &[(&str, &str)],
+        more: &[(&str, &str)],
+    ) -> Answer {
         let body = body.to_string();
         let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         self.count.set(self.count.get() + 1);
@@ -131,9 +137,7 @@ fn a_session_and_the_api_have_the_capability_that_their_principal_signs() {
     let list = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" });
     assert_eq!(coder.post("/mcp", &list, &late, &[]).status, 400);
 
-    let action = |name: &str| {
-        json!({ "server": "notes", "tool": "read_note", "parameters": { "name": name } })
-    };
+    let action = |name: &str| json!({ "server": "notes", "tool": "read_note", "parameters": { "name": name } });
     let ask = |signer: &Signer<'_>, name: &str, with: &[(&str, &str)]| {
         let asked = signer.post("/api/v1/actions", &action(name), with, &[]);
         assert_eq!(asked.status, 200, "{asked:?}");

@@ -29,12 +29,7 @@ pub(super) enum Joins {
     /// Each time that the server is started, for a client of the network: its instance and its program,
     /// as the monitor hears them, and the
     /// principal's key that signs its requests.
-    Anew {
-        instance: String,
-        service: String,
-        key: Option<Thumbprint>,
-        capability: Option<String>,
-    },
+    Anew { instance: String, service: String, key: Option<Thumbprint>, capability: Option<String> },
     /// It was joined already, for as long as the client is there.
     Already(Client),
 }

@@ -41,10 +41,7 @@ pub struct Shown {
 ///
 /// # Errors
 /// [`Fault`] if a check can't be read, or the token would be too large.
-pub fn grant(
-    holder: &VerifyingKey,
-    parts: &[Part],
-) -> Result<(Vec<u8>, VerifyingKey), Fault> {
+pub fn grant(holder: &VerifyingKey, parts: &[Part]) -> Result<(Vec<u8>, VerifyingKey), Fault> {
     let pair = KeyPair::new();
     let root = pair.public().to_bytes();
     let root = <[u8; 32]>::try_from(root.as_slice()).map_err(|_| Fault::Key)?;
@@ -91,8 +88,9 @@ fn signed_by(key: &SigningKey, request: &[u8], block: BlockBuilder) -> Result<Ve
     let request = ThirdPartyRequest::deserialize(request).map_err(unmade)?;
     let moment: PrivateKey = KeyPair::new().private();
     let contents = request.create_block(&moment, block).and_then(|made| made.serialize());
-    let mut contents = schema::ThirdPartyBlockContents::decode(contents.map_err(unmade)?.as_slice())
-        .map_err(malformed)?;
+    let mut contents =
+        schema::ThirdPartyBlockContents::decode(contents.map_err(unmade)?.as_slice())
+            .map_err(malformed)?;
     let payload = external_payload(&contents.payload, &before.previous_signature);
     contents.external_signature = schema::ExternalSignature {
         signature: key.sign(&payload).as_bytes().to_vec(),

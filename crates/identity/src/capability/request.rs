@@ -60,9 +60,8 @@ impl Asked<'_> {
     }
 
     pub(super) fn used(&self, block: usize, at: Option<&str>) -> Option<i64> {
-        let is = |metered: &&Metered| {
-            metered.meter.block == block && metered.meter.at.as_deref() == at
-        };
+        let is =
+            |metered: &&Metered| metered.meter.block == block && metered.meter.at.as_deref() == at;
         self.metered.iter().find(is).map(|metered| metered.value)
     }
 

@@ -342,8 +342,7 @@ impl Monitor {
             context.distance_ppm = Some(distance.ppm);
             context.distance_method = Some(distance.method.clone());
         }
-        receipt.authority =
-            capabilities::shown(member.proven.as_ref(), member.brought.as_deref());
+        receipt.authority = capabilities::shown(member.proven.as_ref(), member.brought.as_deref());
         receipt.inputs_digest = Some(Digest::of(inputs.as_bytes()));
         receipt.requested_digest = requested.map(|text| Digest::of(text.as_bytes()));
         receipt.obligations = obligations;

@@ -32,7 +32,9 @@ impl Monitor {
         let silent = matches!(speaker, Some(Err(_)));
         let authority = match (&member.brought, &speaker) {
             (Some(brought), _) => self.worth(brought, law.principals, &session.chain),
-            (None, Some(Ok(speaker))) if speaker.kind == Kind::Agent && speaker.roles.is_empty() => {
+            (None, Some(Ok(speaker)))
+                if speaker.kind == Kind::Agent && speaker.roles.is_empty() =>
+            {
                 Authority::Nothing
             }
             (None, _) => Authority::Policies,
