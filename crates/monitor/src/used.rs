@@ -88,3 +88,35 @@ impl Used {
         *sum = sum.saturating_add(amount);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_block_counts_and_what_is_lost_is_spent() {
+        let id = |byte: u8| Digest::from_bytes([byte; 32]);
+        let (uses, sum) =
+            (Meter { block: 1, at: None }, Meter { block: 0, at: Some("/n".to_owned()) });
+        let pay = |amount: i64| {
+            let arguments = Json::object(vec![("n".to_owned(), Json::from(amount))]).unwrap();
+            Action::new("s", "t", "tools/call", arguments, None).unwrap()
+        };
+        let mut used = Used::default();
+        let (giver, helper) = ([id(1)], [id(1), id(2)]);
+        used.add(&giver, [&sum].into_iter(), &pay(4));
+        used.add(&helper, [&sum, &uses].into_iter(), &pay(3));
+        used.add(&helper, [&sum, &uses].into_iter(), &pay(-5));
+        assert_eq!(used.of(&helper, &uses), 2);
+        assert_eq!(used.of(&giver, &Meter { block: 0, at: None }), 3, "the helper's count too");
+        assert_eq!(used.of(&giver, &sum), 7, "and nothing gives back");
+        assert_eq!(used.of(&giver, &uses), SPENT, "there is no such block");
+        used.lose(&helper);
+        assert_eq!(used.of(&helper, &uses), 3);
+        assert_eq!(used.of(&giver, &sum), SPENT);
+        let other = Meter { block: 1, at: Some("/n".to_owned()) };
+        assert_eq!(used.of(&helper, &other), SPENT, "of any sum");
+        used.add(&helper, [&other].into_iter(), &pay(1));
+        assert_eq!(used.of(&helper, &other), SPENT);
+    }
+}

@@ -331,9 +331,20 @@ pub(crate) fn ordered(
         Failure::undone(undone, error, next)
     })?;
     let order = Order { change, log: known.text("log"), prev, at: known.now };
-    let answer = Client::order(&at.home, &order.sign(&key));
-    let answer = answer.map_err(|error| Failure::undone(undone, error, "Try again."))?;
-    let answer = answer.unwrap_or(Json::Null);
+    let (signed, mut tries) = (order.sign(&key), 0);
+    // One that is just ending takes nothing: the next one knows the same.
+    let answer = loop {
+        let answer = Client::order(&at.home, &signed);
+        match answer.map_err(|error| Failure::undone(undone, error, "Try again."))? {
+            None if tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(50));
+                let again = Client::ensure_monitor(&at.home);
+                again.map_err(|error| Failure::undone(undone, error, "Run `tipstaff doctor`."))?;
+            }
+            answer => break answer.unwrap_or(Json::Null),
+        }
+    };
     if answer.get("ok").and_then(Json::as_bool) != Some(true) {
         let cause = match text(&answer, "text") {
             cause if cause.is_empty() => "the monitor has just ended".to_owned(),
