@@ -282,6 +282,16 @@ impl Known {
         self.entries().iter().find(is)
     }
 
+    /// Whether one principal has, or had, both keys.
+    pub(crate) fn is_one_principals(&self, one: Option<&str>, other: Option<&str>) -> bool {
+        let (Some(one), Some(other)) = (one, other) else { return false };
+        self.principals().any(|principal| {
+            let keys = principal.get("keys").and_then(Json::as_array).unwrap_or_default();
+            let has = |id: &str| keys.iter().any(|key| text(key, "key_id") == id);
+            has(one) && has(other)
+        })
+    }
+
     fn only_key(&self, name: &Name) -> Result<String, Failure> {
         let keys =
             self.entry(name).and_then(|entry| entry.get("principal")?.get("keys")?.as_array());

@@ -334,6 +334,31 @@ fn a_check_that_could_take_for_ever_is_refused_at_once() {
 }
 
 #[test]
+fn the_reasons_in_receipts_read_back() {
+    let words = [
+        Fault::TooLarge,
+        Fault::TooManyBlocks,
+        Fault::Malformed("x"),
+        Fault::Algorithm,
+        Fault::Key,
+        Fault::Unknown,
+        Fault::Forged,
+        Fault::NoHolder,
+        Fault::HolderChanged,
+        Fault::NotHolder,
+        Fault::Revoked,
+        Fault::HolderEnded,
+        Fault::Costly,
+        Fault::Lost,
+    ];
+    for fault in words {
+        let read = Fault::parse(fault.as_str()).unwrap();
+        assert_eq!(read.as_str(), fault.as_str());
+    }
+    assert_eq!(Fault::parse("outside_capability"), None);
+}
+
+#[test]
 fn a_handle_looks_again_only_when_something_was_ordered() {
     let (bytes, root) = granted(&[]);
     let handle = Handle::new(std::sync::Arc::new(read(&bytes, &root).unwrap()));
