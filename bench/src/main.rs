@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 
+mod capability;
 mod client;
 mod echo;
 mod echo_http;
@@ -95,6 +96,8 @@ enum What {
         #[arg(long, default_value_t = 100_000)]
         receipts: usize,
     },
+    /// What a capability adds to a verdict, what reading one costs, what revoking one costs
+    Capability,
     /// Resident memory of an idle monitor and an idle `wrap`
     Memory,
     /// From an approval to its effect, and one call of `tipstaff hook`, each with its process's start
@@ -136,6 +139,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         What::Inprocess { actions } => inprocess::run(&scratch, actions, &out),
         What::Verify { receipts } => verify::run(&scratch, &tipstaff, receipts, &out),
+        What::Capability => capability::run(&scratch, &out),
         What::Memory => memory::run(&own, &tipstaff, &scratch, &out),
         What::People => people::run(&own, &tipstaff, &scratch, &out),
         What::Report { results } => report::run(&results),

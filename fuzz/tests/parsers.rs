@@ -4,6 +4,7 @@ use bolero::check;
 use tipstaff_classify::Catalogue;
 use tipstaff_core::Json;
 use tipstaff_core::receipt::{Receipt, Signed, verify_links};
+use tipstaff_identity::capability::{Part, Token, attenuate, from_text, grant, inspect};
 use tipstaff_identity::{HttpSignature, SignedOrder};
 use tipstaff_ledger::note::{Checkpoint, NoteVerifier};
 use tipstaff_ledger::proof::InclusionProof;
@@ -41,6 +42,32 @@ fn receipts() {
             let _ = Receipt::from_json(json.get("receipt").unwrap_or(&json));
             let _ = verify_links(&[json], &[]);
         }
+    });
+}
+
+/// Capabilities: whatever is read and verified names the holder that was granted, or none that its holder signed.
+#[test]
+fn capabilities() {
+    let key = |seed: u8| tipstaff_core::key::SigningKey::from_seed(&[seed; 32].into()).unwrap();
+    let (one, two) = (key(1), key(2));
+    let check = Part::Check("check if argument(\"/n\", $n), $n * 2 < 9".to_owned());
+    let (good, root) = grant(one.verifying_key(), &[check]).unwrap();
+    let good = attenuate(&good, Some((two.verifying_key(), &one)), &[]).unwrap();
+    check!().for_each(move |bytes: &[u8]| {
+        let mut changed = good.clone();
+        for edit in bytes.chunks_exact(3).take(4) {
+            let at = usize::from(u16::from_le_bytes([edit[0], edit[1]])) % changed.len();
+            changed[at] = edit[2];
+        }
+        for token in [bytes, &changed] {
+            let _ = inspect(token);
+            let Ok(read) = Token::decode(token).and_then(|token| token.verify(&root)) else {
+                continue;
+            };
+            assert_eq!(read.holder(), Some(two.verifying_key()));
+            assert_eq!(read.ids(), Token::decode(&good).unwrap().ids());
+        }
+        let _ = std::str::from_utf8(bytes).map(from_text);
     });
 }
 

@@ -143,6 +143,7 @@ impl Fault {
             Self::Revoked,
             Self::HolderEnded,
             Self::Costly,
+            Self::Lost,
         ];
         all.into_iter().find(|fault| fault.as_str() == word)
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use tipstaff_classify::{Basis, Classification, Meaning, PathUse, classify};
 use tipstaff_context::{Context, Distance};
 use tipstaff_core::{Action, Digest, Label, Labels, Millis, Tier, Verdict};
+use tipstaff_identity::capability::Fault;
 use tipstaff_policy::paths::{Bounds, PathFacts, Place, facts};
 use tipstaff_policy::{Classified, Decision, Distances, InWords, Limits, Request, SessionContext};
 
@@ -304,7 +305,10 @@ fn confined(judged: Judged, action: &Action, classified: &Classification, facts:
             verdict: Verdict::Deny,
             rule: None,
             reason: fault.as_str(),
-            advice: Some(format!("{fault}.")),
+            advice: Some(match &fault {
+                Fault::Outside { block, check } => format!("Block {block} has `{check}`."),
+                other => format!("It can't be looked at: {other}."),
+            }),
             modified: None,
             missing: Vec::new(),
             ..judged

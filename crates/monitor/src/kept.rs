@@ -308,13 +308,16 @@ fn limits_from_json(json: &Json) -> Option<Limits> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use tipstaff_core::{Digest, Label};
+    use tipstaff_identity::capability::{Fault, Meter, Metered};
 
     use super::*;
+    use crate::authority::{Kept, Presented};
     use crate::class::Counted;
 
-    fn plain() -> Facts {
+    /// Facts of nothing in particular.
+    pub(crate) fn plain() -> Facts {
         Facts {
             now: Millis(1_795_272_154_009),
             agent: "a".to_owned(),
@@ -368,8 +371,20 @@ mod tests {
             limits: Limits { risk: Some(3), over_risk: OverRisk::Ask, ..Limits::default() },
             ..plain()
         };
+        let metered = |at: Option<&str>, value| Metered {
+            meter: Meter { block: 1, at: at.map(str::to_owned) },
+            value,
+        };
+        let held = |metered| {
+            let (token, session) = (Kept::Named(Digest::of(b"t")), "s-1".to_owned());
+            let held = Presented { token, position: 7, session, metered };
+            Facts { authority: Authority::Capability(held), ..plain() }
+        };
+        let bare = Facts { authority: Authority::Nothing, ..plain() };
+        let refused = Facts { authority: Authority::Refused(Fault::Revoked), ..plain() };
+        let counted = held(vec![metered(None, 3), metered(Some("/a\"b"), 9)]);
         let untold = Facts { said: full.said.map(|said| Said { tier: None, ..said }), ..plain() };
-        for facts in [plain(), full, untold] {
+        for facts in [plain(), full, untold, bare, refused, held(Vec::new()), counted] {
             let mut out = String::new();
             facts.write(&mut out);
             let json = Json::parse(out.as_bytes()).unwrap();

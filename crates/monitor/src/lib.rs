@@ -35,6 +35,7 @@ mod socket;
 mod standing;
 mod tails;
 mod told;
+mod used;
 mod wire;
 
 pub use approval::{Reply, Statement};

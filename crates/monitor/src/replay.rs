@@ -6,6 +6,7 @@
 //! everything that the receipt says about it.
 
 mod approvals;
+mod authority;
 mod deferrals;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use crate::kept::meaning_from_json;
 use crate::monitor::nonce_of;
 use crate::pins::Pins;
 use crate::policies::Rules;
+use crate::used::Used;
 
 /// What a replay found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -64,6 +66,7 @@ pub fn replay(
         rules: HashMap::new(),
         approvals: Approvals::default(),
         deferrals: Deferrals::default(),
+        used: Used::default(),
         report: Replay::default(),
     };
     let mut failed = None;
@@ -157,6 +160,7 @@ struct Replayer<'a> {
     rules: HashMap<[Digest; 3], Option<Arc<Rules>>>,
     approvals: Approvals,
     deferrals: Deferrals,
+    used: Used,
     report: Replay,
 }
 
@@ -195,6 +199,7 @@ impl Replayer<'_> {
             Ok(plain) => plain,
             Err(LedgerError::Expired) => {
                 self.report.expired += 1;
+                self.used.fold(receipt, None);
                 self.contexts.insert(receipt.chain.clone(), None);
                 return Ok(());
             }
@@ -204,6 +209,7 @@ impl Replayer<'_> {
             }
         };
         self.verdict(signed, decision, &plain)?;
+        self.used.fold(receipt, read_inputs(&plain));
         self.fold(signed, Some(&plain));
         Ok(())
     }
@@ -243,6 +249,10 @@ impl Replayer<'_> {
             return Ok(());
         };
         if let Some(fault) = context_fault(context, &facts, receipt) {
+            self.differs(signed, fault);
+            return Ok(());
+        }
+        if let Some(fault) = authority::fault(&facts, receipt, &self.used) {
             self.differs(signed, fault);
             return Ok(());
         }

@@ -339,6 +339,16 @@ impl Known {
         self.principals().find(has).map(|found| text(found, "name"))
     }
 
+    /// Whether one principal has, or had, both keys.
+    pub(crate) fn is_one_principals(&self, one: Option<&str>, other: Option<&str>) -> bool {
+        let (Some(one), Some(other)) = (one, other) else { return false };
+        self.principals().any(|principal| {
+            let keys = principal.get("keys").and_then(Json::as_array).unwrap_or_default();
+            let has = |id: &str| keys.iter().any(|key| text(key, "key_id") == id);
+            has(one) && has(other)
+        })
+    }
+
     fn only_key(&self, name: &Name) -> Result<String, Failure> {
         let keys =
             self.entry(name).and_then(|entry| entry.get("principal")?.get("keys")?.as_array());
@@ -397,9 +407,20 @@ pub(crate) fn ordered_by(
     let change = change(&known)?;
     let name = change.name().map_or_else(String::new, Name::to_string);
     let order = Order { change, log: known.text("log"), prev, at: known.now };
-    let answer = Client::order(&at.home, &order.sign(key));
-    let answer = answer.map_err(|error| Failure::undone(undone, error, "Try again."))?;
-    let answer = answer.unwrap_or(Json::Null);
+    let (signed, mut tries) = (order.sign(key), 0);
+    // One that is just ending takes nothing: the next one knows the same.
+    let answer = loop {
+        let answer = Client::order(&at.home, &signed);
+        match answer.map_err(|error| Failure::undone(undone, error, "Try again."))? {
+            None if tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(50));
+                let again = Client::ensure_monitor(&at.home);
+                again.map_err(|error| Failure::undone(undone, error, "Run `tipstaff doctor`."))?;
+            }
+            answer => break answer.unwrap_or(Json::Null),
+        }
+    };
     if answer.get("ok").and_then(Json::as_bool) != Some(true) {
         let cause = match text(&answer, "text") {
             cause if cause.is_empty() => "the monitor has just ended".to_owned(),

@@ -199,6 +199,10 @@ fn would_change(reason: &str) -> Option<&'static str> {
         "conflict" => "policies that agree, or a `@rank` that says which one wins",
         "uncertain" => "a `[meaning]` of this tool in config.toml",
         "no_rule" => "a policy that permits it",
+        "no_authority" => "a role (`tipstaff principal roles`) or a capability (`tipstaff grant`)",
+        "outside_capability" => {
+            "a capability that has it (`tipstaff grant`), and policies that permit it"
+        }
         "forbidden" => "nothing but another policy",
         _ => return None,
     })

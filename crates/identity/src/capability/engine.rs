@@ -4,6 +4,7 @@
 //! check can cost is bounded before it runs, by the number of facts and of what is combined; the clock has no part in
 //! it, so that the same inputs always give the same answer. A failure of the engine is a refusal.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -16,18 +17,17 @@ use tipstaff_core::key::VerifyingKey;
 
 use super::Fault;
 use super::caveat::{Many, fact, index, string};
+use super::recognise::Symbols;
 use super::request::{ARGUMENTS_MAX, Asked, hosts};
 
-/// Most facts, given and derived.
-const FACTS_MAX: u64 = 1000;
 /// Most rounds of derivation.
 const ROUNDS_MAX: u64 = 8;
 /// Facts that may be derived beyond what was given.
 const DERIVED_MAX: u64 = 64;
 /// Most that a judgement may cost, in steps of the engine.
 const COST_MAX: u64 = 200_000;
-/// Steps that a regular expression counts for: the engine compiles it each time.
-const REGEX_COST: u64 = 200;
+/// Steps that a regular expression counts for: the engine compiles it each time, and it may be a large one.
+const REGEX_COST: u64 = 20_000;
 /// Steps that a closure's steps count for: it may run for each element of a set.
 const CLOSURE_COST: u64 = 64;
 
@@ -35,16 +35,21 @@ const CLOSURE_COST: u64 = 64;
 #[derive(Debug)]
 pub(super) struct Engine {
     token: Biscuit,
-    /// What its queries combine: how many facts each, and what looking at one combination costs.
     queries: Vec<Query>,
-    facts: u64,
+    /// How many facts of each name its blocks state.
+    stated: Counts,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// How many facts there are of each name.
+type Counts = BTreeMap<String, u64>;
+
+/// What is matched, and what looking at one match costs.
+#[derive(Debug, Clone)]
 struct Query {
-    combined: u32,
+    /// The name of a rule's facts.
+    derives: Option<String>,
+    combines: Vec<String>,
     cost: u64,
-    is_rule: bool,
 }
 
 impl Engine {
@@ -52,7 +57,7 @@ impl Engine {
     pub(super) fn new(
         bytes: &[u8],
         root: &VerifyingKey,
-        blocks: &[&schema::Block],
+        blocks: &[(&schema::Block, &Symbols)],
     ) -> Result<Self, Fault> {
         let malformed = || Fault::Malformed("the library refuses it");
         let token = guarded(|| {
@@ -60,23 +65,34 @@ impl Engine {
             UnverifiedBiscuit::from(bytes).ok()?.verify(root).ok()
         });
         let token = token.flatten().ok_or_else(malformed)?;
-        let mut queries = Vec::new();
-        let mut facts = 0_u64;
-        for block in blocks {
-            facts = facts.saturating_add(block.facts.len() as u64);
+        let (mut queries, mut stated) = (Vec::new(), Counts::new());
+        for (block, symbols) in blocks {
+            let name = |predicate: &schema::Predicate| symbols.name(predicate.name);
+            for fact in &block.facts {
+                *stated.entry(name(&fact.predicate).ok_or_else(malformed)?).or_insert(0) += 1;
+            }
             let checks = block.checks.iter().flat_map(|check| &check.queries);
-            queries.extend(checks.map(|query| Query::of(query, false)));
-            queries.extend(block.rules.iter().map(|rule| Query::of(rule, true)));
+            let checks = checks.map(|query| (query, false));
+            for (rule, is_rule) in checks.chain(block.rules.iter().map(|rule| (rule, true))) {
+                let combines = rule.body.iter().map(name).collect::<Option<_>>();
+                let ops = rule.expressions.iter().map(|expression| cost(&expression.ops, 0));
+                queries.push(Query {
+                    derives: if is_rule { name(&rule.head) } else { None },
+                    combines: combines.ok_or_else(malformed)?,
+                    cost: ops.fold(1, u64::saturating_add),
+                });
+            }
         }
-        Ok(Self { token, queries, facts })
+        Ok(Self { token, queries, stated })
     }
 
     /// Whether every check of the token holds.
     pub(super) fn permits(&self, asked: &Asked<'_>) -> Result<(), Fault> {
         let facts = facts(asked)?;
         let mut authorizer = AuthorizerBuilder::new();
-        let given = facts.len() as u64;
+        let mut given = Counts::new();
         for fact in facts {
+            *given.entry(fact.predicate.name.clone()).or_insert(0) += 1;
             authorizer = authorizer.fact(fact).map_err(|_| Fault::Costly)?;
         }
         let allow = Policy::try_from("allow if true").map_err(|_| Fault::Costly)?;
@@ -85,12 +101,16 @@ impl Engine {
     }
 
     /// Runs the token's checks and an authorizer's, within bounds; the policy that matched.
-    pub(super) fn run(&self, authorizer: AuthorizerBuilder, given: u64) -> Result<usize, Fault> {
-        if self.cost(given) > COST_MAX {
+    fn run(&self, authorizer: AuthorizerBuilder, mut facts: Counts) -> Result<usize, Fault> {
+        for (name, count) in &self.stated {
+            *facts.entry(name.clone()).or_insert(0) += count;
+        }
+        let stated: u64 = facts.values().sum();
+        if self.cost(facts) > COST_MAX {
             return Err(Fault::Costly);
         }
         let limits = AuthorizerLimits {
-            max_facts: FACTS_MAX,
+            max_facts: stated.saturating_add(DERIVED_MAX),
             max_iterations: ROUNDS_MAX,
             // By the clock nothing ends: what it can cost was looked at.
             max_time: Duration::from_secs(365 * 24 * 60 * 60),
@@ -104,25 +124,23 @@ impl Engine {
         }
     }
 
-    fn cost(&self, given: u64) -> u64 {
-        let given = given.saturating_add(self.facts);
-        let derives = self.queries.iter().any(|query| query.is_rule);
-        let facts = if derives { given.saturating_add(DERIVED_MAX) } else { given };
+    /// The most steps that all queries can take together.
+    fn cost(&self, mut facts: Counts) -> u64 {
+        for derived in self.queries.iter().filter_map(|query| query.derives.as_ref()) {
+            *facts.entry(derived.clone()).or_insert(0) += DERIVED_MAX;
+        }
+        let all: u64 = facts.values().fold(1, |sum, count| sum.saturating_add(*count));
         let cost = self.queries.iter().map(|query| {
-            let rounds = if query.is_rule { ROUNDS_MAX } else { 1 };
-            let combinations = facts.saturating_pow(query.combined);
-            combinations.saturating_mul(query.cost).saturating_mul(rounds)
+            let (mut matches, mut steps) = (1_u64, 0_u64);
+            for name in &query.combines {
+                // Each match so far is compared with every fact.
+                steps = steps.saturating_add(matches.saturating_mul(all));
+                matches = matches.saturating_mul(facts.get(name).copied().unwrap_or(0));
+            }
+            let rounds = if query.derives.is_some() { ROUNDS_MAX } else { 1 };
+            steps.saturating_add(matches.saturating_mul(query.cost)).saturating_mul(rounds)
         });
         cost.fold(0, u64::saturating_add)
-    }
-}
-
-impl Query {
-    fn of(rule: &schema::Rule, is_rule: bool) -> Self {
-        let ops = rule.expressions.iter().map(|expression| cost(&expression.ops, 0));
-        let cost = ops.fold(1, u64::saturating_add);
-        let combined = u32::try_from(rule.body.len()).unwrap_or(u32::MAX);
-        Self { combined, cost, is_rule }
     }
 }
 
@@ -259,7 +277,12 @@ pub(super) mod tests {
 
     /// How the library's samples are run: with an authorizer of their own.
     pub(in super::super) fn run(engine: &Engine, code: &str) -> Result<usize, Fault> {
-        let given = code.matches(';').count() as u64;
-        engine.run(AuthorizerBuilder::new().code(code).unwrap(), given)
+        let authorizer = AuthorizerBuilder::new().code(code).unwrap();
+        let mut given = Counts::new();
+        for line in code.lines() {
+            let name = line.split('(').next().unwrap_or_default().to_owned();
+            *given.entry(name).or_insert(0) += 1;
+        }
+        engine.run(authorizer, given)
     }
 }

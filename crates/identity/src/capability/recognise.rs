@@ -12,6 +12,8 @@ use super::caveat::{Caveat, Compare, Many, Match, Named, Number, Pattern};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Symbols(Vec<String>);
 
+/// Most strings of a token's own.
+const SYMBOLS_MAX: usize = 512;
 /// Numbers from here on are a token's own; below they are the specification's.
 const OWN: u64 = 1024;
 
@@ -28,12 +30,17 @@ impl Symbols {
     /// Adds a block's strings. `None` if one was there before: two readers would number the rest differently.
     pub(super) fn extend(&mut self, more: &[String]) -> Option<()> {
         for symbol in more {
-            if self.0.contains(symbol) {
+            if self.0.len() >= SYMBOLS_MAX || self.0.contains(symbol) {
                 return None;
             }
             self.0.push(symbol.clone());
         }
         Some(())
+    }
+
+    /// The string of a number.
+    pub(super) fn name(&self, number: u64) -> Option<String> {
+        self.get(&SymbolTable::new(), number).map(str::to_owned)
     }
 
     fn get<'a>(&'a self, known: &'a SymbolTable, number: u64) -> Option<&'a str> {

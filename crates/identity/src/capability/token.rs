@@ -38,7 +38,14 @@ pub struct Capability {
 #[derive(Debug)]
 pub struct Handle {
     capability: Arc<Capability>,
-    stands: Mutex<Option<(Option<Digest>, Result<(), Fault>)>>,
+    stands: Mutex<Option<Stood>>,
+}
+
+/// What was found, and at which state of what was ordered.
+#[derive(Debug)]
+struct Stood {
+    at: Option<Digest>,
+    found: Result<(), Fault>,
 }
 
 impl Token {
@@ -87,6 +94,7 @@ impl Capability {
         let mut shared = Symbols::default();
         let mut holders: Vec<VerifyingKey> = Vec::new();
         let (mut caveats, mut native) = (Vec::new(), true);
+        let mut thirds: Vec<Option<Symbols>> = Vec::new();
         for (index, signed) in wire.blocks.iter().enumerate() {
             // What a third party signs has strings of its own.
             let mut own = Symbols::default();
@@ -114,6 +122,7 @@ impl Capability {
                 Some(of) => caveats.extend(of.into_iter().map(|caveat| (index, caveat))),
                 None => native = false,
             }
+            thirds.push(signed.external.as_ref().map(|_| own));
         }
         let mut meters = meters(&caveats);
         let engine = if native {
@@ -121,8 +130,9 @@ impl Capability {
         } else {
             // A check that we don't understand may ask about any block's uses.
             meters.extend((0..wire.blocks.len()).map(|block| Meter { block, at: None }));
-            let blocks: Vec<_> = wire.blocks.iter().map(|signed| &signed.block).collect();
-            Some(Engine::new(&wire.bytes, root, &blocks)?)
+            let symbols = thirds.iter().map(|own| own.as_ref().unwrap_or(&shared));
+            let blocks = wire.blocks.iter().map(|signed| &signed.block).zip(symbols);
+            Some(Engine::new(&wire.bytes, root, &blocks.collect::<Vec<_>>())?)
         };
         meters.sort();
         meters.dedup();
@@ -188,11 +198,6 @@ impl Capability {
             }
         }
     }
-
-    #[cfg(test)]
-    pub(super) const fn engine(&self) -> Option<&Engine> {
-        self.engine.as_ref()
-    }
 }
 
 impl PartialEq for Capability {
@@ -228,10 +233,10 @@ impl Handle {
     ) -> Result<(), Fault> {
         let mut seen = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
         match &*seen {
-            Some((at, found)) if *at == head => found.clone(),
+            Some(stood) if stood.at == head => stood.found.clone(),
             _ => {
                 let found = look(&self.capability);
-                *seen = Some((head, found.clone()));
+                *seen = Some(Stood { at: head, found: found.clone() });
                 found
             }
         }

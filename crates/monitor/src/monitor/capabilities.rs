@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
-use tipstaff_core::receipt::{Kind, Receipt, Signed};
+use tipstaff_core::receipt::Signed;
 use tipstaff_core::{Action, Digest, Json};
 use tipstaff_identity::Principals;
 use tipstaff_identity::capability::{
-    Capability, Fault, Handle, Meter, Metered, Token, from_text, to_text,
+    Capability, Fault, Handle, Metered, Token, from_text, to_text,
 };
 use tipstaff_ledger::note::NoteVerifier;
 use tipstaff_ledger::{LedgerError, LogReader};
@@ -20,12 +20,10 @@ use super::principals::Proven;
 use super::{Monitor, lock};
 use crate::authority::{Authority, Kept, Presented, text};
 use crate::replay::read_inputs;
+use crate::used::{METERED, SPENT, Used};
 
 /// Verified tokens that are remembered.
 const REMEMBERED_MAX: usize = 4096;
-/// What the receipt of an action says whose capability counts something.
-const METERED: &str = "\"metered\":true";
-
 /// What a door presented.
 #[derive(Debug)]
 pub(crate) enum Brought {
@@ -46,7 +44,7 @@ pub(crate) enum Brought {
 pub(crate) struct Capabilities {
     verified: HashMap<Digest, Arc<Capability>>,
     /// `None` until the log was read.
-    used: Option<HashMap<(Digest, Option<String>), i64>>,
+    used: Option<Used>,
 }
 
 impl Brought {
@@ -70,46 +68,17 @@ impl Brought {
 impl Capabilities {
     /// How far each meter of a capability has come. What is not known counts as used up.
     pub(super) fn metered(&self, capability: &Capability) -> Vec<Metered> {
-        let value = |meter: &Meter| {
-            let id = capability.ids().get(meter.block).copied().unwrap_or(Digest::ZERO);
-            let used = self.used.as_ref();
-            used.map_or(i64::MAX, |used| used.get(&(id, meter.at.clone())).copied().unwrap_or(0))
-        };
         let meters = capability.meters().iter();
-        // More than is exact in a receipt's numbers is more than any budget.
-        meters
-            .map(|meter| Metered { meter: meter.clone(), value: value(meter).min(i64::MAX >> 11) })
-            .collect()
+        let value =
+            |meter| self.used.as_ref().map_or(SPENT, |used| used.of(capability.ids(), meter));
+        meters.map(|meter| Metered { meter: meter.clone(), value: value(meter) }).collect()
     }
 
     /// Counts an action that was permitted.
     pub(super) fn count(&mut self, capability: &Capability, action: &Action) {
-        let Some(used) = &mut self.used else { return };
-        let sums = capability.meters().iter().filter_map(|meter| {
-            let at = meter.at.as_ref()?;
-            Some((*capability.ids().get(meter.block)?, at.clone()))
-        });
-        add(used, capability.ids(), sums, action);
-    }
-}
-
-fn add(
-    used: &mut HashMap<(Digest, Option<String>), i64>,
-    ids: &[Digest],
-    sums: impl Iterator<Item = (Digest, String)>,
-    action: &Action,
-) {
-    let mut more = |key, amount: i64| {
-        let sum = used.entry(key).or_insert(0);
-        *sum = sum.saturating_add(amount);
-    };
-    for id in ids {
-        more((*id, None), 1);
-    }
-    for (id, at) in sums {
-        let amount = action.parameters().pointer(&at).and_then(Json::as_integer);
-        // What is not a number was not permitted by a budget; if it was by observing, nothing is left.
-        more((id, Some(at)), amount.filter(|amount| *amount >= 0).unwrap_or(i64::MAX));
+        if let Some(used) = &mut self.used {
+            used.add(capability.ids(), capability.meters().iter(), action);
+        }
     }
 }
 
@@ -184,53 +153,26 @@ impl Monitor {
     }
 
     /// What was used of metered capabilities, by the receipts.
-    fn used(&self) -> Result<HashMap<(Digest, Option<String>), i64>, LedgerError> {
+    fn used(&self) -> Result<Used, LedgerError> {
         self.ledger.flush()?;
         let identity = self.ledger.identity();
         let key = identity.log_key.verifying_key().clone();
-        let unknown = |error: String| LedgerError::Unknown(error);
         let verifier = NoteVerifier::new(&identity.origin, key);
-        let verifier = verifier.map_err(|error| unknown(error.to_string()))?;
+        let verifier = verifier.map_err(|error| LedgerError::Unknown(error.to_string()))?;
         let reader = LogReader::open(Arc::clone(&self.disk), &verifier)?;
-        let mut used = HashMap::new();
+        let mut used = Used::default();
         reader.each_leaf(|index, leaf| {
-            if !leaf.contains(METERED) {
-                return Ok(());
-            }
-            let signed = Signed::from_leaf(leaf)?;
-            let receipt = signed.receipt();
-            if receipt.kind == Kind::Verdict && receipt.permits() {
-                count_again(&mut used, receipt, || {
-                    let kept = reader.kept().open(&identity.home_key, &receipt.chain, index);
-                    kept.ok()
-                });
+            // A look at the text is enough for most receipts of most logs.
+            if leaf.contains(METERED) {
+                let signed = Signed::from_leaf(leaf)?;
+                let receipt = signed.receipt();
+                let kept = reader.kept().open(&identity.home_key, &receipt.chain, index).ok();
+                used.fold(receipt, kept.as_deref().and_then(read_inputs));
             }
             Ok(())
         })?;
         Ok(used)
     }
-}
-
-/// Counts what a receipt says was permitted. Of what is no longer kept the sum is the worst that it can be.
-fn count_again(
-    used: &mut HashMap<(Digest, Option<String>), i64>,
-    receipt: &Receipt,
-    kept: impl FnOnce() -> Option<Vec<u8>>,
-) {
-    let named = receipt.authority.as_ref().and_then(|authority| authority.get("capability"));
-    let ids = named.and_then(crate::wire::digests).unwrap_or_default();
-    let Some((facts, _, executed)) = kept().as_deref().and_then(read_inputs) else {
-        for id in ids {
-            used.insert((id, None), i64::MAX);
-        }
-        return;
-    };
-    let Authority::Capability(presented) = &facts.authority else { return };
-    let sums = presented
-        .metered
-        .iter()
-        .filter_map(|metered| Some((*ids.get(metered.meter.block)?, metered.meter.at.clone()?)));
-    add(used, &ids, sums, &executed);
 }
 
 /// What a verdict's receipt says of whom it rests on.

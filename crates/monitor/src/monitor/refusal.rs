@@ -6,9 +6,11 @@
 use std::fmt::Write as _;
 
 use tipstaff_core::{Action, Digest, Label, Verdict};
+use tipstaff_identity::capability::Fault;
 
 use super::admit::{After, Held, Why};
 use super::{Member, Monitor};
+use crate::authority::NOTHING;
 use crate::deferral::placeholder;
 use crate::judge::Judged;
 use crate::permit::Refusal;
@@ -36,11 +38,16 @@ impl Monitor {
                  many calls wait already. It was not done.".to_owned()
             }
             ("risk", _) => risky(brought),
+            (NOTHING, _) => unauthorized(member, action),
+            ("outside_capability", _) => "It is not in this agent's capability.".to_owned(),
             (_, Verdict::Defer) => {
                 "It needs context that is not known yet, so it was not done.".to_owned()
             }
             (reason, _) => {
-                explained(reason).map_or_else(|| format!("Reason: {reason}."), str::to_owned)
+                let gives_nothing = Fault::parse(reason)
+                    .map(|fault| format!("It was not done: {fault}, so it permits nothing: tell the user."));
+                let explained = || explained(reason).map(str::to_owned);
+                gives_nothing.or_else(explained).unwrap_or_else(|| format!("Reason: {reason}."))
             }
         };
         let rule =
@@ -151,6 +158,16 @@ fn risky(brought: &[(Label, Digest)]) -> String {
         "It leads outside, and this session has met, in earlier actions, what must not come together with \
          that: {}. Each alone is harmless.",
         named.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// Which authority is missing, and how it is given.
+fn unauthorized(member: &Member, action: &Action) -> String {
+    let name = member.proven.as_ref().map_or("NAME", |proven| proven.speaker.name.as_str());
+    format!(
+        "This agent has neither a role nor a capability. Ask the user for one: `tipstaff grant --to {name} \
+         --tool '{}' -o FILE`, and start again with `--capability FILE`.",
+        action.qualified_tool()
     )
 }
 

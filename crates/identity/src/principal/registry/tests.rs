@@ -224,3 +224,60 @@ proptest! {
         }
     }
 }
+
+/// A capability of key 3, given on to key 4.
+fn capability() -> (crate::capability::Capability, VerifyingKey) {
+    use crate::capability::{Token, attenuate, grant};
+    let holder = SigningKey::from_seed(&[3; 32].into()).unwrap();
+    let (bytes, root) = grant(holder.verifying_key(), &[]).unwrap();
+    let bytes = attenuate(&bytes, Some((&key(4), &holder)), &[]).unwrap();
+    (Token::decode(&bytes).unwrap().verify(&root).unwrap(), root)
+}
+
+#[test]
+fn a_capability_is_granted_to_a_key_of_its_principal_and_ends_with_whoever_it_went_through() {
+    let mut known = some();
+    give(&mut known, enrol("helper", Kind::Agent, Some("ada"), 4), 4).unwrap();
+    let (capability, root) = capability();
+    let id = capability.ids()[0];
+    let grant = |seed| {
+        let (name, root, holder) = (name("coder"), root.clone(), key(seed));
+        Change::Grant { name, id, root, holder }
+    };
+    assert_eq!(known.grants().find(id), Err(Fault::Unknown));
+    assert_eq!(give(&mut known, grant(4), 5), Err(ChangeFault::NoSuchKey), "another's key");
+    let before = known.digest();
+    give(&mut known, grant(3), 5).unwrap();
+    assert_ne!(known.digest(), before);
+    assert_eq!(known.grants().find(id).unwrap().root, root);
+    assert_eq!(give(&mut known, grant(3), 5), Err(ChangeFault::Grant(GrantFault::Already)));
+
+    // Who presents it is its last holder, with whichever key they have.
+    let holds = |known: &Principals, seed| known.holds(&capability, &key(seed).key_id());
+    assert_eq!(holds(&known, 4), Ok(()));
+    assert_eq!(holds(&known, 3), Err(Fault::NotHolder), "who gave it on");
+    assert_eq!(holds(&known, 9), Err(Fault::NotHolder), "nobody's key");
+    let (owner, next) = (name("helper"), key(5));
+    give(&mut known, Change::Rotate { name: owner, key: next, until: Millis(6) }, 6).unwrap();
+    assert_eq!(holds(&known, 5), Ok(()));
+
+    assert_eq!(known.stands(&capability), Ok(()), "a rotation ends nothing");
+    for who in ["coder", "ops", "ada", "helper"] {
+        give(&mut known, Change::Suspend { name: name(who) }, 7).unwrap();
+        assert_eq!(known.stands(&capability), Err(Fault::HolderEnded), "{who}");
+        give(&mut known, Change::Restore { name: name(who) }, 7).unwrap();
+        assert_eq!(known.stands(&capability), Ok(()), "{who}");
+    }
+    let mut lost = known.clone();
+    let (owner, key_id) = (name("coder"), key(3).key_id());
+    give(&mut lost, Change::Compromise { name: owner, key_id, from: 0 }, 8).unwrap();
+    assert_eq!(lost.stands(&capability), Err(Fault::HolderEnded));
+    for block in 0..2 {
+        let mut known = known.clone();
+        let id = capability.ids()[block];
+        give(&mut known, Change::Revoke { id }, 9).unwrap();
+        assert_eq!(known.stands(&capability), Err(Fault::Revoked), "{block}");
+        let again = give(&mut known, Change::Revoke { id }, 9);
+        assert_eq!(again, Err(ChangeFault::Grant(GrantFault::Already)));
+    }
+}
