@@ -13,9 +13,7 @@ mod principal;
 mod tls;
 
 pub use httpsig::{HttpParts, HttpSignature, HttpSignatureFault, check_content_digest};
-pub use keys::{
-    HomeKeys, IdentityError, PublicKeys, SystemRandom, key_at, key_pem_at, make_key,
-};
+pub use keys::{HomeKeys, IdentityError, PublicKeys, SystemRandom, key_at, key_pem_at, make_key};
 pub use peer::{Peer, Process, Pseudonyms};
 pub use principal::{
     Change, ChangeFault, Kind, Name, Order, OrderFault, PRINCIPALS_MAX, Principal, Principals,

@@ -252,7 +252,8 @@ impl Config {
         }
         let webhook = config.approval_webhook.as_ref();
         let webhook = webhook.and_then(|setting| setting_fault("approval_webhook", setting));
-        let fault = webhook.or_else(|| context::fault(&config)).or_else(|| oauth::fault(&config.oauth));
+        let fault =
+            webhook.or_else(|| context::fault(&config)).or_else(|| oauth::fault(&config.oauth));
         match fault.or_else(|| servers::fault(&config.servers)) {
             Some(fault) => Err(MonitorError::Config(fault)),
             None => Ok(config),

@@ -37,8 +37,8 @@ mod wire;
 pub use approval::{Reply, Statement};
 pub use client::{Answered, Caller, Client, Entrusted, Join, Waits};
 pub use config::{
-    Config, ContextConfig, Embedding, Issuer, Limits, OauthConfig, SEPARATOR, ServerConfig, Servers,
-    Setting, Settings, Unproven,
+    Config, ContextConfig, Embedding, Issuer, Limits, OauthConfig, SEPARATOR, ServerConfig,
+    Servers, Setting, Settings, Unproven,
 };
 pub use error::{ClientError, Disobeyed, MonitorError, Rejection, Untold};
 pub use explain::{Explainer, check_policies};

@@ -229,8 +229,11 @@ impl Monitor {
         let session = match known {
             Some(session) => session,
             None => {
-                let session =
-                    Arc::new(Mutex::new(self.open_session(peer, (proven.as_ref(), trust), door)?));
+                let session = Arc::new(Mutex::new(self.open_session(
+                    peer,
+                    (proven.as_ref(), trust),
+                    door,
+                )?));
                 sessions.insert(agent.clone(), Arc::clone(&session));
                 session
             }

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use tipstaff_core::key::{Signature, SigningKey, VerifyingKey};
-use tipstaff_core::{Json, Millis};
 use tipstaff_core::receipt::{Identity, Proof};
+use tipstaff_core::{Json, Millis};
 use tipstaff_identity::{Name, Process};
 
 use crate::wire::{number, number_of, object, text_of};

@@ -23,6 +23,10 @@ use support::{BINARY, World};
 use tipstaff_core::Millis;
 use tipstaff_core::key::SigningKey;
 
+type Versions = &'static [&'static SupportedProtocolVersion];
+const NEW: Versions = &[&rustls::version::TLS13];
+const OLD: Versions = &[&rustls::version::TLS12];
+
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 /// What a client shows.
@@ -44,13 +48,13 @@ struct Secure<'a> {
     served: &'a Served,
     ca: String,
     shown: Shown,
-    versions: &'static [&'static SupportedProtocolVersion],
+    versions: Versions,
 }
 
 impl<'a> Secure<'a> {
     fn new(world: &World, served: &'a Served, shown: Shown) -> Self {
         let ca = world.run(&["keys", "ca"]).out;
-        Self { served, ca, shown, versions: &[&rustls::version::TLS13] }
+        Self { served, ca, shown, versions: NEW }
     }
 
     fn connect(&self) -> Stream {
@@ -239,10 +243,7 @@ fn who_has_no_key_of_a_principal_is_not_spoken_to() {
         let is_told = told.contains(alert) || told.contains("BadCertificate");
         assert!(told.contains("alert") && is_told, "{what}: {told}");
     }
-    let old = Secure {
-        versions: &[&rustls::version::TLS12],
-        ..Secure::new(&world, &served, own.clone())
-    };
+    let old = Secure { versions: OLD, ..Secure::new(&world, &served, own.clone()) };
     assert!(old.alert().contains("ProtocolVersion"), "{}", old.alert());
     // What is no TLS gets no answer of ours.
     let plain = served.raw("GET /healthz", &[("Host", "gateway.example")], b"");

@@ -233,7 +233,9 @@ mod tests {
         assert_eq!(check("Gateway.example:4443", None, 4443), Ok(()));
         assert_eq!(check("gateway.example", Some("https://gateway.example"), 443), Ok(()));
         assert_eq!(check("[::1]:4443", Some("https://gateway.example:4443"), 4443), Ok(()));
-        for host in ["localhost:4443", "127.0.0.1:4443", "gateway.example", "gateway.example:80", ""] {
+        for host in
+            ["localhost:4443", "127.0.0.1:4443", "gateway.example", "gateway.example:80", ""]
+        {
             assert_eq!(check(host, None, 4443), Err(Stopped::Host), "{host}");
         }
         for origin in [

@@ -188,7 +188,8 @@ impl Mcp {
         };
         loop {
             let mut sessions = self.sessions();
-            let strangers = sessions.values().filter(|known| known.credential == Credential::Nothing);
+            let strangers =
+                sessions.values().filter(|known| known.credential == Credential::Nothing);
             if *credential == Credential::Nothing && strangers.count() >= STRANGERS_MAX {
                 return Err(busy());
             }

@@ -63,7 +63,8 @@ impl Oauth {
 
     /// For whom a token is taken.
     pub(super) async fn prove(&self, text: &str) -> Result<Credential, Stopped> {
-        let invalid = |why: String| Stopped::Token(format!("The access token counts for nothing: {why}."));
+        let invalid =
+            |why: String| Stopped::Token(format!("The access token counts for nothing: {why}."));
         let oauth = self.monitor.oauth();
         let token = Token::parse(text).map_err(|fault| invalid(fault.to_string()))?;
         let issuer = token.issuer().and_then(|own| oauth.issuers.values().find(|i| i.url == own));

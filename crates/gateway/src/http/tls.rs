@@ -17,8 +17,8 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, ServerConfig,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
+    ServerConfig, SignatureScheme,
 };
 use tipstaff_core::Millis;
 use tipstaff_core::key::Signature;
@@ -68,11 +68,12 @@ impl Tls {
         let names = options.names.iter().map(ServerName::in_address).collect();
         let own = Arc::new(Own::new(options.authority, options.names)?);
         let clients = Clients { monitor, asks: options.clients };
-        let mut config = ServerConfig::builder_with_provider(Arc::<CryptoProvider>::clone(&provider))
-            .with_protocol_versions(&[&TLS13])
-            .map_err(failed)?
-            .with_client_cert_verifier(Arc::new(clients))
-            .with_cert_resolver(Arc::clone(&own) as Arc<dyn ResolvesServerCert>);
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::<CryptoProvider>::clone(&provider))
+                .with_protocol_versions(&[&TLS13])
+                .map_err(failed)?
+                .with_client_cert_verifier(Arc::new(clients))
+                .with_cert_resolver(Arc::clone(&own) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // What was resumed would prove what was proved then.
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -110,15 +111,20 @@ impl Own {
         }
         match made(&self.authority, &self.names) {
             Ok(made) => {
-                *self.shown.write().unwrap_or_else(PoisonError::into_inner) = (made, Instant::now());
+                *self.shown.write().unwrap_or_else(PoisonError::into_inner) =
+                    (made, Instant::now());
             }
             Err(error) => crate::say(&format!("the listener has no new certificate: {error}")),
         }
     }
 }
 
-fn made(authority: &ServerAuthority, names: &[ServerName]) -> Result<Arc<CertifiedKey>, GatewayError> {
-    let leaf = authority.leaf(names, now()).map_err(|error| GatewayError::Tls(error.to_string()))?;
+fn made(
+    authority: &ServerAuthority,
+    names: &[ServerName],
+) -> Result<Arc<CertifiedKey>, GatewayError> {
+    let leaf =
+        authority.leaf(names, now()).map_err(|error| GatewayError::Tls(error.to_string()))?;
     let key = any_ecdsa_type(&PrivateKeyDer::Pkcs8(leaf.key));
     let key = key.map_err(|error| GatewayError::Tls(error.to_string()))?;
     Ok(Arc::new(CertifiedKey::new(vec![leaf.certificate], key)))

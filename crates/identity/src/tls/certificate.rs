@@ -80,7 +80,8 @@ pub fn certificate_key(bytes: &[u8], now: Millis) -> Result<VerifyingKey, Certif
     let signed = stated.to_der().map_err(|_| malformed)?;
     let signature = read.signature().as_bytes().and_then(|bytes| bytes.try_into().ok());
     let signature = signature.filter(|_| is_plain).ok_or(CertificateFault::Signature)?;
-    key.verify(&signed, &Signature::from_bytes(signature)).map_err(|_| CertificateFault::Signature)?;
+    key.verify(&signed, &Signature::from_bytes(signature))
+        .map_err(|_| CertificateFault::Signature)?;
     let (from, until) = (stated.validity().not_before, stated.validity().not_after);
     let now = now.0 / 1000;
     if now < from.to_unix_duration().as_secs() {

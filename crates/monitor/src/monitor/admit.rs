@@ -341,8 +341,11 @@ impl Monitor {
             context.distance_ppm = Some(distance.ppm);
             context.distance_method = Some(distance.method.clone());
         }
-        receipt.authority =
-            member.proven.as_ref().and_then(|own| own.key_id.as_deref()).map(|key| object([("holder", Json::string(key))]));
+        receipt.authority = member
+            .proven
+            .as_ref()
+            .and_then(|own| own.key_id.as_deref())
+            .map(|key| object([("holder", Json::string(key))]));
         if let Some(own) = &member.proven {
             proved_by(own.proof, &mut receipt.identity);
         }

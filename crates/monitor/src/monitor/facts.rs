@@ -46,7 +46,9 @@ impl Monitor {
             (_, Some(after)) if after.ends_deferral() => None,
             (true, _) => Some(Barred::Paused),
             (false, _) if silent => Some(Barred::Principal),
-            (false, _) if member.trust == Trust::Unproven && !may_unproven() => Some(Barred::Unproven),
+            (false, _) if member.trust == Trust::Unproven && !may_unproven() => {
+                Some(Barred::Unproven)
+            }
             // What waited was counted when it was asked.
             (false, Some(_)) => None,
             (false, None) => pace.called(action, now, &law.standing.config.limits),

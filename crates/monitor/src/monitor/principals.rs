@@ -245,8 +245,10 @@ pub(super) fn levels(
     proven: &Proven,
     identity: &mut tipstaff_core::receipt::Identity,
 ) {
-    let level =
-        |level: &str, name: &str| Level { id: Some(pseudonyms.of(level, name)), proof: proven.proof };
+    let level = |level: &str, name: &str| Level {
+        id: Some(pseudonyms.of(level, name)),
+        proof: proven.proof,
+    };
     let Speaker { name, person, roles, .. } = &proven.speaker;
     identity.agent = level("agent", &instance(name.as_str()));
     if let Some(person) = person {

@@ -108,7 +108,9 @@ impl Key {
         let algorithm = json.get("alg").map(|alg| alg.as_str().and_then(Algorithm::parse));
         let is_other = |found: Option<Algorithm>| found != Some(public.algorithm());
         let verifies = |operations: &Json| {
-            operations.as_array().is_some_and(|all| all.iter().any(|op| op.as_str() == Some("verify")))
+            operations
+                .as_array()
+                .is_some_and(|all| all.iter().any(|op| op.as_str() == Some("verify")))
         };
         let is_unfit = algorithm.is_some_and(is_other)
             || json.get("use").is_some_and(|purpose| purpose.as_str() != Some("sig"))
@@ -135,9 +137,7 @@ impl Public {
             Self::P256(key) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key)
                 .verify(message, signature)
                 .is_ok(),
-            Self::Rsa(key) => {
-                key.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok()
-            }
+            Self::Rsa(key) => key.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok(),
         }
     }
 }

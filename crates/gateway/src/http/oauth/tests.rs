@@ -97,7 +97,11 @@ fn claims() -> Value {
 fn a_token_counts_by_each_algorithm_that_is_taken() {
     let keys = Keys::new();
     for (alg, kid) in [("EdDSA", "ed"), ("Ed25519", "ed"), ("ES256", "ec"), ("RS256", "rsa")] {
-        assert_eq!(keys.check(&keys.token(&header(alg, kid), &claims())), Ok("1".to_owned()), "{alg}");
+        assert_eq!(
+            keys.check(&keys.token(&header(alg, kid), &claims())),
+            Ok("1".to_owned()),
+            "{alg}"
+        );
         // Without a name the only key of the kind is meant.
         let unnamed = json!({ "alg": alg, "typ": "application/AT+JWT" });
         assert_eq!(keys.check(&keys.token(&unnamed, &claims())), Ok("1".to_owned()), "{alg}");
@@ -175,7 +179,9 @@ fn a_token_is_for_one_audience_by_one_issuer_within_its_time() {
         let token = keys.token(&header("EdDSA", "ed"), &changed);
         assert_eq!(keys.check(&token), Err(fault), "{name} {value}");
     }
-    for (typ, fault) in [("JWT", TokenFault::Type), ("id+jwt", TokenFault::Type), ("", TokenFault::Type)] {
+    for (typ, fault) in
+        [("JWT", TokenFault::Type), ("id+jwt", TokenFault::Type), ("", TokenFault::Type)]
+    {
         let mut other = header("EdDSA", "ed");
         other["typ"] = json!(typ);
         assert_eq!(keys.check(&keys.token(&other, &claims())), Err(fault), "{typ}");
