@@ -209,7 +209,7 @@ impl Mcp {
 
     fn listen(&self, headers: &HeaderMap, credential: &Credential) -> Result<Response<Body>, No> {
         accepts(headers, &[EVENTS])?;
-        let session = self.find(headers, &credential)?;
+        let session = self.find(headers, credential)?;
         session.touch();
         let last = one(headers, &LAST_EVENT);
         let last = last.map_err(|()| no(StatusCode::BAD_REQUEST, "Which event was last?"))?;
@@ -234,7 +234,7 @@ impl Mcp {
     }
 
     fn delete(&self, headers: &HeaderMap, credential: &Credential) -> Result<Response<Body>, No> {
-        let session = self.find(headers, &credential)?;
+        let session = self.find(headers, credential)?;
         let known = self.sessions().remove(&session.id);
         if let Some(session) = known {
             self.close(session);

@@ -41,8 +41,11 @@ pub(super) struct Oauth {
     monitor: Arc<Monitor>,
     /// The listener's own address of `/mcp`.
     listener: String,
-    known: Mutex<HashMap<(String, String), Arc<tokio::sync::Mutex<Known>>>>,
+    known: Mutex<HashMap<Place, Arc<tokio::sync::Mutex<Known>>>>,
 }
+
+/// An issuer, and where its keys are.
+type Place = (String, String);
 
 /// What is known of an issuer's keys.
 #[derive(Debug, Default)]
@@ -93,11 +96,11 @@ impl Oauth {
 
     /// The keys of an issuer; looked for again where they are old, or where one is named that is not among them.
     async fn keys(&self, issuer: &Issuer, wanted: Option<&str>) -> Result<Arc<KeySet>, String> {
-        let place = (issuer.url.clone(), format!("{:?}", issuer.keys));
-        let place = match &issuer.keys {
-            Setting::Plain(url) => (place.0, url.clone()),
-            _ => place,
+        let at = match &issuer.keys {
+            Setting::Plain(url) => url.clone(),
+            setting => format!("{setting:?}"),
         };
+        let place = (issuer.url.clone(), at);
         let known = {
             let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(all.entry(place).or_default())
