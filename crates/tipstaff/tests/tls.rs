@@ -377,6 +377,60 @@ fn who_proves_nothing_is_refused_or_does_what_changes_nothing() {
     }
 }
 
+#[test]
+fn each_door_says_its_own_proof_and_an_open_stream_ends_with_its_principal() {
+    let world = world("");
+    let own = certificate(&world, "coder");
+    let mut served = Served::start_with(&world, &TLS);
+    let work = world.work();
+    let key = work.join("coder.key");
+    let server = [BINARY, "notes", work.to_str().unwrap()];
+    let near = ["--key", key.to_str().unwrap()];
+    let mut near = world.wrap_apart_with("notes", &near, &server);
+    near.handshake();
+    near.list();
+    near.call("read_note", json!({ "name": "a.md" }));
+    let client = Secure::new(&world, &served, own);
+    let mut stream = client.connect();
+    let session = client.open(&mut stream);
+    assert_eq!(client.call(&mut stream, &session, &read()).status, 200);
+    near.call("list_notes", json!({}));
+    let mut listening = client.connect();
+    let asked = format!(
+        "GET /mcp HTTP/1.1\r\nHost: gateway.example:{}\r\nAccept: text/event-stream\r\n\
+         Mcp-Session-Id: {session}\r\n\r\n",
+        served.port
+    );
+    listening.write_all(asked.as_bytes()).unwrap();
+    let mut head = [0; 12];
+    listening.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    order(&world, &["suspend", "coder"]);
+    // The last chunk of an answer is an empty one.
+    let mut rest = Vec::new();
+    let mut bytes = [0; 1024];
+    while !rest.ends_with(b"0\r\n\r\n") {
+        let read = listening.read(&mut bytes).unwrap();
+        assert!(read > 0, "it ends as it should");
+        rest.extend_from_slice(bytes.get(..read).unwrap());
+    }
+    assert_eq!(near.end(), 0);
+    assert_eq!(served.end(), 0);
+    let receipts = world.receipts();
+    let mut chains = Vec::new();
+    for kind in ["verdict", "outcome"] {
+        let found = receipts.iter().map(|line| &line["receipt"]).filter(|of| of["kind"] == kind);
+        let found: Vec<&Value> = found.collect();
+        let proofs: Vec<&Value> =
+            found.iter().map(|of| &of["identity"]["agent"]["proof"]).collect();
+        assert_eq!(proofs, [&json!("key"), &json!("mtls"), &json!("key")], "{kind}");
+        chains.extend(found.iter().map(|of| of["chain"].clone()));
+    }
+    chains.dedup();
+    assert_eq!(chains.len(), 1, "one principal, one session");
+    world.assert_whole();
+}
+
 /// Receipts that are no session's.
 fn controls(receipts: &[Value]) -> usize {
     let proof = |line: &Value| line.pointer("/receipt/identity/agent/proof").cloned();

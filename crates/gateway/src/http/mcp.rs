@@ -267,8 +267,14 @@ impl Mcp {
         }
     }
 
-    /// Ends sessions that were silent for long.
+    /// Ends sessions that were silent for long, and streams of those who may not speak any more.
     pub(super) fn sweep(&self) {
+        let all: Vec<Arc<Session>> = self.sessions().values().cloned().collect();
+        for session in all {
+            if self.monitor.may_speak(&session.credential.proved()).is_err() {
+                session.state().streams.send_away();
+            }
+        }
         let idle: Vec<Arc<Session>> = {
             let mut sessions = self.sessions();
             sessions.extract_if(|_, session| session.is_idle(IDLE)).map(|(_, s)| s).collect()
