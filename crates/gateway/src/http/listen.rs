@@ -424,7 +424,8 @@ impl Shared {
             ),
             Stopped::Credential => (
                 StatusCode::UNAUTHORIZED,
-                "Show a certificate of an enrolled principal's key, or sign the request with it."
+                "Show a certificate of an enrolled principal's key, sign the request with it, or send an \
+                 access token if there is an issuer of such."
                     .to_owned(),
             ),
             Stopped::Proof(why) | Stopped::Token(why) => {
