@@ -11,6 +11,7 @@ mod guard;
 mod listen;
 mod mcp;
 mod near;
+mod oauth;
 mod pages;
 mod peer;
 mod remote;

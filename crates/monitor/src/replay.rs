@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use tipstaff_classify::Catalogue;
 use tipstaff_context::Context;
-use tipstaff_core::receipt::{DecisionRef, Enforcement, Kind, Receipt, Signed};
-use tipstaff_core::{Action, Digest, Json, Verdict};
+use tipstaff_core::receipt::{DecisionRef, Enforcement, Kind, Proof, Receipt, Signed};
+use tipstaff_core::{Action, Digest, Json, Tier, Verdict};
 use tipstaff_ledger::{Kept, LedgerError, LogReader, SealingKey};
 use tipstaff_policy::PolicySource;
 
@@ -151,6 +151,12 @@ pub fn context_at(
     Ok(context.filter(|context| reached && context.digest() == verdict.receipt().context_digest))
 }
 
+/// Whether a caller that proved nothing was permitted more than what changes nothing.
+fn is_beyond_proof(receipt: &Receipt, verdict: Verdict) -> bool {
+    let permits = matches!(verdict, Verdict::Allow | Verdict::Modify);
+    receipt.identity.agent.proof == Proof::None && receipt.tier > Tier::T1 && permits
+}
+
 struct Replayer<'a> {
     home: &'a Home,
     kept: &'a Kept,
@@ -274,6 +280,7 @@ impl Replayer<'_> {
             ("reason", judged.reason == decision.reason),
             ("action", judged.class == receipt.action),
             ("tier", judged.tier == receipt.tier),
+            ("proof", !is_beyond_proof(receipt, judged.verdict)),
             ("schema", rules.schema_digest == decision.schema),
             ("executed action", *executed_now == executed),
             ("meaning", means_match(&judged, plain)),

@@ -14,6 +14,7 @@ use tipstaff_identity::certificate_key;
 use tipstaff_monitor::Monitor;
 
 use super::guard::{Credential, Stopped, Thumbprint, one};
+use super::oauth::Oauth;
 use super::pages::Ends;
 use super::peer;
 use super::token::Token;
@@ -69,7 +70,7 @@ impl Connection {
     pub(super) async fn credential(
         &self,
         headers: &HeaderMap,
-        (token, monitor): (&Token, &Monitor),
+        (token, monitor, oauth): (&Token, &Monitor, &Oauth),
     ) -> Result<Option<Credential>, Stopped> {
         let certified = match &self.kind {
             Kind::Tls(Some(certificate)) => Some(certified(certificate, monitor)?),
@@ -79,11 +80,14 @@ impl Connection {
             Err(()) => return Err(Stopped::Credential),
             Ok(Some(given)) => {
                 let (scheme, given) = given.split_once(' ').unwrap_or_default();
-                let right = scheme.eq_ignore_ascii_case("bearer") && token.matches(given.trim());
-                return match (&self.kind, right) {
-                    (_, false) => Err(Stopped::Credential),
+                if !scheme.eq_ignore_ascii_case("bearer") {
+                    return Err(Stopped::Credential);
+                }
+                return match (&self.kind, token.matches(given.trim())) {
                     (Kind::Plain(_), true) => Ok(Some(Credential::Token)),
                     (Kind::Tls(_), true) => Ok(Some(Credential::Operator)),
+                    (_, false) if oauth.is_on() => oauth.prove(given.trim()).await.map(Some),
+                    (_, false) => Err(Stopped::Credential),
                 };
             }
             Ok(None) => {}

@@ -106,6 +106,14 @@ pub(super) enum Stopped {
     Credential,
     /// What it proves is not enough, in words.
     Proof(String),
+    /// Its access token counts for nothing, in words.
+    Token(String),
+    /// Its access token lacks these scopes.
+    Scope(String),
+    /// It can't be told now what its access token proves, in words.
+    Unsure(String),
+    /// It has an access token where others read it.
+    InAddress,
 }
 
 /// The one value of a header. Two would be read differently by different readers.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -32,6 +32,7 @@ use super::body::{Body, Unread, read};
 use super::connection::Connection;
 use super::guard::{Credential, Stopped, names};
 use super::mcp::{Mcp, json, refused};
+use super::oauth::Oauth;
 use super::pages::Pages;
 use super::signed::{Nonces, is_signed, prove};
 use super::tls::{Tls, TlsOptions};
@@ -104,6 +105,7 @@ struct Shared {
     monitor: Arc<Monitor>,
     token: Token,
     mcp: Mcp,
+    oauth: Oauth,
     nonces: Nonces,
     pages: Option<Arc<dyn Pages>>,
     page_room: Arc<Semaphore>,
@@ -146,11 +148,17 @@ impl HttpDoor {
             .enable_all()
             .build()
             .map_err(GatewayError::system("the threads of the listener"))?;
+        let resource = match tls.as_ref().and_then(|tls| tls.names.first()) {
+            Some(name) if address.port() == 443 => format!("https://{name}/mcp"),
+            Some(name) => format!("https://{name}:{}/mcp", address.port()),
+            None => format!("http://{address}/mcp"),
+        };
         let shared = Arc::new(Shared {
             port: address.port(),
             tls,
             handshake_room: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             token: Token::open_or_create(&home)?,
+            oauth: Oauth::new(home.clone(), Arc::clone(&monitor), resource),
             mcp: Mcp::new(home, Arc::clone(&monitor)),
             monitor,
             nonces: Nonces::default(),
@@ -292,7 +300,16 @@ impl Shared {
         if let Err(stopped) = names(&parts.headers, self.port, certified) {
             return self.stop(to, stopped);
         }
-        let asked = connection.credential(&parts.headers, (&self.token, &self.monitor));
+        if let Some(described) = self.oauth.described(parts.uri.path())
+            && parts.method == Method::GET
+        {
+            return json(StatusCode::OK, Bytes::from(described.to_canonical()));
+        }
+        if self.oauth.is_on() && names_token(parts.uri.query()) {
+            return self.stop(to, Stopped::InAddress);
+        }
+        let by = (&self.token, &*self.monitor, &self.oauth);
+        let asked = connection.credential(&parts.headers, by);
         let mut credential = match asked.await {
             Ok(credential) => credential,
             // A page says itself whether it needs one.
@@ -386,7 +403,7 @@ impl Shared {
 
     fn stop(&self, to: Reader, stopped: Stopped) -> Response<Body> {
         let near = self.tls.is_none();
-        let (status, text) = match stopped {
+        let (status, text) = match &stopped {
             Stopped::Host if near => (
                 StatusCode::FORBIDDEN,
                 "The header Host must be this machine's own name and this port.".to_owned(),
@@ -407,17 +424,37 @@ impl Shared {
             ),
             Stopped::Credential => (
                 StatusCode::UNAUTHORIZED,
-                "Show a certificate of an enrolled principal's key, or sign the request with it."
+                "Show a certificate of an enrolled principal's key, sign the request with it, or send an \
+                 access token if there is an issuer of such."
                     .to_owned(),
             ),
-            Stopped::Proof(why) => (StatusCode::UNAUTHORIZED, why),
+            Stopped::Proof(why) | Stopped::Token(why) => {
+                (StatusCode::UNAUTHORIZED, why.clone())
+            }
+            Stopped::Scope(scopes) => (
+                StatusCode::FORBIDDEN,
+                format!("The access token lacks a scope; it has to have: {scopes}."),
+            ),
+            Stopped::Unsure(why) => (StatusCode::SERVICE_UNAVAILABLE, why.clone()),
+            Stopped::InAddress => (
+                StatusCode::BAD_REQUEST,
+                "An access token doesn't belong in an address, which others read: send it in the header \
+                 Authorization, and have this one revoked."
+                    .to_owned(),
+            ),
         };
         let mut answer = refuse(to, status, &text);
-        if status == StatusCode::UNAUTHORIZED {
-            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if status == StatusCode::UNAUTHORIZED || matches!(stopped, Stopped::Scope(_)) {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, self.oauth.challenge(Some(&stopped)));
         }
         answer
     }
+}
+
+/// Whether an access token stands in an address.
+fn names_token(query: Option<&str>) -> bool {
+    let mut parameters = query.unwrap_or_default().split('&');
+    parameters.any(|parameter| parameter.split('=').next() == Some("access_token"))
 }
 
 /// The length of a body, where it is known beforehand; none is none.

@@ -213,7 +213,7 @@ impl Mcp {
 
     fn listen(&self, headers: &HeaderMap, credential: &Credential) -> Result<Response<Body>, No> {
         accepts(headers, &[EVENTS])?;
-        let session = self.find(headers, &credential)?;
+        let session = self.find(headers, credential)?;
         session.touch();
         let last = one(headers, &LAST_EVENT);
         let last = last.map_err(|()| no(StatusCode::BAD_REQUEST, "Which event was last?"))?;
@@ -238,7 +238,7 @@ impl Mcp {
     }
 
     fn delete(&self, headers: &HeaderMap, credential: &Credential) -> Result<Response<Body>, No> {
-        let session = self.find(headers, &credential)?;
+        let session = self.find(headers, credential)?;
         let known = self.sessions().remove(&session.id);
         if let Some(session) = known {
             self.close(session);
@@ -276,8 +276,14 @@ impl Mcp {
         }
     }
 
-    /// Ends sessions that were silent for long.
+    /// Ends sessions that were silent for long, and streams of those who may not speak any more.
     pub(super) fn sweep(&self) {
+        let all: Vec<Arc<Session>> = self.sessions().values().cloned().collect();
+        for session in all {
+            if self.monitor.may_speak(&session.credential.proved()).is_err() {
+                session.state().streams.send_away();
+            }
+        }
         let idle: Vec<Arc<Session>> = {
             let mut sessions = self.sessions();
             sessions.extract_if(|_, session| session.is_idle(IDLE)).map(|(_, s)| s).collect()

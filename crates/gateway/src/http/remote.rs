@@ -6,6 +6,7 @@
 
 mod connect;
 mod events;
+mod fetch;
 mod webhook;
 
 use std::io::{self, Read, Write};
@@ -28,6 +29,7 @@ use super::body::{Body, collect};
 use super::secrets::Secret;
 use connect::Target;
 use events::EventReader;
+pub(super) use fetch::fetch;
 pub use webhook::notify;
 
 use crate::answer::{self, Failure};

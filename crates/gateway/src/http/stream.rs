@@ -309,6 +309,18 @@ impl Streams {
         Poll::Pending
     }
 
+    /// Sends every reader away. What comes is kept for whoever comes back.
+    pub(super) fn send_away(&mut self) {
+        for stream in self.streams.values_mut().filter(|stream| stream.attached) {
+            stream.reader += 1;
+            stream.attached = false;
+            stream.since = Instant::now();
+            if let Some(waker) = stream.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
     /// The reader went away.
     pub(super) fn detach(&mut self, reader: Reader) {
         let Some(stream) = self.streams.get_mut(&reader.stream) else { return };

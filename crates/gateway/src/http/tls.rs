@@ -87,7 +87,7 @@ impl Tls {
 
     /// Makes a new certificate where the old one is near its end. Should that fail, the old one stays.
     pub(super) fn renew(&self) {
-        self.own.renew();
+        self.own.renew(RENEW);
     }
 }
 
@@ -104,9 +104,10 @@ impl Own {
         Ok(Self { authority, names, shown })
     }
 
-    fn renew(&self) {
-        let (_, since) = &*self.shown.read().unwrap_or_else(PoisonError::into_inner);
-        if since.elapsed() < RENEW {
+    /// Makes a new certificate if the one that is shown is as old as that.
+    fn renew(&self, age: Duration) {
+        let since = self.shown.read().unwrap_or_else(PoisonError::into_inner).1;
+        if since.elapsed() < age {
             return;
         }
         match made(&self.authority, &self.names) {
@@ -215,5 +216,28 @@ impl ClientCertVerifier for Clients {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         vec![SignatureScheme::ED25519]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::DirBuilderExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_listener_that_runs_long_gets_a_new_certificate() {
+        let home = tempfile::tempdir().unwrap();
+        fs::DirBuilder::new().mode(0o700).create(home.path().join("keys")).unwrap();
+        let authority = ServerAuthority::open_or_create(home.path(), "tipstaff.local/1", now());
+        let names = vec![ServerName::parse("gateway.example").unwrap()];
+        let own = Own::new(authority.unwrap(), names).unwrap();
+        let shown = || own.shown.read().unwrap().0.cert.clone();
+        let first = shown();
+        own.renew(RENEW);
+        assert_eq!(shown(), first);
+        own.renew(Duration::ZERO);
+        assert_ne!(shown(), first);
     }
 }

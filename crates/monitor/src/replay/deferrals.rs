@@ -88,7 +88,8 @@ impl Deferrals {
                 | Barred::Paused
                 | Barred::Principal
                 | Barred::Rate
-                | Barred::Repeated,
+                | Barred::Repeated
+                | Barred::Unproven,
             ) => None,
             Some(Barred::Cascade) => {
                 let most = facts.deferrals_max.unwrap_or(u64::MAX);

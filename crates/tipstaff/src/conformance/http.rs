@@ -92,8 +92,14 @@ impl Http {
 
     #[expect(clippy::disallowed_methods, reason = "the runner is a client of what it tests")]
     fn connect(&self, wait: Duration) -> std::io::Result<TcpStream> {
+        // What is sent has the target's token in it: without TLS it stays on this machine.
         let mut addresses = self.authority.to_socket_addrs()?;
-        let address = addresses.next().ok_or_else(|| std::io::Error::other("no such address"))?;
+        let near = addresses.find(|address| address.ip().is_loopback());
+        let address = near.ok_or_else(|| {
+            std::io::Error::other(
+                "it is not on this machine; put a forwarder to it on this machine, over TLS",
+            )
+        })?;
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(wait))?;
@@ -205,5 +211,9 @@ mod tests {
             assert!(Http::new(bad, "t").is_err(), "{bad}");
         }
         assert!(Http::new("http://127.0.0.1:1", "a\r\nb").is_err());
+        // The token is in what is sent: without TLS it stays on this machine.
+        let far = Http::new("http://192.0.2.1:80", "t").unwrap();
+        let refused = far.connect(Duration::from_secs(1)).unwrap_err().to_string();
+        assert!(refused.contains("not on this machine"), "{refused}");
     }
 }

@@ -1,7 +1,7 @@
 //! `tipstaff serve`, and a client that speaks HTTP/1.1 as it likes, wrong where a test wants it.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -49,14 +49,20 @@ impl Answer {
 
 impl Served {
     pub fn start(world: &World) -> Self {
+        Self::start_with(world, &[])
+    }
+
+    /// The same, with more options.
+    pub fn start_with(world: &World, options: &[&str]) -> Self {
         let mut command = world.command();
-        command.args(["serve", "--listen", "127.0.0.1:0"]).current_dir(world.work());
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(options);
+        command.current_dir(world.work());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         output.read_line(&mut line).unwrap();
-        let Some(port) = line.trim().strip_prefix("http://127.0.0.1:") else {
+        let Some((_, port)) = line.trim().rsplit_once("://127.0.0.1:") else {
             let mut words = String::new();
             child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
             panic!("no address: {line:?}; {words}");
@@ -228,7 +234,7 @@ pub fn hello() -> String {
     json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}).to_string()
 }
 
-fn read_head(reader: &mut BufReader<TcpStream>) -> String {
+fn read_head<R: Read>(reader: &mut BufReader<R>) -> String {
     let mut head = String::new();
     loop {
         let mut line = String::new();
@@ -239,7 +245,7 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> String {
     }
 }
 
-pub fn read_answer(reader: &mut BufReader<TcpStream>) -> Answer {
+pub fn read_answer<R: Read>(reader: &mut BufReader<R>) -> Answer {
     let head = read_head(reader);
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
     let mut answer = Answer { status, head, body: String::new() };
