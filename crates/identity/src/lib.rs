@@ -6,11 +6,16 @@
 //! are pseudonyms keyed by a secret of the home. There is one key per purpose; their files are readable
 //! by their owner only, and a start refuses them otherwise.
 
+mod envelope;
 mod httpsig;
 mod keys;
 mod peer;
 mod principal;
 
+pub use envelope::{
+    BODY_MAX, DeskError, Envelope, Inbox, LATE_MAX, Outbox, Reader, Refused, SignedEnvelope,
+    TEXT_MAX, WINDOW, Window,
+};
 pub use httpsig::{HttpParts, HttpSignature, HttpSignatureFault, check_content_digest};
 pub use keys::{HomeKeys, IdentityError, PublicKeys, SystemRandom, key_at, make_key};
 pub use peer::{Peer, Process, Pseudonyms};

@@ -21,6 +21,7 @@ mod conformance;
 mod demo;
 mod doctor;
 mod drift;
+mod envelope;
 mod home;
 mod hook;
 mod install;
@@ -151,6 +152,7 @@ fn run(cli: Cli) -> Outcome {
             session::declassify(&at, session.as_deref(), &labels)
         }
         Command::Principal(command) => principal::run(&at, command),
+        Command::Envelope(command) => envelope::run(&at, command),
         Command::Whoami { key } => principal::whoami(&at, key.as_deref()),
         Command::Drift(DriftCommand::Calibrate { sessions }) => drift::run(&at, &sessions),
         Command::Pause => queue::pause(&at),

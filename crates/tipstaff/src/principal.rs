@@ -39,7 +39,8 @@ pub(crate) fn run(at: &Place, command: PrincipalCommand) -> Outcome {
             order(at, "enrolled", |_| Ok(change))
         }
         PrincipalCommand::Rotate { name, key, overlap } => {
-            let (name, key, overlap) = (named(&name)?, public(&key)?, milliseconds(&overlap)?);
+            let (name, key, overlap) =
+                (named(&name)?, public(&key)?, milliseconds("--overlap", &overlap)?);
             order(at, "has a new key", |known| {
                 let until = Millis(known.now.0.saturating_add(overlap));
                 Ok(Change::Rotate { name, key, until })
@@ -336,7 +337,7 @@ fn order(
     Ok(())
 }
 
-fn named(text: &str) -> Result<Name, Failure> {
+pub(crate) fn named(text: &str) -> Result<Name, Failure> {
     Name::parse(text).ok_or_else(|| {
         Failure::Usage(format!("`{text}` is no name: 1 to 64 of a-z, 0-9, `.`, `-`, `_`"))
     })
@@ -349,9 +350,9 @@ fn public(text: &str) -> Result<VerifyingKey, Failure> {
     })
 }
 
-fn milliseconds(text: &str) -> Result<u64, Failure> {
+pub(crate) fn milliseconds(option: &str, text: &str) -> Result<u64, Failure> {
     let wrong =
-        || Failure::Usage("--overlap wants a number with s, m, h or d, such as 12h".to_owned());
+        || Failure::Usage(format!("{option} wants a number with s, m, h or d, such as 12h"));
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {
         's' => 1,

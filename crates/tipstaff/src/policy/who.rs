@@ -10,7 +10,7 @@ use tipstaff_classify::Catalogue;
 use tipstaff_core::{Action, Json, Millis, Sink, Tier, Verdict};
 use tipstaff_monitor::{Acting, Explainer, Supposed};
 use tipstaff_policy::paths::PathFacts;
-use tipstaff_policy::words::{Choice, Resource, Rule, Sense, What};
+use tipstaff_policy::words::{Choice, Resource, Rule, Sense, Statement, What, Words};
 
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome};
@@ -208,6 +208,14 @@ fn read(action: &str, resource: Option<&str>) -> Result<Rule, Failure> {
         let path = Resource::Argument { pointer: PATH.to_owned(), pattern: resource.to_owned() };
         rule.resource = Choice::one(path);
     }
+    // The catalogue's word on classes, with what it has instead.
+    let words = Words { statements: vec![Statement::Rule(rule.clone())] };
+    words.to_cedar("question.access", Catalogue::builtin().classes()).map_err(|faults| {
+        let fault = faults.into_iter().next();
+        let hint = fault.as_ref().and_then(|fault| fault.hint.clone()).unwrap_or_default();
+        let what = fault.map_or_else(String::new, |fault| fault.message);
+        Failure::Usage(format!("{what}: {hint}"))
+    })?;
     let one = rule.resource.sense == Sense::Is && rule.resource.items.len() == 1;
     let wild = matches!(rule.resource.items.as_slice(),
         [Resource::Argument { pointer, pattern }] if pointer != PATH && pattern.contains('*'));
@@ -284,11 +292,6 @@ fn deeds(explainer: &Explainer, rule: &Rule) -> Result<Vec<Deed>, Failure> {
             }
         }
     }
-    if deeds.is_empty() {
-        return Err(Failure::Usage(
-            "the catalogue has no such class: see docs/access-words.md".to_owned(),
-        ));
-    }
     Ok(deeds)
 }
 
@@ -352,7 +355,11 @@ fn assumed(rule: &Rule) -> String {
         .items
         .iter()
         .any(|what| !matches!(what, What::Tool(_) | What::Server(_) | What::Operation(_)));
-    let tool = if classes { ", by a tool that no policy names" } else { "" };
+    let tool = if classes {
+        ", by a tool that no policy names; a class of shell commands at every tier"
+    } else {
+        ""
+    };
     format!("Assumed: a new session that has met nothing, {place}{tool}.")
 }
 
