@@ -11,10 +11,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tipstaff_core::Digest;
-use tipstaff_identity::{
-    BODY_MAX, DeskError, HomeKeys, Inbox, Outbox, Principals, Reader, SignedOrder, TEXT_MAX, key_at,
-};
+use tipstaff_identity::{BODY_MAX, DeskError, Inbox, Outbox, Reader, TEXT_MAX, key_at};
 use tipstaff_store::{Disk, NativeDisk};
 
 use crate::cli::EnvelopeCommand;
@@ -36,7 +33,7 @@ fn seal(at: &Place, file: &Path, to: &str) -> Outcome {
     let key = key_at(file).map_err(|error| {
         Failure::undone(UNSEALED, error, "Name the file that `tipstaff principal key FILE` wrote.")
     })?;
-    let (known, origin) = known(at, UNSEALED)?;
+    let (known, origin) = crate::principal::folded(at, UNSEALED)?;
     let now = crate::policy::now();
     let from = known.speaker(&key.verifying_key().key_id(), now).map_err(|silence| {
         let next = "Seal with the key of a principal who may act: see `tipstaff principal list`.";
@@ -67,7 +64,7 @@ fn seal(at: &Place, file: &Path, to: &str) -> Outcome {
 fn open(at: &Place, reader: &str, within: &str) -> Outcome {
     let name = crate::principal::named(reader)?;
     let late = crate::principal::milliseconds("--within", within)?;
-    let (known, origin) = known(at, UNOPENED)?;
+    let (known, origin) = crate::principal::folded(at, UNOPENED)?;
     if known.get(&name).is_none() {
         let next = "See `tipstaff principal list`.";
         return Err(Failure::undone(UNOPENED, format!("nobody is enrolled as {name}"), next));
@@ -113,33 +110,6 @@ fn open(at: &Place, reader: &str, within: &str) -> Outcome {
         }
         Err(error) => Err(failed(error)),
     }
-}
-
-/// Who is known in the log as it stands, and its origin.
-fn known(at: &Place, undone: &str) -> Result<(Principals, String), Failure> {
-    let keys = HomeKeys::open(at.home.root())
-        .map_err(|error| Failure::undone(undone, error, "Make a home with `tipstaff init`."))?;
-    let broken = |why: String| {
-        Failure::undone(
-            undone,
-            why,
-            "Look with `tipstaff log fsck`; restore the home from a backup.",
-        )
-    };
-    let (mut orders, mut next) = (Vec::new(), crate::policy::last_control(at, "principals")?);
-    while let Some(digest) = next {
-        let text = at.home.kept(digest).map_err(|error| broken(error.to_string()))?;
-        let order =
-            SignedOrder::from_canonical(&text).map_err(|error| broken(error.to_string()))?;
-        next = order.order.prev;
-        orders.push(order);
-    }
-    let mut known = Principals::default();
-    for order in orders.iter().rev() {
-        let folded: Result<Digest, _> = known.apply(order, u64::MAX);
-        folded.map_err(|fault| broken(fault.to_string()))?;
-    }
-    Ok((known, keys.origin().to_owned()))
 }
 
 fn standard_input(most: usize, undone: &str) -> Result<Vec<u8>, Failure> {

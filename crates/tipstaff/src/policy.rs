@@ -62,8 +62,9 @@ pub(crate) fn check(at: &Place, folder: Option<PathBuf>) -> Outcome {
     let source = source(at, folder)?;
     match check_policies(&at.home, &source, pins(at)) {
         Ok((count, warnings)) => {
+            let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+            warnings.extend(who::strangers(at, explainer(at, &source)?.set()));
             if at.json {
-                let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
                 println!(
                     "{}",
                     serde_json::json!({ "policies": count, "warnings": warnings, "faults": [] })

@@ -9,7 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::{Digest, Json, Millis};
-use tipstaff_identity::{Change, HomeKeys, Kind, Name, Order, Peer, Pseudonyms, key_at, make_key};
+use tipstaff_identity::{
+    Change, HomeKeys, Kind, Name, Order, Peer, Principals, Pseudonyms, SignedOrder, key_at,
+    make_key,
+};
 use tipstaff_monitor::Client;
 
 use crate::cli::PrincipalCommand;
@@ -225,6 +228,33 @@ fn show(at: &Place, name: &Name, did: bool) -> Outcome {
         println!("  key      {}{ends}", text(key, "key_id"));
     }
     Ok(())
+}
+
+/// Who is known in the log as it stands, and its origin.
+pub(crate) fn folded(at: &Place, undone: &str) -> Result<(Principals, String), Failure> {
+    let keys = HomeKeys::open(at.home.root())
+        .map_err(|error| Failure::undone(undone, error, "Make a home with `tipstaff init`."))?;
+    let broken = |why: String| {
+        Failure::undone(
+            undone,
+            why,
+            "Look with `tipstaff log fsck`; restore the home from a backup.",
+        )
+    };
+    let (mut orders, mut next) = (Vec::new(), crate::policy::last_control(at, "principals")?);
+    while let Some(digest) = next {
+        let text = at.home.kept(digest).map_err(|error| broken(error.to_string()))?;
+        let order =
+            SignedOrder::from_canonical(&text).map_err(|error| broken(error.to_string()))?;
+        next = order.order.prev;
+        orders.push(order);
+    }
+    let mut known = Principals::default();
+    for order in orders.iter().rev() {
+        let folded: Result<Digest, _> = known.apply(order, u64::MAX);
+        folded.map_err(|fault| broken(fault.to_string()))?;
+    }
+    Ok((known, keys.origin().to_owned()))
 }
 
 /// What the monitor knows.

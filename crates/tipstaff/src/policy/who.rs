@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use tipstaff_classify::Catalogue;
 use tipstaff_core::{Action, Json, Millis, Sink, Tier, Verdict};
+use tipstaff_identity::Name;
 use tipstaff_monitor::{Acting, Explainer, Supposed};
+use tipstaff_policy::PolicySet;
 use tipstaff_policy::paths::PathFacts;
 use tipstaff_policy::words::{Choice, Resource, Rule, Sense, Statement, What, Words};
 
@@ -398,6 +400,30 @@ fn enrolled(at: &Place) -> Result<Vec<Somebody>, Failure> {
         people.push(Somebody { name, acting, barred });
     }
     Ok(people)
+}
+
+/// Names in rules that nobody is enrolled under, and roles that nobody has: misspelt, such a rule never matches.
+pub(super) fn strangers(at: &Place, set: &PolicySet) -> Vec<String> {
+    // Without a log, or with one that can't be read, there is nothing to compare with.
+    let Ok((known, _)) = crate::principal::folded(at, "") else { return Vec::new() };
+    if known.head().is_none() {
+        return Vec::new();
+    }
+    let mut found = BTreeSet::new();
+    for uid in set.ranked().flat_map(|ranked| ranked.policy.entity_literals()) {
+        let (kind, id) = (uid.type_name().to_string(), uid.id().unescaped());
+        // Pseudonyms of processes and accounts are no names.
+        let Some(name) = Name::parse(id) else { continue };
+        let is_known = match kind.as_str() {
+            "Agent" | "User" => known.get(&name).is_some(),
+            "Role" => known.iter().any(|(_, principal)| principal.has_role(&name)),
+            _ => true,
+        };
+        if !is_known {
+            found.insert(format!("{kind}::\"{id}\": nobody who is enrolled has this name"));
+        }
+    }
+    found.into_iter().collect()
 }
 
 fn has_key(principal: &Json, now: Millis) -> bool {
