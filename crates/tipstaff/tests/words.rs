@@ -214,9 +214,8 @@ fn a_file_of_words_is_checked_compiled_and_put_in_force_like_any_other() {
         assert!(Instant::now() < until, "{answer}");
         std::thread::sleep(Duration::from_millis(200));
     }
-    // Words that mean the same are no change.
-    fs::write(&file, "// said otherwise\ndeny(*,\n  notes/delete_note, *) \"Not today.\"\n")
-        .unwrap();
+    // Another comment is no change.
+    fs::write(&file, "deny(*,  notes/delete_note, *)  \"Not today.\" // said otherwise\n").unwrap();
     std::thread::sleep(Duration::from_millis(1500));
     drop(session);
     world.settle();
