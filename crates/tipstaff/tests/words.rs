@@ -255,7 +255,7 @@ fn solver() -> Option<PathBuf> {
     });
     if found.is_none() {
         assert!(std::env::var_os("TIPSTAFF_NEEDS_CVC5").is_none(), "there is no cvc5");
-        println!("skipped: there is no cvc5 (apt install cvc5)");
+        println!("SKIPPED: there is no cvc5 (apt install cvc5)");
     }
     found
 }
