@@ -5,11 +5,11 @@ use tipstaff_classify::Catalogue;
 use tipstaff_core::Json;
 use tipstaff_core::receipt::{Receipt, Signed, verify_links};
 use tipstaff_identity::capability::{Part, Token, attenuate, from_text, grant, inspect};
-use tipstaff_identity::{HttpSignature, SignedOrder};
+use tipstaff_identity::{HttpSignature, SignedEnvelope, SignedOrder};
 use tipstaff_ledger::note::{Checkpoint, NoteVerifier};
 use tipstaff_ledger::proof::InclusionProof;
 use tipstaff_ledger::tile::{TileId, decode_bundle};
-use tipstaff_policy::{PolicySet, PolicySource, ToolPins};
+use tipstaff_policy::{PolicySet, PolicySource, ToolPins, Words};
 
 /// What the strict parser accepts has one spelling, and a lenient reader agrees that it is JSON.
 #[test]
@@ -97,6 +97,62 @@ fn who_acts() {
         }
         let _ = HttpSignature::parse(&changed(input), &changed(&signature));
         let _ = HttpSignature::parse(&String::from_utf8_lossy(bytes), &signature);
+    });
+}
+
+/// Access words: what is read reads back from its own text, and what they mean is Cedar that is admitted.
+#[test]
+fn words() {
+    let good = "role(reader) = { fs:*, T1..T3 on not server(\"a b\") }\nallow({ coder, user(ada) }, git:push, roots)\n\
+                policy(argument(\"/b\", \"r*\")) = { deny(not role(x), github/*) \"No \\\" \\\\.\" ask(*, sample) }\n";
+    assert!(Words::parse("a.access", good).is_ok());
+    check!().for_each(move |bytes: &[u8]| {
+        let mut changed = good.as_bytes().to_vec();
+        for edit in bytes.chunks_exact(3).take(4) {
+            let at = usize::from(u16::from_le_bytes([edit[0], edit[1]])) % changed.len();
+            changed[at] = edit[2];
+        }
+        for text in [String::from_utf8_lossy(&changed), String::from_utf8_lossy(bytes)] {
+            let Ok(words) = Words::parse("a.access", &text) else { continue };
+            let written = words.to_string();
+            assert_eq!(Words::parse("a.access", &written).as_ref(), Ok(&words), "{text}");
+            let classes = Catalogue::builtin().classes();
+            let Ok(cedar) = words.to_cedar("a.access", classes) else { continue };
+            let mut source = PolicySource::default();
+            source.files.insert("a.access.cedar".to_owned(), cedar);
+            let classes = Catalogue::builtin().classes();
+            if let Err(faults) = PolicySet::admit(&source, &ToolPins::default(), classes) {
+                // Cedar may see that a rule can never match, or that a name has letters that mislead; it never
+                // fails to read one.
+                assert!(faults.iter().all(|f| f.file == "a.access"), "{faults:?} {text}");
+                let known = ["never match", "identifier", "BIDI"];
+                let told = |message: &str| known.iter().any(|part| message.contains(part));
+                assert!(faults.iter().all(|f| told(&f.message)), "{faults:?} {text}");
+            }
+        }
+    });
+}
+
+/// Envelopes: what is read has the one spelling that it was read from.
+#[test]
+fn envelopes() {
+    let good = format!(
+        "{{\"at\":5,\"body\":\"aGVsbG8\",\"counter\":7,\"form\":\"tipstaff-envelope-1\",\"from\":\"coder\",\
+         \"key_id\":\"k\",\"log\":\"l\",\"signature\":\"{}\",\"to\":\"helper\"}}",
+        "A".repeat(86)
+    );
+    assert!(SignedEnvelope::from_canonical(&good).is_ok());
+    check!().for_each(move |bytes: &[u8]| {
+        let mut changed = good.as_bytes().to_vec();
+        for edit in bytes.chunks_exact(3).take(4) {
+            let at = usize::from(u16::from_le_bytes([edit[0], edit[1]])) % changed.len();
+            changed[at] = edit[2];
+        }
+        for text in [String::from_utf8_lossy(&changed), String::from_utf8_lossy(bytes)] {
+            if let Ok(read) = SignedEnvelope::from_canonical(&text) {
+                assert_eq!(read.to_canonical(), text);
+            }
+        }
     });
 }
 

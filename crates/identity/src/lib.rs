@@ -7,6 +7,7 @@
 //! by their owner only, and a start refuses them otherwise.
 
 pub mod capability;
+mod envelope;
 mod httpsig;
 mod keys;
 mod peer;
@@ -14,6 +15,10 @@ mod principal;
 pub mod revocation;
 mod tls;
 
+pub use envelope::{
+    BODY_MAX, DeskError, Envelope, Inbox, LATE_MAX, Outbox, Reader, Refused, SignedEnvelope,
+    TEXT_MAX, WINDOW, Window,
+};
 pub use httpsig::{HttpParts, HttpSignature, HttpSignatureFault, check_content_digest};
 pub use keys::{HomeKeys, IdentityError, PublicKeys, SystemRandom, key_at, key_pem_at, make_key};
 pub use peer::{Peer, Process, Pseudonyms};

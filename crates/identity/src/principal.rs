@@ -78,11 +78,11 @@ impl Status {
     }
 }
 
-fn object(members: Vec<(&str, Json)>) -> Json {
+pub(crate) fn object(members: Vec<(&str, Json)>) -> Json {
     let members = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Json::object(members).unwrap_or(Json::Null)
 }
 
-fn number(value: u64) -> Json {
+pub(crate) fn number(value: u64) -> Json {
     Json::from(i64::try_from(value).unwrap_or(i64::MAX))
 }

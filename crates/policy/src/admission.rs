@@ -44,13 +44,13 @@ struct Findings {
 }
 
 pub(crate) fn admit(
-    source: &PolicySource,
+    asked: &PolicySource,
     pins: &ToolPins,
     classes: BTreeSet<String>,
 ) -> Result<Admitted, Vec<PolicyFault>> {
     let mut findings = Findings::default();
     // What is admitted, named and derived again is the Cedar that access words mean.
-    let (source, unread) = words::compiled(source, &classes);
+    let (source, unread) = words::compiled(asked, &classes);
     let source = source.as_ref();
     findings.faults.extend(unread);
     let patches = patches(source, &mut findings.faults);

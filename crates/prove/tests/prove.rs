@@ -28,7 +28,7 @@ fn solver() -> Option<Prover> {
     });
     if found.is_none() {
         assert!(std::env::var_os("TIPSTAFF_NEEDS_CVC5").is_none(), "there is no cvc5");
-        eprintln!("skipped: there is no cvc5 (apt install cvc5)");
+        eprintln!("SKIPPED: there is no cvc5 (apt install cvc5)");
     }
     found.map(|file| Prover::new(&file))
 }

@@ -278,7 +278,7 @@ impl Demands {
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let after = |time: &str| {
-            let seconds = milliseconds(time)? / 1000;
+            let seconds = milliseconds("--expires", time)? / 1000;
             i64::try_from(now.saturating_add(seconds)).map_err(|_| wrong("expires", "less"))
         };
         if let Some(time) = &self.expires {

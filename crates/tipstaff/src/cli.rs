@@ -199,6 +199,12 @@ pub(crate) enum Command {
     /// Invite principals into groups, join one, and see who is there
     #[command(subcommand)]
     Group(GroupCommand),
+    /// Messages between principals: signed, for one of them, opened once
+    #[command(
+        subcommand,
+        after_help = "Example:\n  echo 'The build is green.' | tipstaff envelope seal --key coder.key --to helper > message\n  tipstaff envelope open --as helper < message"
+    )]
+    Envelope(EnvelopeCommand),
     /// Say who a client started from here would be, in the words of policies and receipts
     Whoami {
         /// A principal's key, as `wrap` and `hook` take it
@@ -413,6 +419,28 @@ pub(crate) enum GroupCommand {
     },
     /// List the groups, and how each seat stands
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnvelopeCommand {
+    /// Sign what is on standard input as a message for one principal; prints one line
+    Seal {
+        /// The sender's key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Whom it is for
+        #[arg(long, value_name = "NAME")]
+        to: String,
+    },
+    /// Open the message on standard input, once: prints what it says
+    Open {
+        /// Whose message it has to be
+        #[arg(long = "as", value_name = "NAME")]
+        reader: String,
+        /// How old it may be: a number with s, m, h or d, at most 1d
+        #[arg(long, value_name = "TIME", default_value = "10m")]
+        within: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -22,8 +22,8 @@ pub(crate) fn run(at: &Place, command: GroupCommand) -> Outcome {
             let change = Change::Convene {
                 name: named(&group)?,
                 members: members.iter().map(|name| named(name)).collect::<Result<_, _>>()?,
-                join_within: milliseconds(&join_within)?,
-                inactive_after: milliseconds(&inactive_after)?,
+                join_within: milliseconds("--join-within", &join_within)?,
+                inactive_after: milliseconds("--inactive-after", &inactive_after)?,
             };
             let (_, receipt) = ordered(at, |_| Ok(change))?;
             said(at, &group, "is convened", &receipt)

@@ -22,6 +22,7 @@ mod conformance;
 mod demo;
 mod doctor;
 mod drift;
+mod envelope;
 mod group;
 mod home;
 mod hook;
@@ -162,6 +163,7 @@ fn run(cli: Cli) -> Outcome {
             session::declassify(&at, session.as_deref(), &labels)
         }
         Command::Principal(command) => principal::run(&at, command),
+        Command::Envelope(command) => envelope::run(&at, command),
         Command::Group(command) => group::run(&at, command),
         Command::Whoami { key, capability } => {
             principal::whoami(&at, key.as_deref())?;

@@ -62,8 +62,9 @@ pub(crate) fn check(at: &Place, folder: Option<PathBuf>) -> Outcome {
     let source = source(at, folder)?;
     match check_policies(&at.home, &source, pins(at)) {
         Ok((count, warnings)) => {
+            let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+            warnings.extend(who::strangers(at, explainer(at, &source)?.set()));
             if at.json {
-                let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
                 println!(
                     "{}",
                     serde_json::json!({ "policies": count, "warnings": warnings, "faults": [] })
@@ -97,7 +98,7 @@ pub(crate) fn compile(at: &Place, file: &Path) -> Outcome {
 
 /// What answers by the policies in force: what the last control receipt says, else what a new home would have.
 fn in_force(at: &Place) -> Result<Explainer, Failure> {
-    let source = match last_control(at, "policy-set") {
+    let source = match last_control(at, "policy-set")? {
         Some(digest) => {
             let kept = at.home.kept(digest).ok();
             let kept = kept.and_then(|text| PolicySource::from_canonical(&text).ok());
@@ -214,18 +215,21 @@ fn source(at: &Place, folder: Option<PathBuf>) -> Result<PolicySource, Failure> 
 
 /// The pins in force, by the last control receipt; none in a home without a log.
 pub(crate) fn pins(at: &Place) -> Option<Digest> {
-    last_control(at, "tool-pins")
+    last_control(at, "tool-pins").ok().flatten()
 }
 
-fn last_control(at: &Place, what: &str) -> Option<Digest> {
+/// What a kind of control state is by the log's last word.
+pub(crate) fn last_control(at: &Place, what: &str) -> Result<Option<Digest>, Failure> {
     if !at.home.exists() {
-        return None;
+        return Ok(None);
     }
-    let receipts = at.open().ok()?.reader.receipts().ok()?;
+    let receipts = at.open()?.reader.receipts().map_err(|error| {
+        Failure::undone("The log can't be read.", error, "Look with `tipstaff log fsck`.")
+    })?;
     let control =
         receipts.iter().rev().filter(|(_, signed)| signed.receipt().kind == Kind::Control);
     let mut last = control.filter_map(|(_, signed)| signed.receipt().control.as_ref());
-    last.find(|control| control.what == what).map(|control| control.to)
+    Ok(last.find(|control| control.what == what).map(|control| control.to))
 }
 
 fn refused(at: &Place, error: MonitorError) -> Outcome {
@@ -266,7 +270,7 @@ fn parse_arguments(arguments: Option<&str>) -> Result<Json, Failure> {
     }
 }
 
-fn now() -> Millis {
+pub(crate) fn now() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(u64::try_from(since.as_millis()).unwrap_or(0))
 }

@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tipstaff_core::key::{SigningKey, VerifyingKey};
 use tipstaff_core::{Digest, Json, Millis};
 use tipstaff_identity::{
-    Change, HomeKeys, Kind, Name, Order, Peer, Pseudonyms, key_at, key_pem_at, make_key,
-    principal_certificate,
+    Change, HomeKeys, Kind, Name, Order, Peer, Principals, Pseudonyms, SignedOrder, key_at,
+    key_pem_at, make_key, principal_certificate,
 };
 use tipstaff_monitor::Client;
 
@@ -48,7 +48,8 @@ pub(crate) fn run(at: &Place, command: PrincipalCommand) -> Outcome {
             order(at, "enrolled", |_| Ok(change))
         }
         PrincipalCommand::Rotate { name, key, overlap } => {
-            let (name, key, overlap) = (named(&name)?, public(&key)?, milliseconds(&overlap)?);
+            let (name, key, overlap) =
+                (named(&name)?, public(&key)?, milliseconds("--overlap", &overlap)?);
             order(at, "has a new key", |known| {
                 let until = Millis(known.now.0.saturating_add(overlap));
                 Ok(Change::Rotate { name, key, until })
@@ -274,6 +275,33 @@ fn show(at: &Place, name: &Name, did: bool) -> Outcome {
     Ok(())
 }
 
+/// Who is known in the log as it stands, and its origin.
+pub(crate) fn folded(at: &Place, undone: &str) -> Result<(Principals, String), Failure> {
+    let keys = HomeKeys::open(at.home.root())
+        .map_err(|error| Failure::undone(undone, error, "Make a home with `tipstaff init`."))?;
+    let broken = |why: String| {
+        Failure::undone(
+            undone,
+            why,
+            "Look with `tipstaff log fsck`; restore the home from a backup.",
+        )
+    };
+    let (mut orders, mut next) = (Vec::new(), crate::policy::last_control(at, "principals")?);
+    while let Some(digest) = next {
+        let text = at.home.kept(digest).map_err(|error| broken(error.to_string()))?;
+        let order =
+            SignedOrder::from_canonical(&text).map_err(|error| broken(error.to_string()))?;
+        next = order.order.prev;
+        orders.push(order);
+    }
+    let mut known = Principals::default();
+    for order in orders.iter().rev() {
+        let folded: Result<Digest, _> = known.apply(order, u64::MAX);
+        folded.map_err(|fault| broken(fault.to_string()))?;
+    }
+    Ok((known, keys.origin().to_owned()))
+}
+
 /// What the monitor knows.
 pub(crate) struct Known {
     pub(crate) json: Json,
@@ -444,8 +472,9 @@ pub(crate) fn public(text: &str) -> Result<VerifyingKey, Failure> {
     })
 }
 
-pub(crate) fn milliseconds(text: &str) -> Result<u64, Failure> {
-    let wrong = || Failure::Usage("a time is a number with s, m, h or d, such as 12h".to_owned());
+pub(crate) fn milliseconds(option: &str, text: &str) -> Result<u64, Failure> {
+    let wrong =
+        || Failure::Usage(format!("{option} wants a number with s, m, h or d, such as 12h"));
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {
         's' => 1,

@@ -518,6 +518,12 @@ impl Principals {
 }
 
 impl Principal {
+    /// Whether it has a role.
+    #[must_use]
+    pub fn has_role(&self, role: &Name) -> bool {
+        self.roles.contains(role)
+    }
+
     /// Its listing: status, keys with their ends, owner, roles.
     #[must_use]
     pub fn to_json(&self, name: &Name) -> Json {

@@ -42,6 +42,13 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Words, Vec<PolicyFault>> {
         let place = Place::new(file, "", 0);
         return Err(vec![place.fault(format!("more than {POLICY_BYTES_MAX} bytes"))]);
     }
+    // Whoever writes the file empties it first: that is no moment to put nothing in force.
+    if text.trim().is_empty() {
+        let place = Place::new(file, text, 0);
+        return Err(vec![
+            place.hinted("the file is empty", "write a rule or a comment, or remove it"),
+        ]);
+    }
     let tokens = scan(file, text).map_err(|fault| vec![fault])?;
     let mut reader = Reader { file, text, tokens, next: 0 };
     let (mut words, mut faults, mut count) = (Words::default(), Vec::new(), 0);

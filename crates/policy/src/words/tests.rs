@@ -367,6 +367,8 @@ fn faults_say_where_and_what_to_write_instead() {
         let found = fault(text);
         assert!(found.contains(says), "{text}\n  {found}\n  {says}");
     }
+    assert!(fault(" \n").contains("the file is empty (write a rule"));
+    assert!(admit(&[("team.access", "// nothing yet")]).is_ok());
     // Each statement has its own; what Cedar finds is told of the line of words.
     let faults =
         admit(&[("team.access", "alow(a, T1, *)\nallow(a, T1, *)\ndeny(a)\n")]).unwrap_err();

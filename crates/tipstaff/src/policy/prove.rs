@@ -146,13 +146,16 @@ fn show(found: &Counterexample) {
     };
     println!("  agent    {:?}{within}", found.agent);
     println!("  action   {}", found.action);
-    println!("  tool     {:?} in {}", found.tool, found.servers.join(", "));
+    let servers = found.servers.join(", ");
+    let within = if servers.is_empty() { servers } else { format!(" in {servers}") };
+    println!("  tool     {:?}{within}", found.tool);
     for (pointer, text) in &found.arguments {
         println!("  argument {pointer:?} {text}");
     }
     for (name, value) in &found.facts {
         println!("  {name:<20} {value}");
     }
+    println!("  (made up by the solver: what no policy looks at is arbitrary)");
 }
 
 fn in_a_line(found: &Counterexample) -> String {

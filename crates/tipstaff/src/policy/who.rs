@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use tipstaff_classify::Catalogue;
 use tipstaff_core::{Action, Json, Millis, Sink, Tier, Verdict};
+use tipstaff_identity::Name;
 use tipstaff_monitor::{Acting, Explainer, Supposed};
+use tipstaff_policy::PolicySet;
 use tipstaff_policy::paths::PathFacts;
-use tipstaff_policy::words::{Choice, Resource, Rule, Sense, What};
+use tipstaff_policy::words::{Choice, Resource, Rule, Sense, Statement, What, Words};
 
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome};
@@ -208,6 +210,14 @@ fn read(action: &str, resource: Option<&str>) -> Result<Rule, Failure> {
         let path = Resource::Argument { pointer: PATH.to_owned(), pattern: resource.to_owned() };
         rule.resource = Choice::one(path);
     }
+    // The catalogue's word on classes, with what it has instead.
+    let words = Words { statements: vec![Statement::Rule(rule.clone())] };
+    words.to_cedar("question.access", Catalogue::builtin().classes()).map_err(|faults| {
+        let fault = faults.into_iter().next();
+        let hint = fault.as_ref().and_then(|fault| fault.hint.clone()).unwrap_or_default();
+        let what = fault.map_or_else(String::new, |fault| fault.message);
+        Failure::Usage(format!("{what}: {hint}"))
+    })?;
     let one = rule.resource.sense == Sense::Is && rule.resource.items.len() == 1;
     let wild = matches!(rule.resource.items.as_slice(),
         [Resource::Argument { pointer, pattern }] if pointer != PATH && pattern.contains('*'));
@@ -284,11 +294,6 @@ fn deeds(explainer: &Explainer, rule: &Rule) -> Result<Vec<Deed>, Failure> {
             }
         }
     }
-    if deeds.is_empty() {
-        return Err(Failure::Usage(
-            "the catalogue has no such class: see docs/access-words.md".to_owned(),
-        ));
-    }
     Ok(deeds)
 }
 
@@ -352,7 +357,11 @@ fn assumed(rule: &Rule) -> String {
         .items
         .iter()
         .any(|what| !matches!(what, What::Tool(_) | What::Server(_) | What::Operation(_)));
-    let tool = if classes { ", by a tool that no policy names" } else { "" };
+    let tool = if classes {
+        ", by a tool that no policy names; a class of shell commands at every tier"
+    } else {
+        ""
+    };
     format!("Assumed: a new session that has met nothing, {place}{tool}.")
 }
 
@@ -391,6 +400,30 @@ fn enrolled(at: &Place) -> Result<Vec<Somebody>, Failure> {
         people.push(Somebody { name, acting, barred });
     }
     Ok(people)
+}
+
+/// Names in rules that nobody is enrolled under, and roles that nobody has: misspelt, such a rule never matches.
+pub(super) fn strangers(at: &Place, set: &PolicySet) -> Vec<String> {
+    // Without a log, or with one that can't be read, there is nothing to compare with.
+    let Ok((known, _)) = crate::principal::folded(at, "") else { return Vec::new() };
+    if known.head().is_none() {
+        return Vec::new();
+    }
+    let mut found = BTreeSet::new();
+    for uid in set.ranked().flat_map(|ranked| ranked.policy.entity_literals()) {
+        let (kind, id) = (uid.type_name().to_string(), uid.id().unescaped());
+        // Pseudonyms of processes and accounts are no names.
+        let Some(name) = Name::parse(id) else { continue };
+        let is_known = match kind.as_str() {
+            "Agent" | "User" => known.get(&name).is_some(),
+            "Role" => known.iter().any(|(_, principal)| principal.has_role(&name)),
+            _ => true,
+        };
+        if !is_known {
+            found.insert(format!("{kind}::\"{id}\": nobody who is enrolled has this name"));
+        }
+    }
+    found.into_iter().collect()
 }
 
 fn has_key(principal: &Json, now: Millis) -> bool {
