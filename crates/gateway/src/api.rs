@@ -8,6 +8,7 @@
 mod actions;
 mod chain;
 mod conformance;
+mod console;
 mod desk;
 mod latency;
 mod library;
@@ -151,6 +152,7 @@ impl Api {
             Access::Anyone => true,
             Access::Bearer => self.is_bearer(request),
             Access::Actor => self.is_owner(request) || signer(request).is_some(),
+            Access::Viewer => self.is_bearer(request) || is_users(request),
         };
         if !may {
             return Ok(unauthorised(request.headers()));
@@ -187,6 +189,10 @@ impl Api {
             Route::Tell => signed::tell(body, &by(), &self.monitor),
             Route::Conformance => conformance::manifest(self.library.disk()),
             Route::ConformancePage => conformance::page(self.library.disk()),
+            Route::Console => {
+                self.current()?;
+                console::page(query, &self.monitor, &self.library)
+            }
             Route::Queue => Ok(signed::list("waiting", self.monitor.queue())),
             Route::Sessions => Ok(signed::list("sessions", self.monitor.open_sessions())),
             Route::VerifyChain => chain::verify(body, &self.receipt_key),
@@ -313,6 +319,11 @@ fn capability(request: &Request<Vec<u8>>) -> Option<Arc<str>> {
     let one = values.next()?;
     let one = one.to_str().ok().filter(|_| values.next().is_none());
     Some(one.unwrap_or_default().into())
+}
+
+/// Whether the kernel says that the connection is that of the user whose home this is.
+fn is_users(request: &Request<Vec<u8>>) -> bool {
+    matches!(request.extensions().get(), Some(Credential::User(_)))
 }
 
 /// What a request's principal proved.

@@ -15,7 +15,7 @@ use super::reply::{Answered, Fault, bytes, with_header};
 /// Where the runner leaves its manifest, below the home.
 pub(crate) const FILE: &str = "conformance.json";
 /// No script, no picture, no frame, nothing from elsewhere.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const STYLE: &str = "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}\
 table{border-collapse:collapse;width:100%}td,th{border:1px solid #999;padding:.3em .5em;text-align:left;\
 vertical-align:top}td.no{background:#fdd}td.yes{background:#dfd}td.none{background:#eee}code{font-size:85%}";
@@ -117,7 +117,7 @@ fn row(page: &mut String, item: &Value) {
     page.push_str("</td></tr>");
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         match c {
             '&' => out.push_str("&amp;"),

@@ -58,6 +58,7 @@ struct Entry {
 #[derive(Debug)]
 struct Chain {
     name: String,
+    actor: String,
     first: u64,
     count: u64,
     closed: bool,
@@ -85,6 +86,8 @@ pub(crate) struct Filter {
     pub(crate) chain: Option<String>,
     /// A session's chain has its name: this is another word for the same.
     pub(crate) session: Option<String>,
+    /// Whoever acts in the chain, as its first receipt says.
+    pub(crate) actor: Option<String>,
     pub(crate) kind: Option<Kind>,
     pub(crate) verdict: Option<Verdict>,
 }
@@ -174,8 +177,13 @@ impl Library {
                 _ => return nothing,
             }
         }
+        let acts = |entry: &Entry, actor: &str| {
+            let chain = usize::try_from(entry.chain).ok().and_then(|at| index.chains.get(at));
+            chain.is_some_and(|chain| chain.actor == actor)
+        };
         let is_wanted = |entry: &Entry| {
             chain.is_none_or(|chain| chain == entry.chain)
+                && filter.actor.as_ref().is_none_or(|actor| acts(entry, actor))
                 && filter.kind.is_none_or(|kind| kind == entry.kind)
                 && filter.verdict.is_none_or(|verdict| Some(verdict) == entry.verdict)
         };
@@ -364,7 +372,8 @@ impl Index {
                 let (number, name) = (u32::try_from(self.chains.len()).ok()?, &receipt.chain);
                 let name = name.clone().into_owned();
                 self.numbers.insert(name.clone(), number);
-                self.chains.push(Chain { name, first: at, count: 0, closed: false });
+                let actor = receipt.actor.clone().into_owned();
+                self.chains.push(Chain { name, actor, first: at, count: 0, closed: false });
                 number
             }
         };
@@ -419,6 +428,8 @@ struct Line<'a> {
 struct Seen<'a> {
     #[serde(borrow)]
     action: Cow<'a, str>,
+    #[serde(borrow)]
+    actor: Cow<'a, str>,
     #[serde(borrow)]
     chain: Cow<'a, str>,
     #[serde(borrow)]

@@ -27,7 +27,7 @@ const NAME_MAX: usize = 255;
 /// Fewest digits of a hash that a receipt is named by.
 const DIGITS_MIN: usize = 8;
 
-const PARAMETERS: &str = "Known are chain, session, kind, verdict, limit (1 to 1000), and from and after (a leaf's number).";
+const PARAMETERS: &str = "Known are chain, session, actor, kind, verdict, limit (1 to 1000), and from and after (a leaf's number).";
 
 /// A receipt as it stands in an export, with its place in the log.
 #[derive(Serialize)]
@@ -169,7 +169,10 @@ impl Asked {
             let is_name =
                 value.len() <= NAME_MAX && value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
             match name {
-                "chain" | "session" if !is_name => return Err(bad("A name is none of a chain.")),
+                "chain" | "session" | "actor" if !is_name => {
+                    return Err(bad("A name is none of a chain or an actor."));
+                }
+                "actor" => asked.filter.actor = Some(value),
                 "chain" => asked.filter.chain = Some(value),
                 "session" => asked.filter.session = Some(value),
                 "kind" => {

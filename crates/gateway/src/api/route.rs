@@ -20,6 +20,7 @@ pub(crate) enum Route<'a> {
     Checkpoint,
     Conformance,
     ConformancePage,
+    Console,
     Health,
     KeySet,
     Metrics,
@@ -51,6 +52,9 @@ pub(crate) enum Access {
     Actor,
     /// Whoever has the home's token.
     Bearer,
+    /// Whoever has the home's token, or whose connection the kernel says is the home's user's: a page for people, which
+    /// changes nothing and which no page of another origin can read.
+    Viewer,
     /// Anyone: what is answered is public or comes from the caller.
     Anyone,
 }
@@ -61,6 +65,7 @@ impl<'a> Route<'a> {
         match path {
             "/.well-known/jwks.json" => return Some(Self::KeySet),
             "/aarm/conformance" => return Some(Self::ConformancePage),
+            "/console" => return Some(Self::Console),
             "/api/openapi.json" => return Some(Self::OpenApi),
             "/api/v1/aarm/conformance" => return Some(Self::Conformance),
             "/api/v1/aarm/sample-chain" => return Some(Self::Sample),
@@ -113,6 +118,7 @@ impl<'a> Route<'a> {
             | Self::Tile(_)
             | Self::VerifyChain => Access::Anyone,
             Self::Action | Self::Outcome { .. } => Access::Actor,
+            Self::Console => Access::Viewer,
             Self::Approve
             | Self::Metrics
             | Self::Queue
@@ -141,6 +147,7 @@ impl<'a> Route<'a> {
             Self::Approve => "/api/v1/approvals",
             Self::Checkpoint => "/log/checkpoint",
             Self::Conformance => "/api/v1/aarm/conformance",
+            Self::Console => "/console",
             Self::ConformancePage => "/aarm/conformance",
             Self::Health => "/healthz",
             Self::KeySet => "/.well-known/jwks.json",

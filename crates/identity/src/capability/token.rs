@@ -170,6 +170,11 @@ impl Capability {
         self.holders.last()
     }
 
+    /// Its checks that are looked at without an engine, each with its block, as they are written.
+    pub fn checks(&self) -> impl Iterator<Item = (usize, String)> {
+        self.caveats.iter().map(|(block, caveat)| (*block, caveat.to_string()))
+    }
+
     /// What has to be counted for it.
     #[must_use]
     pub fn meters(&self) -> &[Meter] {

@@ -21,6 +21,7 @@ use super::{Monitor, lock};
 use crate::authority::{Authority, Kept, Presented, text};
 use crate::replay::read_inputs;
 use crate::used::{METERED, SPENT, Used};
+use crate::wire::{number, object};
 
 /// Verified tokens that are remembered.
 const REMEMBERED_MAX: usize = 4096;
@@ -83,6 +84,31 @@ impl Capabilities {
 }
 
 impl Monitor {
+    /// The capabilities that doors presented since the start, for the operator's eyes: the ids of their blocks, who
+    /// may present them, and what they demand.
+    #[must_use]
+    pub fn capabilities_shown(&self) -> Json {
+        let known = self.principals.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.now();
+        let capabilities = lock(&self.capabilities);
+        let shown = capabilities.verified.values().map(|capability| {
+            let ids = capability.ids().iter().map(|id| Json::String(id.to_hex()));
+            let checks = capability.checks().map(|(block, check)| {
+                object([("block", number(block as u64)), ("check", Json::String(check))])
+            });
+            let holder = capability.holder().map(|key| {
+                let speaker = known.speaker(&key.key_id(), now);
+                speaker.map_or_else(|_| key.to_did_key(), |speaker| speaker.name.to_string())
+            });
+            object([
+                ("checks", Json::Array(checks.collect())),
+                ("holder", holder.map_or(Json::Null, Json::String)),
+                ("ids", Json::Array(ids.collect())),
+            ])
+        });
+        Json::Array(shown.collect())
+    }
+
     /// Takes what a door presents. One that is refused is remembered as such, so that everything is refused.
     pub(super) fn take(&self, token: &str, proven: Option<&Proven>) -> Brought {
         match self.looked_at(token, proven) {

@@ -84,7 +84,8 @@ impl Monitor {
     }
 
     /// Everybody, for the operator's eyes.
-    pub(crate) fn principals_shown(&self) -> Json {
+    #[must_use]
+    pub fn principals_shown(&self) -> Json {
         let known = self.principals.read().unwrap_or_else(PoisonError::into_inner);
         let origin = &self.ledger.identity().origin;
         let shown = known.iter().map(|(name, principal)| {
@@ -113,6 +114,12 @@ impl Monitor {
             ("ok", Json::from(true)),
             ("size", number(self.ledger.position().0)),
         ])
+    }
+
+    /// Under which name receipts know a principal, `agent://origin/pseudonym`.
+    #[must_use]
+    pub fn actor(&self, principal: &Name) -> String {
+        self.pseudonyms.actor(&instance(principal.as_str()))
     }
 
     /// Whom a door's proof speaks for.
