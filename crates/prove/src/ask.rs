@@ -19,6 +19,8 @@ use crate::{ProveError, StatementFault};
 
 /// How long the solver may look at one question.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long all questions of a statement may take.
+const LIMIT_ALL: Duration = Duration::from_secs(300);
 
 /// A solver to ask.
 #[derive(Debug, Clone)]
@@ -108,6 +110,7 @@ impl Prover {
         let sets = sets(set, statement.claim)?;
         let mut solver = CedarSymCompiler::new(self.start()?).map_err(|error| failed(&error))?;
         let mut extent = Extent { kinds: 0, questions: 0 };
+        let until = tokio::time::Instant::now() + LIMIT_ALL;
         for kind in kinds(&schema, &actions) {
             extent.kinds += 1;
             let asked = guard.within(kind.action(), &tools, &servers)?;
@@ -118,11 +121,12 @@ impl Prover {
                 let permitting = permitting.map_err(|error| failed(&error))?;
                 extent.questions += 1;
                 let question = solver.check_disjoint_with_counterexample_opt(&permitting, &asked);
-                let found = tokio::time::timeout(self.limit, question).await.map_err(|_| {
-                    ProveError::Undecided(format!(
-                        "{} seconds were not enough",
-                        self.limit.as_secs()
-                    ))
+                let limit = until.min(tokio::time::Instant::now() + self.limit);
+                let found = tokio::time::timeout_at(limit, question).await.map_err(|_| {
+                    let (one, all) = (self.limit.as_secs(), LIMIT_ALL.as_secs());
+                    let what =
+                        format!("{one} seconds for a question, or {all} for all, were too few");
+                    ProveError::Undecided(what)
                 })?;
                 if let Some(found) = found.map_err(|error| failed(&error))? {
                     return Counterexample::of(set, &found)
