@@ -256,3 +256,18 @@ fn what_is_taken_for_granted_holds_of_every_request() {
     }
     assert_eq!(judged, 3 * 5 * 3 * 4 * 128);
 }
+
+/// What the compiler makes of a set is as deep as the set has policies, and it recurses.
+#[test]
+fn large_sets_are_asked_about_or_refused_and_never_overflow() {
+    let rule = |n: usize| format!("allow(agent{n}, fs:write, roots)\n");
+    let rules = |count: usize| -> String { (0..count).map(rule).collect() };
+    let statement = Statement::parse("no agent can ever do T5").unwrap();
+    let classes = || Catalogue::builtin().classes();
+    let many = admit(&[("team.access", &rules(tipstaff_prove::POLICIES_MAX + 1))]);
+    let answer = Prover::new("/nowhere".as_ref()).prove(&many, classes(), &statement);
+    assert!(matches!(&answer, Err(ProveError::NotLogic(_))), "{answer:?}");
+    let Some(solver) = solver() else { return };
+    let large = admit(&[("team.access", &format!("{}deny(*, T5, *)", rules(400)))]);
+    assert!(matches!(solver.prove(&large, classes(), &statement), Ok(Answer::Proved(_))));
+}
