@@ -334,8 +334,7 @@ impl Monitor {
         self.end_stale();
         self.end_deserted(grace);
         unless_full(self.close_abandoned(grace))?;
-        self.try_config();
-        self.try_policies();
+        self.look_quickly();
         self.ledger.flush()
     }
 

@@ -149,6 +149,17 @@ impl Service {
                 log_line(&format!("no space is laid out ahead any more: {error}"));
             }
         });
+        // Where statements are required, a change waits for a proof, and nothing waits for it.
+        if self.home.requirements().is_some() {
+            let looking = Arc::downgrade(monitor);
+            thread::spawn(move || {
+                while let Some(monitor) = looking.upgrade() {
+                    monitor.look();
+                    drop(monitor);
+                    thread::sleep(TICK);
+                }
+            });
+        }
         let mut idle_since = Instant::now();
         let mut published = Instant::now();
         while self.stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {

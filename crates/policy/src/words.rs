@@ -5,6 +5,7 @@
 //! evaluates words. A wildcard is written, never implied; `deny` outweighs `ask`, and `ask` outweighs `allow`.
 
 mod compile;
+mod items;
 mod parse;
 mod print;
 mod scan;

@@ -14,11 +14,18 @@ use tipstaff_policy::words::{Statement as Word, Words};
 use tipstaff_policy::{Decision, PolicySet, Reason};
 
 use crate::statement::Statement;
-use crate::world::{ALWAYS, hierarchy, named, sets};
+use crate::world::{ALWAYS, about, hierarchy, named, sets};
 use crate::{ProveError, StatementFault};
 
 /// How long the solver may look at one question.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long all questions of a statement may take.
+const LIMIT_ALL: Duration = Duration::from_secs(300);
+
+/// Most policies of a set that is made into logic.
+pub const POLICIES_MAX: usize = 1000;
+/// Room for the recursion over them; only what is used is taken.
+const STACK: usize = 1 << 30;
 
 /// A solver to ask.
 #[derive(Debug, Clone)]
@@ -86,9 +93,24 @@ impl Prover {
         classes: impl Iterator<Item = &'a str>,
         statement: &Statement,
     ) -> Result<Answer, ProveError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| ProveError::NoSolver(error.to_string()))?;
-        runtime.block_on(self.ask(set, classes.collect(), statement))
+        let policies = set.ranked().count();
+        if policies > POLICIES_MAX {
+            let what = format!("{policies} policies are more than {POLICIES_MAX}");
+            return Err(ProveError::NotLogic(what));
+        }
+        let classes: Vec<&str> = classes.collect();
+        let asking = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| ProveError::NoSolver(error.to_string()))?;
+            runtime.block_on(self.ask(set, classes, statement))
+        };
+        // Logic is as deep as the set has policies, and what walks it recurses.
+        std::thread::scope(|scope| {
+            let asked = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, asking);
+            let asked = asked.map_err(|error| ProveError::Undecided(error.to_string()))?;
+            let gone = |_| Err(ProveError::Undecided("the prover broke off".to_owned()));
+            asked.join().unwrap_or_else(gone)
+        })
     }
 
     async fn ask(
@@ -108,21 +130,24 @@ impl Prover {
         let sets = sets(set, statement.claim)?;
         let mut solver = CedarSymCompiler::new(self.start()?).map_err(|error| failed(&error))?;
         let mut extent = Extent { kinds: 0, questions: 0 };
+        let until = tokio::time::Instant::now() + LIMIT_ALL;
         for kind in kinds(&schema, &actions) {
             extent.kinds += 1;
             let asked = guard.within(kind.action(), &tools, &servers)?;
             let asked = CompiledPolicySet::compile(&asked, &kind, &schema)
                 .map_err(|error| failed(&error))?;
             for permitting in &sets {
+                let permitting = &about(permitting, kind.action())?;
                 let permitting = CompiledPolicySet::compile(permitting, &kind, &schema);
                 let permitting = permitting.map_err(|error| failed(&error))?;
                 extent.questions += 1;
                 let question = solver.check_disjoint_with_counterexample_opt(&permitting, &asked);
-                let found = tokio::time::timeout(self.limit, question).await.map_err(|_| {
-                    ProveError::Undecided(format!(
-                        "{} seconds were not enough",
-                        self.limit.as_secs()
-                    ))
+                let limit = until.min(tokio::time::Instant::now() + self.limit);
+                let found = tokio::time::timeout_at(limit, question).await.map_err(|_| {
+                    let (one, all) = (self.limit.as_secs(), LIMIT_ALL.as_secs());
+                    let what =
+                        format!("{one} seconds for a question, or {all} for all, were too few");
+                    ProveError::Undecided(what)
                 })?;
                 if let Some(found) = found.map_err(|error| failed(&error))? {
                     return Counterexample::of(set, &found)

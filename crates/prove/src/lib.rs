@@ -10,7 +10,7 @@ mod ask;
 mod statement;
 mod world;
 
-pub use ask::{Answer, Counterexample, Extent, Prover};
+pub use ask::{Answer, Counterexample, Extent, POLICIES_MAX, Prover};
 pub use statement::{Claim, Statement, StatementFault};
 pub use world::ALWAYS;
 

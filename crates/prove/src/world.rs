@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet as CedarSet};
+use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicyId, PolicySet as CedarSet};
 use tipstaff_policy::{Does, PolicySet, Ranked};
 
 use crate::{Claim, ProveError};
@@ -113,6 +113,19 @@ pub(crate) fn sets(set: &PolicySet, claim: Claim) -> Result<Vec<CedarSet>, Prove
     }
     let sets = sets.into_iter().map(CedarSet::from_policies);
     sets.collect::<Result<_, _>>().map_err(|error| ProveError::NotLogic(error.to_string()))
+}
+
+/// The policies whose scope lets them be about an action: the others neither match nor err there.
+pub(crate) fn about(set: &CedarSet, action: &EntityUid) -> Result<CedarSet, ProveError> {
+    let is_call = action.id().unescaped().starts_with("call:");
+    let holds = |uid: &EntityUid| uid == action || (is_call && uid.id().unescaped() == "call");
+    let about = set.policies().filter(|policy| match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(uid) => uid == *action,
+        ActionConstraint::In(uids) => uids.iter().any(holds),
+    });
+    let about = CedarSet::from_policies(about.cloned());
+    about.map_err(|error| ProveError::NotLogic(error.to_string()))
 }
 
 /// The same policy as a forbid.

@@ -256,3 +256,97 @@ fn what_is_taken_for_granted_holds_of_every_request() {
     }
     assert_eq!(judged, 3 * 5 * 3 * 4 * 128);
 }
+
+/// What the compiler makes of a set is as deep as the set has policies, and it recurses.
+#[test]
+fn large_sets_are_asked_about_or_refused_and_never_overflow() {
+    let rule = |n: usize| format!("allow(agent{n}, fs:write, roots)\n");
+    let rules = |count: usize| -> String { (0..count).map(rule).collect() };
+    let statement = Statement::parse("no agent can ever do T5").unwrap();
+    let classes = || Catalogue::builtin().classes();
+    let many = admit(&[("team.access", &rules(tipstaff_prove::POLICIES_MAX + 1))]);
+    let answer = Prover::new("/nowhere".as_ref()).prove(&many, classes(), &statement);
+    assert!(matches!(&answer, Err(ProveError::NotLogic(_))), "{answer:?}");
+    let Some(solver) = solver() else { return };
+    let large = admit(&[("team.access", &format!("{}deny(*, T5, *)", rules(400)))]);
+    assert!(matches!(solver.prove(&large, classes(), &statement), Ok(Answer::Proved(_))));
+}
+
+/// Sets of ranked policies drawn at random: a statement is proved exactly if the engine itself, asked about every
+/// request that differs for these policies, never answers what the statement rules out.
+#[test]
+fn proofs_agree_with_trying_everything() {
+    let Some(solver) = solver() else { return };
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = |below: u64| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let facts = [
+        "context.tier == 5",
+        "context.inside_roots",
+        "context.tier >= 4",
+        "!context.inside_roots",
+        "true",
+    ];
+    let (mut proved, mut refuted) = (0, 0);
+    for _ in 0..20 {
+        let policies: Vec<String> = (0..2 + draw(4))
+            .map(|number| {
+                let rank = ["", "@rank(\"-1\")", "@rank(\"0\")", "@rank(\"1\")", "@rank(\"2\")"];
+                let (effect, duty) = match draw(6) {
+                    0 | 1 => ("forbid", ""),
+                    2 => ("permit", "@step_up"),
+                    3 => ("permit", "@step_up_if_aligned"),
+                    _ => ("permit", ""),
+                };
+                let pick = |list: &[&'static str], at: u64| list[usize::try_from(at).unwrap()];
+                let (rank, fact) = (pick(&rank, draw(5)), pick(&facts, draw(5)));
+                format!("@id(\"p{number}\") {rank} {duty} {effect} (principal, action == Action::\"read\", resource) when {{ {fact} }};")
+            })
+            .collect();
+        let text = policies.join("\n");
+        let set = admit(&[("a.cedar", &text)]);
+        let mut worst = [false; 2];
+        for inside_roots in [false, true] {
+            let verdict = read_at_tier_5(&set, inside_roots);
+            let runs = matches!(verdict, Verdict::Allow | Verdict::Modify);
+            worst = [worst[0] || runs || verdict == Verdict::StepUp, worst[1] || runs];
+        }
+        for (claim, breaks) in ["", " without approval"].into_iter().zip(worst) {
+            let found = prove(&solver, &set, &format!("no agent can ever do T5{claim}"));
+            assert_eq!(found.is_some(), breaks, "{claim}: {found:?}\n{text}");
+            if breaks { refuted += 1 } else { proved += 1 }
+        }
+    }
+    assert!(proved > 5 && refuted > 5, "{proved} {refuted}");
+}
+
+fn read_at_tier_5(set: &PolicySet, inside_roots: bool) -> Verdict {
+    let empty = Json::parse(b"{}").unwrap();
+    let action = Action::new("any", "resources/read", "resources/read", empty, None).unwrap();
+    let near = Distances { ppm: 0, drift: (0, 0), is_semantic: true };
+    let session = SessionContext {
+        labels: Some(Labels::NONE),
+        distances: Some(near),
+        ..SessionContext::default()
+    };
+    let decision = set.decide(&Request {
+        action: &action,
+        tier: Tier::T5,
+        class: "fs:read",
+        classified: Classified::Known,
+        paths: PathFacts { inside_roots, ..PathFacts::default() },
+        principal: "coder",
+        user: "ada",
+        roles: &[],
+        sink: Sink::None,
+        carries: Labels::NONE,
+        words: InWords::default(),
+        session: &session,
+        limits: Limits { risk: None, aligned_ppm: Some(u32::MAX), ..Limits::default() },
+        now: Millis(1),
+    });
+    decision.verdict
+}

@@ -124,6 +124,30 @@ impl Monitor {
         Ok(listed.tools.len())
     }
 
+    /// Looks for changed files, and waits for proofs where some are required.
+    pub(crate) fn look(&self) {
+        self.try_config();
+        self.try_policies();
+    }
+
+    /// The same where nothing has to be proved: whoever keeps time can't wait for a proof.
+    pub(crate) fn look_quickly(&self) {
+        let standing = || {
+            let standing = self.standing.read().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(&standing.config)
+        };
+        let wanted = self.home.config_text().ok().and_then(|text| Config::parse(&text).ok());
+        let proves = wanted.is_some_and(|wanted| {
+            !wanted.policies.require.is_empty() && wanted.policies != standing().policies
+        });
+        if !proves {
+            self.try_config();
+        }
+        if !proves && standing().policies.require.is_empty() {
+            self.try_policies();
+        }
+    }
+
     /// Puts changed policies in force, or keeps the old ones and says why.
     pub(crate) fn try_policies(&self) {
         let Ok(source) = read_policies(&self.home.policies()) else { return };

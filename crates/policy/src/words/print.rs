@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::parse::OPERATIONS;
+use super::items::OPERATIONS;
 use super::scan::is_plain;
 use super::{Choice, Resource, Rule, Sense, Statement, What, Who, Words};
 

@@ -393,3 +393,17 @@ fn what_is_too_much_is_refused() {
     assert!(much.len() < 1 << 20);
     assert!(fault(&much).contains("bytes of Cedar"), "{}", fault(&much));
 }
+
+#[test]
+fn the_example_of_the_docs_is_read_and_admitted() {
+    let docs = include_str!("../../../../docs/access-words.md");
+    let words = docs.split("```").nth(1).unwrap().trim_start();
+    assert!(words.starts_with("// Who may do what"), "{words}");
+    let source = PolicySource {
+        files: [("team.access".to_owned(), words.to_owned())].into(),
+        ..PolicySource::default()
+    };
+    let classes = tipstaff_classify::Catalogue::builtin().classes();
+    let admitted = PolicySet::admit(&source, &ToolPins::default(), classes);
+    assert_eq!(admitted.unwrap().set.len(), 7);
+}
