@@ -177,7 +177,7 @@ impl World {
             self.now = Now { real, step: self.now.step + 1 };
             self.happen(event)?;
         }
-        Ok(())
+        self.end()
     }
 
     fn after(&mut self, wait: u64, event: Event) {

@@ -129,12 +129,33 @@ impl World {
         self.sometime(self.weather.crash, Event::Crash);
         let node = self.dice.below(self.weather.nodes);
         if self.node(node)?.is_up() {
-            self.seen.count("a node crashed");
-            let mut dice = self.dice.fork();
-            self.node(node)?.crash(&mut dice);
-            self.say(&json!({ "op": "crash", "node": node }));
+            self.fall(node)?;
             let wait = self.dice.between(50, 6_000);
             self.after(wait, Event::Restart(node));
+        }
+        Ok(())
+    }
+
+    fn fall(&mut self, node: u64) -> Result<(), Failure> {
+        self.seen.count("a node crashed");
+        let mut dice = self.dice.fork();
+        self.node(node)?.crash(&mut dice);
+        self.say(&json!({ "op": "crash", "node": node }));
+        Ok(())
+    }
+
+    /// Everybody crashes and starts again, so that what was promised to be durable is looked for.
+    pub(super) fn end(&mut self) -> Result<(), Failure> {
+        if self.store.up {
+            self.store.crash(&mut self.dice);
+        }
+        let survived = self.store.restart(self.now.real)?;
+        survived.into_iter().try_for_each(|entry| self.ordered(entry, false))?;
+        for node in 0..self.weather.nodes {
+            if self.node(node)?.is_up() {
+                self.fall(node)?;
+            }
+            self.restart(node)?;
         }
         Ok(())
     }
