@@ -65,13 +65,24 @@ fn inline_code_is_what_a_script_in_the_same_place_is() {
         ("open('/tmp/a/b.json')", "/tmp/a/b.json"),
         ("open('/tmp/authorized.json')", "/tmp/authorized.json"),
         ("open('/tmp/x')", "/tmp/x"),
+        ("open('/swap.img')", "/swap.img"),
+        ("open('/srv')", "/srv"),
+        ("open('/vault/a')", "/vault/a"),
         ("open('/tmp/../x.json')", "/tmp/../x.json"),
     ] {
         let line = format!("python3 -c {code:?}");
         assert!(paths(&line).iter().any(|path| path == place), "{line}: {:?}", paths(&line));
     }
     // Pieces of paths, and reports right below the folder for such.
-    for code in ["'/3d/' in x", "open('/tmp/report.json')", "open('/private/tmp/a.csv')", "a / b"] {
+    for code in [
+        "'/3d/' in x",
+        "f'{x}/a.txt'",
+        "'/Type'",
+        "'<b>a</b>'",
+        "open('/tmp/report.json')",
+        "open('/private/tmp/a.csv')",
+        "a / b",
+    ] {
         assert_eq!(paths(&format!("python3 -c {code:?}")), ["/w/."], "{code}");
     }
 }
@@ -354,7 +365,10 @@ fn a_script_of_a_package_is_run_and_nothing_else_is_taken_for_one() {
         ("streamlit run app.py", 3, "code:run"),
         ("streamlit run https://x/y.py", 5, "shell:remote-exec"),
         ("docker compose -f a.yml ps", 1, "container:read"),
-        ("docker compose --profile x config -q", 3, "container:run"),
+        ("docker compose --profile x config -q", 1, "container:read"),
+        ("docker compose -f a/b.yml up", 4, "container:run"),
+        ("docker compose --profile x config", 4, "container:run"),
+        ("docker compose up -d", 3, "container:run"),
         ("docker compose -f ps down -v", 5, "container:delete"),
         ("docker compose -f x.yml push", 4, "container:push"),
         ("docker compose rm -f ps", 5, "container:delete"),
