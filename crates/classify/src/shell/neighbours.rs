@@ -374,6 +374,8 @@ fn a_script_of_a_package_is_run_and_nothing_else_is_taken_for_one() {
         ("docker compose rm -f ps", 5, "container:delete"),
     ]);
     assert_eq!(paths("pnpm dev"), ["/w/."]);
+    assert_eq!(paths("gh pr checkout 3"), ["/w/."]);
+    assert_eq!(paths("gh repo clone a/b /srv/x"), ["/w/a/b", "/srv/x", "/w/."]);
     assert_eq!(paths("pnpm --dir /srv dev"), ["/srv", "/w/."]);
     assert_eq!(paths("npm --prefix=/srv run x"), ["/srv", "/w/."]);
 }

@@ -138,6 +138,10 @@ impl Line {
             "gh" | "glab" | "hub" => forge(args, &names),
             _ => return false,
         };
+        if class == "git:write" {
+            // It fetches into the current folder, as git does.
+            self.path(".");
+        }
         self.found(tier, class);
         true
     }
