@@ -398,6 +398,18 @@ fn what_the_shell_computes_may_not_change_what_a_command_is() {
         ("kill -9 %1", 2, "shell:state"),
         ("kill %1 1234", 4, "process:kill"),
     ]);
+    each_is_held(&[
+        "rtk read $X",
+        "rtk json \"$X\"",
+        "rtk proxy \"$X\"",
+        "rtk test \"$X\"",
+        "rtk cat $X",
+        "rtk lint $X",
+        "rtk proxy $X a",
+        "bd show $X",
+        "mcp-cli $X",
+        "corepack pnpm $X",
+    ]);
     assert_eq!(paths("mkdir -p src/{a,b} x"), ["/w/src/", "/w/x"]);
     assert_eq!(paths("mkdir x{a,b}"), ["/w/."]);
     each_is_held(&[
