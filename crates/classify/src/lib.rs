@@ -131,8 +131,12 @@ pub fn classify(
     };
     let known = matches!(found.basis, Basis::Catalogue | Basis::Shell);
     found.tier = found.tier.max(if known { least.min(Tier::T3) } else { least });
-    if found.basis != Basis::Shell {
-        found.means = meaning(&found.class, found.tier);
+    let means = meaning(&found.class, found.tier);
+    match found.basis {
+        // A line knows where its own commands lead.
+        Basis::Shell => {}
+        Basis::Unclassified => found.means = found.means.join(means),
+        Basis::Catalogue | Basis::Pattern => found.means = means,
     }
     own::guard(&mut found);
     found

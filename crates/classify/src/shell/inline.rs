@@ -102,14 +102,19 @@ const PLACES_MAX: usize = 64;
 /// Whether nothing in a text asks for a person's look; adds the places that it names.
 fn is_quiet<'a>(code: &'a str, places: &mut Vec<&'a str>) -> bool {
     // A pattern is no program.
-    let lower = code.to_lowercase().replace("re.compile(", "");
+    let lower = code.to_lowercase().replace("re.compile(", "").replace("chr(10)", "");
     if SIGNS.iter().any(|sign| lower.contains(sign)) || code.contains("Function(") || hides(&lower)
     {
         return false;
     }
     let ends = |c: char| c.is_whitespace() || "'\"`()[]{},;=<>|+".contains(c);
+    let mut at = 0;
     for token in code.split(ends) {
+        // `{x}/a` is below whatever x is.
+        let continues = code.get(..at).is_some_and(|before| before.ends_with('}'));
+        at += token.len() + 1;
         let rooted = token.starts_with('/')
+            && !continues
             && token.trim_start_matches('/').starts_with(|c: char| c.is_alphanumeric() || c == '_');
         let led = token.starts_with('~') || token.starts_with("..") || token.contains("/..");
         if (rooted || led) && !is_fragment(token) && !is_scratch(token) {
@@ -302,7 +307,7 @@ fn hides(lower: &str) -> bool {
     })
 }
 
-/// `'/3d/'`: a piece that paths are searched for, and no folder that machines have.
+/// `'/3d/'`, `'/b'`: a piece that paths are searched for, and no folder that machines have.
 fn is_fragment(token: &str) -> bool {
     const TOP: &[&str] = &[
         "applications",
@@ -335,11 +340,10 @@ fn is_fragment(token: &str) -> bool {
         "workspace",
         "workspaces",
     ];
-    let Some(inner) = token.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) else {
-        return false;
-    };
-    let top = inner.split('/').next().unwrap_or_default().to_lowercase();
-    !inner.contains("..") && !TOP.contains(&top.as_str())
+    let Some(inner) = token.strip_prefix('/') else { return false };
+    let (top, rest) = inner.split_once('/').unwrap_or((inner, "/"));
+    let piece = rest.is_empty() || rest.ends_with('/');
+    piece && !inner.contains('.') && !TOP.contains(&top.to_lowercase().as_str())
 }
 
 /// A plain file right below the folder for what doesn't last, where tools leave their reports.

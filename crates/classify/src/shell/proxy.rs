@@ -48,7 +48,7 @@ impl Line {
             }
             // One argument is split into words.
             "proxy" => match rest {
-                [line] => self.text(&line.text),
+                [line] if !line.computed => self.text(&line.text),
                 _ => self.command(rest, feed),
             },
             // A shell reads what follows, joined.
@@ -69,8 +69,7 @@ impl Line {
                 }
             }
             "read" | "json" | "log" | "deps" => {
-                self.files(rest, 0);
-                self.found(Tier::T1, "fs:read");
+                self.dispatch("cat", rest, feed);
             }
             // It runs the script of that name.
             "npm" => {

@@ -138,6 +138,10 @@ impl Line {
             "gh" | "glab" | "hub" => forge(args, &names),
             _ => return false,
         };
+        if class == "git:write" {
+            // It fetches into the current folder, as git does.
+            self.path(".");
+        }
         self.found(tier, class);
         true
     }
@@ -238,7 +242,10 @@ impl Line {
 fn container(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
     const GROUPS: &[&str] =
         &["container", "image", "volume", "network", "system", "compose", "builder", "buildx"];
-    let names = if names.first() == Some(&"compose") { compose(args) } else { names.to_vec() };
+    let composed = if names.first() == Some(&"compose") { compose(args) } else { names.to_vec() };
+    // Which files it is told to read says what it will start.
+    let told = composed.len() < names.len();
+    let names = composed;
     let sub = names.iter().find(|word| !GROUPS.contains(word)).copied().unwrap_or_default();
     let host = args.iter().any(|word| {
         let text = word.text.as_str();
@@ -264,6 +271,8 @@ fn container(args: &[Word], names: &[&str]) -> (Tier, &'static str) {
         }
         "push" | "login" | "logout" | "save" | "export" => (Tier::T4, "container:push"),
         "rm" | "rmi" | "prune" | "kill" | "down" | "remove" => (Tier::T5, "container:delete"),
+        "config" if has(args, "q", &["quiet"]) => (Tier::T1, "container:read"),
+        _ if told => (Tier::T4, "container:run"),
         "run" | "exec" | "build" | "pull" | "start" | "stop" | "restart" | "create" | "up"
         | "tag" | "cp" | "load" | "import" | "commit" | "pause" | "unpause" | "config" => {
             (Tier::T3, "container:run")

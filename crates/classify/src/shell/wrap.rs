@@ -334,5 +334,13 @@ pub(super) fn lists_files(simple: &Simple) -> bool {
         "grep" | "rg" => has(args, "l", &["files-with-matches", "files"]),
         _ => false,
     };
-    lists && !args.iter().any(|word| word.computed)
+    // What else they can be told to print need not be the name of a file that is there.
+    let told_else = |text: &str| {
+        ["-printf", "-exec", "-ok", "--exec", "--format", "--label", "--replace"]
+            .iter()
+            .any(|option| text.starts_with(option))
+            || name.text == "fd" && matches!(text, "-x" | "-X")
+            || name.text == "rg" && text == "-r"
+    };
+    lists && !args.iter().any(|word| word.computed || told_else(&word.text))
 }
