@@ -4,6 +4,7 @@
 //! refused. An agent that proved who it is has a role or a capability, or nothing; an action outside of a capability
 //! is refused whatever policies say, and a capability permits nothing that they don't.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tipstaff_core::{Action, Digest, Json, Tier};
@@ -74,13 +75,18 @@ pub(crate) fn text(token: &str, root: &str) -> String {
 }
 
 impl Authority {
-    /// Reads the token again that an authority names, if it names one.
-    pub(crate) fn restore(&mut self, kept: impl FnOnce(Digest) -> Option<String>) {
-        if let Self::Capability(presented) = self
-            && let Kept::Named(digest) = presented.token
-            && let Some(capability) = kept(digest).as_deref().and_then(read)
-        {
-            presented.token = Kept::Read(digest, Arc::new(capability));
+    /// Reads the token again that an authority names, if it names one. `known` are those that were read before.
+    pub(crate) fn restore(
+        &mut self,
+        known: &mut HashMap<Digest, Arc<Capability>>,
+        kept: impl FnOnce(Digest) -> Option<String>,
+    ) {
+        let Self::Capability(presented) = self else { return };
+        let Kept::Named(digest) = presented.token else { return };
+        let again = || kept(digest).as_deref().and_then(read).map(Arc::new);
+        if let Some(capability) = known.get(&digest).cloned().or_else(again) {
+            known.insert(digest, Arc::clone(&capability));
+            presented.token = Kept::Read(digest, capability);
         }
     }
 

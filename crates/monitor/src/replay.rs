@@ -16,6 +16,7 @@ use tipstaff_classify::Catalogue;
 use tipstaff_context::Context;
 use tipstaff_core::receipt::{DecisionRef, Enforcement, Kind, Proof, Receipt, Signed};
 use tipstaff_core::{Action, Digest, Json, Tier, Verdict};
+use tipstaff_identity::capability::Capability;
 use tipstaff_ledger::{Kept, LedgerError, LogReader, SealingKey};
 use tipstaff_policy::PolicySource;
 
@@ -67,6 +68,7 @@ pub fn replay(
         approvals: Approvals::default(),
         deferrals: Deferrals::default(),
         used: Used::default(),
+        capabilities: HashMap::new(),
         report: Replay::default(),
     };
     let mut failed = None;
@@ -167,6 +169,7 @@ struct Replayer<'a> {
     approvals: Approvals,
     deferrals: Deferrals,
     used: Used,
+    capabilities: HashMap<Digest, Arc<Capability>>,
     report: Replay,
 }
 
@@ -248,7 +251,8 @@ impl Replayer<'_> {
             self.differs(signed, "the kept inputs are unreadable");
             return Ok(());
         };
-        facts.authority.restore(|digest| self.home.kept(digest).ok());
+        let home = self.home;
+        facts.authority.restore(&mut self.capabilities, |digest| home.kept(digest).ok());
         let receipt = signed.receipt();
         let Some(context) = self.contexts.get(&receipt.chain).and_then(Option::as_ref) else {
             self.report.expired += 1;
