@@ -14,6 +14,7 @@ mod near;
 mod oauth;
 mod pages;
 mod peer;
+mod refuse;
 mod remote;
 mod seat;
 mod secrets;

@@ -8,8 +8,9 @@ use std::fs;
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustls::client::{ClientConfig, ClientConnection, ResolvesClientCert};
 use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};
@@ -320,9 +321,20 @@ fn beyond_this_machine_there_has_to_be_tls_and_a_name() {
         (&["--listen", "[::]:0", "--tls", "--name", "*.example"], "no DNS name"),
         (&["--listen", "127.0.0.1:0", "--name", "gateway.example"], "--tls"),
     ] {
-        let refused = world.run(&[&["serve"][..], words].concat());
-        assert_eq!(refused.code, 2, "{refused:?}");
-        assert!(refused.err.contains(said), "{said}: {refused:?}");
+        let mut command = world.command();
+        command.arg("serve").args(words).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > until {
+                child.kill().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let refused = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{told}");
+        assert!(told.contains(said), "{said}: {told}");
     }
     let key = world.home().join("keys/tls.key");
     let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&key).unwrap_or_else(|_| {
@@ -407,11 +419,12 @@ fn each_door_says_its_own_proof_and_an_open_stream_ends_with_its_principal() {
     assert_eq!(&head, b"HTTP/1.1 200");
     order(&world, &["suspend", "coder"]);
     // The last chunk of an answer is an empty one.
+    let until = Instant::now() + Duration::from_secs(25);
     let mut rest = Vec::new();
     let mut bytes = [0; 1024];
     while !rest.ends_with(b"0\r\n\r\n") {
         let read = listening.read(&mut bytes).unwrap();
-        assert!(read > 0, "it ends as it should");
+        assert!(read > 0 && Instant::now() < until, "it ends as it should, and soon");
         rest.extend_from_slice(bytes.get(..read).unwrap());
     }
     assert_eq!(near.end(), 0);

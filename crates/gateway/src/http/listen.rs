@@ -11,9 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, WWW_AUTHENTICATE,
-};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -28,12 +26,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 
-use super::body::{Body, Unread, read};
+use super::body::{Body, read};
 use super::connection::Connection;
 use super::guard::{Credential, Stopped, names};
-use super::mcp::{Mcp, json, refused};
+use super::mcp::{Mcp, json};
 use super::oauth::Oauth;
 use super::pages::Pages;
+use super::refuse::{Reader, refuse, stop, unreadable};
 use super::signed::{Nonces, is_signed, prove};
 use super::tls::{Tls, TlsOptions};
 use super::token::Token;
@@ -402,52 +401,7 @@ impl Shared {
     }
 
     fn stop(&self, to: Reader, stopped: Stopped) -> Response<Body> {
-        let near = self.tls.is_none();
-        let (status, text) = match &stopped {
-            Stopped::Host if near => (
-                StatusCode::FORBIDDEN,
-                "The header Host must be this machine's own name and this port.".to_owned(),
-            ),
-            Stopped::Host => (
-                StatusCode::FORBIDDEN,
-                "The header Host must be a name of the listener's certificate, and this port."
-                    .to_owned(),
-            ),
-            Stopped::Origin => (
-                StatusCode::FORBIDDEN,
-                "Pages of other origins may not speak to this port.".to_owned(),
-            ),
-            Stopped::Credential if near => (
-                StatusCode::UNAUTHORIZED,
-                "Send the token of the home's keys/http.token as a bearer token, or connect as its user."
-                    .to_owned(),
-            ),
-            Stopped::Credential => (
-                StatusCode::UNAUTHORIZED,
-                "Show a certificate of an enrolled principal's key, sign the request with it, or send an \
-                 access token if there is an issuer of such."
-                    .to_owned(),
-            ),
-            Stopped::Proof(why) | Stopped::Token(why) => {
-                (StatusCode::UNAUTHORIZED, why.clone())
-            }
-            Stopped::Scope(scopes) => (
-                StatusCode::FORBIDDEN,
-                format!("The access token lacks a scope; it has to have: {scopes}."),
-            ),
-            Stopped::Unsure(why) => (StatusCode::SERVICE_UNAVAILABLE, why.clone()),
-            Stopped::InAddress => (
-                StatusCode::BAD_REQUEST,
-                "An access token doesn't belong in an address, which others read: send it in the header \
-                 Authorization, and have this one revoked."
-                    .to_owned(),
-            ),
-        };
-        let mut answer = refuse(to, status, &text);
-        if status == StatusCode::UNAUTHORIZED || matches!(stopped, Stopped::Scope(_)) {
-            answer.headers_mut().insert(WWW_AUTHENTICATE, self.oauth.challenge(Some(&stopped)));
-        }
-        answer
+        stop(to, &stopped, (self.tls.as_ref(), &self.oauth))
     }
 }
 
@@ -463,46 +417,4 @@ fn announced(parts: &http::request::Parts) -> Option<usize> {
         Some(length) => length.to_str().ok()?.parse().ok(),
         None => (!parts.headers.contains_key(TRANSFER_ENCODING)).then_some(0),
     }
-}
-
-/// Who reads a refusal: clients of MCP read JSON-RPC, those of the pages the form of their description.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reader {
-    Mcp,
-    Pages,
-}
-
-fn refuse(to: Reader, status: StatusCode, text: &str) -> Response<Body> {
-    if to == Reader::Mcp {
-        return refused(status, text);
-    }
-    let code = match status {
-        StatusCode::BAD_REQUEST => "unreadable",
-        StatusCode::FORBIDDEN => "forbidden",
-        StatusCode::NOT_FOUND => "not_found",
-        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
-        StatusCode::REQUEST_TIMEOUT => "too_slow",
-        StatusCode::SERVICE_UNAVAILABLE => "busy",
-        StatusCode::UNAUTHORIZED => "unauthorized",
-        _ => "failed",
-    };
-    let next = "Mend the request, or try again later.";
-    let body = serde_json::json!({ "error": { "code": code, "message": text, "next": next } });
-    json(status, Bytes::from(body.to_string()))
-}
-
-fn unreadable(to: Reader, unread: Unread, limit: usize) -> Response<Body> {
-    let mut answer = match unread {
-        Unread::TooLarge => {
-            let text = format!("The body is too large; the limit is {limit} bytes.");
-            refuse(to, StatusCode::PAYLOAD_TOO_LARGE, &text)
-        }
-        Unread::TooSlow => {
-            refuse(to, StatusCode::REQUEST_TIMEOUT, "The body did not come in time.")
-        }
-        Unread::Broken => refuse(to, StatusCode::BAD_REQUEST, "The body could not be read."),
-    };
-    // What is left of the body is not waited for.
-    answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
-    answer
 }
