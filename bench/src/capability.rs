@@ -14,7 +14,7 @@ use tipstaff_identity::capability::{
     attenuate, grant, to_text,
 };
 use tipstaff_identity::{Change, HomeKeys, Kind, Name, Order, Peer};
-use tipstaff_monitor::{Home, Member, Monitor};
+use tipstaff_monitor::{Home, Member, Monitor, Proved};
 use zeroize::Zeroizing;
 
 use crate::echo::{SERVER, TOOL};
@@ -214,7 +214,8 @@ fn whole(scratch: &Path) -> Result<(f64, f64), Failure> {
     let peer = Peer::of_process(std::process::id(), 1000);
     let (key_id, text) = (coder.verifying_key().key_id(), to_text(&bytes));
     let join = |token| -> Result<Arc<Member>, Failure> {
-        let joined = monitor.join_principal(&peer, (&key_id, token), SERVER, Door::Api);
+        let joined =
+            monitor.join_network(&peer, (&Proved::Key(key_id.clone()), token), SERVER, Door::Api);
         joined.map_err(|refusal| Failure::wrong(refusal.text))
     };
     let (bare, within) = (join(None)?, join(Some(&text))?);

@@ -14,7 +14,7 @@ use tipstaff_identity::capability::{
     Caveat, Compare, Number, Part, Token, attenuate, grant, to_text,
 };
 use tipstaff_identity::{Change, HomeKeys, Kind, Name, Order, Peer};
-use tipstaff_monitor::{Ended, Home, Member, Monitor, Refusal};
+use tipstaff_monitor::{Ended, Home, Member, Monitor, Proved, Refusal};
 
 struct World {
     _folder: tempfile::TempDir,
@@ -70,7 +70,9 @@ impl World {
     fn join(&self, seed: u8, token: &[u8]) -> Arc<Member> {
         let peer = Peer::of_process(std::process::id(), 1000);
         let (key, text) = (key(seed).verifying_key().key_id(), to_text(token));
-        self.monitor.join_principal(&peer, (&key, Some(&text)), "notes", Door::Api).unwrap()
+        self.monitor
+            .join_network(&peer, (&Proved::Key(key), Some(&text)), "notes", Door::Api)
+            .unwrap()
     }
 }
 
