@@ -1,6 +1,8 @@
 //! Groups, end to end: an invitation and a seat end, a member joins with its own key alone, and whoever is there has
 //! the group as a role.
 
+#![expect(clippy::unwrap_used, reason = "a test; the lint knows only `#[test]`")]
+
 mod support;
 use std::fs;
 use std::thread;
