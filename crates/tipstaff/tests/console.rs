@@ -1,12 +1,6 @@
 //! The console, end to end: what was given on is drawn as a tree, a revocation is shown before it is done, and what a
 //! principal did is listed.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test; the lints know only `#[test]`"
-)]
-
 mod support;
 use std::fs;
 
