@@ -44,7 +44,7 @@ pub struct Presented {
     pub metered: Vec<Metered>,
 }
 
-/// A token, by the digest of [`text`].
+/// A token, by the digest of what is kept of it.
 #[derive(Debug, Clone)]
 pub enum Kept {
     /// As it was read.
