@@ -505,7 +505,7 @@ mod tests {
             (ENGINE, Digest::of(said.as_bytes()).to_hex().as_str()),
             (
                 "tipstaff-5+cedar-4.14.1",
-                "b4ce326b5f386dc5b263a4baa5f67581071fe96e71b58ddad76a3ddd2cdaae07"
+                "94ea3302714ed1bd9bdf09f72039398bb799e7cd9baa11905c1291a57f8029e9"
             ),
             "{said}"
         );
