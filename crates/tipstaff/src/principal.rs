@@ -367,6 +367,18 @@ impl Known {
         self.principals().find(has).map(|found| text(found, "name"))
     }
 
+    /// The groups in which somebody is there.
+    pub(crate) fn groups_of(&self, name: &str) -> impl Iterator<Item = String> {
+        let groups = self.json.get("groups").and_then(Json::as_array).unwrap_or_default();
+        groups.iter().filter_map(move |group| {
+            let members = group.get("members").and_then(Json::as_array).unwrap_or_default();
+            let is_in = members
+                .iter()
+                .any(|member| text(member, "name") == name && text(member, "standing") == "active");
+            is_in.then(|| text(group.get("group").unwrap_or(&Json::Null), "group"))
+        })
+    }
+
     /// Whether one principal has, or had, both keys.
     pub(crate) fn is_one_principals(&self, one: Option<&str>, other: Option<&str>) -> bool {
         let (Some(one), Some(other)) = (one, other) else { return false };

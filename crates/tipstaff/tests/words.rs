@@ -27,19 +27,21 @@ policy(argument(\"/name\", \"keep*\")) = {
 }
 ";
 
-/// Ada's agents: coder, and helper who is a reader.
+/// Ada's agents: coder who is a maker, helper who is a reader, and bare who was given nothing.
 fn world(words: &str) -> World {
     let world = World::new();
     fs::write(world.work().join("a.md"), "hi").unwrap();
     fs::write(world.home().join("policies/team.access"), words).unwrap();
-    let [ada, coder, helper] = ["ada", "coder", "helper"].map(|name| {
+    let [ada, coder, helper, bare] = ["ada", "coder", "helper", "bare"].map(|name| {
         let file = world.at(&format!("{name}.key"));
         let made = world.run(&["principal", "key", file.to_str().unwrap()]);
         assert_eq!(made.code, 0, "{made:?}");
         made.out.trim().to_owned()
     });
     order(&world, &["ada", "--kind", "human", "--key", &ada]);
-    order(&world, &["coder", "--kind", "agent", "--owner", "ada", "--key", &coder]);
+    let maker = ["coder", "--kind", "agent", "--owner", "ada", "--role", "maker", "--key", &coder];
+    order(&world, &maker);
+    order(&world, &["bare", "--kind", "agent", "--owner", "ada", "--key", &bare]);
     let helper =
         ["helper", "--kind", "agent", "--owner", "ada", "--role", "reader", "--key", &helper];
     order(&world, &helper);
@@ -97,7 +99,12 @@ fn who_can_says_what_real_calls_are_answered() {
         ("delete_note", json!({ "name": path }), path),
     ];
     let mut said = Vec::new();
-    for (name, key) in [("coder", Some("coder")), ("helper", Some("helper")), ("anybody", None)] {
+    for (name, key) in [
+        ("coder", Some("coder")),
+        ("helper", Some("helper")),
+        ("bare", Some("bare")),
+        ("anybody", None),
+    ] {
         let mut session = session(&world, key);
         for (tool, arguments, resource) in &calls {
             session.call(tool, arguments.clone());
@@ -212,7 +219,8 @@ fn a_file_of_words_is_checked_compiled_and_put_in_force_like_any_other() {
         }
         fs::write(&path, "hi").unwrap();
         assert!(Instant::now() < until, "{answer}");
-        std::thread::sleep(Duration::from_millis(200));
+        // Not so often that the call counts as one that is repeated for nothing.
+        std::thread::sleep(Duration::from_millis(1200));
     }
     // Another comment is no change.
     fs::write(&file, "deny(*,  notes/delete_note, *)  \"Not today.\" // said otherwise\n").unwrap();

@@ -174,7 +174,8 @@ pub(crate) mod tests {
     use super::*;
 
     /// One path of each route.
-    pub(crate) const PATHS: [&str; 19] = [
+    pub(crate) const PATHS: [&str; 20] = [
+        "/console",
         "/aarm/conformance",
         "/api/v1/aarm/conformance",
         "/api/v1/approvals",

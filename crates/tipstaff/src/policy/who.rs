@@ -58,6 +58,16 @@ struct Somebody {
     acting: Acting,
     /// Why they may not act at all.
     barred: Option<String>,
+    brings: Brings,
+}
+
+/// What somebody brings of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Brings {
+    /// Enough for policies to decide.
+    Enough,
+    /// An agent with neither role nor capability: nothing is permitted.
+    Nothing,
 }
 
 pub(crate) fn who_can(at: &Place, action: &str, resource: Option<&str>) -> Outcome {
@@ -179,6 +189,7 @@ fn answers(
     let now = super::now();
     for deed in deeds {
         let (verdict, rule, reason) = match &deed.what {
+            _ if somebody.brings == Brings::Nothing => (Verdict::Deny, None, "no_authority"),
             Doing::Call(action) => {
                 let cwd = Path::new("/");
                 let (judged, _) = explainer.explain_as(action, cwd, now, &somebody.acting);
@@ -367,7 +378,7 @@ fn assumed(rule: &Rule) -> String {
 
 fn anybody() -> Somebody {
     let acting = Acting { agent: NOBODY.to_owned(), user: NOBODY.to_owned(), roles: Vec::new() };
-    Somebody { name: ANYBODY.to_owned(), acting, barred: None }
+    Somebody { name: ANYBODY.to_owned(), acting, barred: None, brings: Brings::Enough }
 }
 
 /// Everybody who is enrolled, as the rules see them now.
@@ -395,9 +406,12 @@ fn enrolled(at: &Place) -> Result<Vec<Somebody>, Failure> {
             barred = Some("no key of it is valid".to_owned());
         }
         let roles = found.get("roles").and_then(Json::as_array).unwrap_or_default();
-        let roles = roles.iter().filter_map(Json::as_str).map(str::to_owned).collect();
+        let own = roles.iter().filter_map(Json::as_str).map(str::to_owned);
+        let roles: Vec<String> = own.chain(known.groups_of(&name)).collect();
+        let is_bare = text(found, "kind") == "agent" && roles.is_empty();
+        let brings = if is_bare { Brings::Nothing } else { Brings::Enough };
         let acting = Acting { agent: name.clone(), user, roles };
-        people.push(Somebody { name, acting, barred });
+        people.push(Somebody { name, acting, barred, brings });
     }
     Ok(people)
 }
