@@ -127,6 +127,13 @@ pub(crate) fn what_can(at: &Place, principal: &str) -> Outcome {
         }
         return Err(Failure::No);
     }
+    if somebody.brings == Brings::Nothing && !at.json {
+        println!(
+            "{principal} can do nothing by itself: it has no role. What a capability gives it \
+             `tipstaff inspect` shows."
+        );
+        return Err(Failure::No);
+    }
     let (mut places, mut tools) = (Vec::new(), Vec::new());
     for (place, resource) in [("in roots", "roots"), ("elsewhere", "*")] {
         let asked = read("*", Some(resource))?;
@@ -165,8 +172,32 @@ fn may_be_done(verdict: &str) -> bool {
 }
 
 fn line(answer: &Answer, names: &[String], of: usize) -> String {
-    let names = if names.len() == of { String::new() } else { names.join(" ") };
+    let names = if names.len() == of { String::new() } else { tiers(names).join(" ") };
     format!("{:<8} by {:<24} {names}", answer.verdict, answer.rule).trim_end().to_owned()
+}
+
+/// `class@T1 class@T2 class@T5` as `class@T1-2,5`, and a class at every tier as its name.
+fn tiers(names: &[String]) -> Vec<String> {
+    let mut classes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in names {
+        let (class, tier) = name.split_once("@T").unwrap_or((name, ""));
+        classes.entry(class).or_default().push(tier);
+    }
+    let shown = classes.into_iter().map(|(class, mut tiers)| {
+        tiers.sort_unstable();
+        match tiers.as_slice() {
+            [""] | ["1", "2", "3", "4", "5"] => class.to_owned(),
+            [one] => format!("{class}@T{one}"),
+            [first, .., last] if is_run(&tiers) => format!("{class}@T{first}-{last}"),
+            _ => format!("{class}@T{}", tiers.join(",")),
+        }
+    });
+    shown.collect()
+}
+
+fn is_run(tiers: &[&str]) -> bool {
+    let numbers: Option<Vec<u8>> = tiers.iter().map(|tier| tier.parse().ok()).collect();
+    numbers.is_some_and(|n| n.windows(2).all(|pair| matches!(pair, [a, b] if a + 1 == *b)))
 }
 
 fn json_of(answers: &BTreeMap<Answer, Vec<String>>) -> Vec<serde_json::Value> {
@@ -451,4 +482,23 @@ fn has_key(principal: &Json, now: Millis) -> bool {
 
 fn text(json: &Json, name: &str) -> String {
     json.get(name).and_then(Json::as_str).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiers_of_a_class_stand_together() {
+        let names = |names: &[&str]| -> Vec<String> {
+            tiers(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            names(&[
+                "a:b@T1", "a:b@T2", "a:b@T3", "a:b@T4", "a:b@T5", "c:d@T2", "e:f@T2", "e:f@T3"
+            ]),
+            ["a:b", "c:d@T2", "e:f@T2-3"]
+        );
+        assert_eq!(names(&["a:b@T1", "a:b@T3", "s/t"]), ["a:b@T1,3", "s/t"]);
+    }
 }
