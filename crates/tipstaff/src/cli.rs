@@ -1,5 +1,7 @@
 //! The commands and their help.
 
+mod authority;
+
 use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -7,6 +9,8 @@ use clap_complete::Shell;
 
 use crate::hook::contract::Contract;
 use crate::install::clients::Client;
+
+pub(crate) use self::authority::{EnvelopeCommand, GroupCommand, PrincipalCommand};
 
 /// A security kernel for software agents: every action is judged before it happens, by rules that
 /// anyone can replay, and leaves a signed receipt that anyone can check.
@@ -382,168 +386,6 @@ pub(crate) enum SessionCommand {
         /// The labels
         #[arg(required = true)]
         labels: Vec<String>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum GroupCommand {
-    /// Invite principals into a group; whoever is there already keeps the seat
-    #[command(
-        after_help = "Example:\n  tipstaff group convene night-shift coder tester --join-within 10m --inactive-after 1h\n  tipstaff group join night-shift --key coder.key\n\nWhoever is there has the group's name as a role: Role::\"night-shift\" in policies."
-    )]
-    Convene {
-        /// The group's name
-        group: String,
-        /// Who has a seat
-        #[arg(required = true, value_name = "NAME")]
-        members: Vec<String>,
-        /// How long the invitation stands: a number with s, m, h or d
-        #[arg(long, value_name = "TIME", default_value = "10m")]
-        join_within: String,
-        /// How long a seat stands without a word of its holder
-        #[arg(long, value_name = "TIME", default_value = "1h")]
-        inactive_after: String,
-    },
-    /// Say that a member is there; again before half of the time until eviction is over, it changes nothing
-    Join {
-        /// The group's name
-        group: String,
-        /// The member's key
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
-    },
-    /// End a group
-    Dissolve {
-        /// The group's name
-        group: String,
-    },
-    /// List the groups, and how each seat stands
-    List,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum EnvelopeCommand {
-    /// Sign what is on standard input as a message for one principal; prints one line
-    Seal {
-        /// The sender's key
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
-        /// Whom it is for
-        #[arg(long, value_name = "NAME")]
-        to: String,
-    },
-    /// Open the message on standard input, once: prints what it says
-    Open {
-        /// Whose message it has to be
-        #[arg(long = "as", value_name = "NAME")]
-        reader: String,
-        /// How old it may be: a number with s, m, h or d, at most 1d
-        #[arg(long, value_name = "TIME", default_value = "10m")]
-        within: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PrincipalCommand {
-    /// Make a key for a principal, in a file that only you can read; prints its `did:key`
-    Key {
-        /// The file, which must not be there
-        file: PathBuf,
-    },
-    /// Make a certificate for a principal's key, with which its client connects over TLS; needs no home
-    #[command(
-        after_help = "Example:\n  tipstaff principal certificate coder.key --out coder.crt --pem coder.pem\n  curl --cacert ca.pem --cert coder.crt --key coder.pem https://gateway.example:4443/healthz\n\nThe certificate is signed with the key itself. Who has the key is what the home's log says, so that suspending the principal ends what the certificate opens."
-    )]
-    Certificate {
-        /// The key, as `principal key` wrote it
-        file: PathBuf,
-        /// Where to write the certificate, in PEM
-        #[arg(long, short, value_name = "FILE")]
-        out: PathBuf,
-        /// Where to write the same key in PEM (PKCS #8), as other programs read it
-        #[arg(long, value_name = "FILE")]
-        pem: Option<PathBuf>,
-        /// What stands in it as a name, for people
-        #[arg(long, value_name = "NAME", default_value = "tipstaff principal")]
-        name: String,
-        /// How long it is valid
-        #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=3650))]
-        days: u64,
-    },
-    /// Enrol a principal with its first key
-    #[command(
-        after_help = "Example:\n  tipstaff principal key ada.key\n  tipstaff principal enrol ada --kind human --key did:key:z6Mk...\n  tipstaff principal enrol coder --kind agent --owner ada --key did:key:z6Mk... --role reader\n  tipstaff wrap --key coder.key -- npx -y @modelcontextprotocol/server-filesystem@2026.8.31 ./notes"
-    )]
-    Enrol {
-        /// Its name, for ever: a-z, 0-9, `.`, `-`, `_`
-        name: String,
-        /// What it is
-        #[arg(long, value_parser = ["human", "service", "agent", "system", "node"])]
-        kind: String,
-        /// For whom it acts: a person or service (everyone but a person has one)
-        #[arg(long, value_name = "NAME")]
-        owner: Option<String>,
-        /// Its public key
-        #[arg(long, value_name = "DID:KEY")]
-        key: String,
-        /// A role that it has (repeatable)
-        #[arg(long, value_name = "NAME")]
-        role: Vec<String>,
-    },
-    /// Give a principal a new key; the old one is valid too for a while
-    Rotate {
-        /// Whose
-        name: String,
-        /// The new public key
-        #[arg(long, value_name = "DID:KEY")]
-        key: String,
-        /// How long both are valid: a number with s, m, h or d
-        #[arg(long, value_name = "TIME", default_value = "1d")]
-        overlap: String,
-    },
-    /// Say which roles a principal has, instead of those that it had
-    Roles {
-        /// Whose
-        name: String,
-        /// All of them
-        roles: Vec<String>,
-    },
-    /// Let a principal, and whom it owns, do nothing until it is restored
-    Suspend {
-        /// Who
-        name: String,
-    },
-    /// Let a suspended principal act again
-    Restore {
-        /// Who
-        name: String,
-    },
-    /// Let a principal, and whom it owns, never act again
-    Retire {
-        /// Who
-        name: String,
-    },
-    /// Say that somebody else has a principal's key: what rests on it from a position of the log on
-    /// doesn't count any more
-    Compromise {
-        /// Whose
-        name: String,
-        /// The key, as `tipstaff principal show` names it [default: the only one]
-        #[arg(long, value_name = "KEY_ID")]
-        key_id: Option<String>,
-        /// The first position of the log at which somebody else may have had it
-        #[arg(long, value_name = "N", default_value_t = 0)]
-        from: u64,
-    },
-    /// Everybody, one a line
-    List,
-    /// One of them: keys, owner, roles
-    Show {
-        /// Who
-        name: String,
-        /// As a DID document
-        #[arg(long)]
-        did: bool,
     },
 }
 

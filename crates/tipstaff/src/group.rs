@@ -45,11 +45,11 @@ fn join(at: &Place, group: Name, key: &Path) -> Outcome {
         Failure::undone(undone, error, next)
     })?;
     let (name, receipt) = ordered_by(at, &key, |known| {
-        let owner = known.owner_of(&key.verifying_key().key_id()).ok_or_else(|| {
+        let owner = known.with_key(&key.verifying_key().key_id()).ok_or_else(|| {
             let cause = "the key belongs to nobody who is enrolled here";
             Failure::undone(undone, cause, "Enrol its principal with `tipstaff principal enrol`.")
         })?;
-        Ok(Change::Join { name: named(&owner)?, group: group.clone() })
+        Ok(Change::Join { name: named(&text(owner, "name"))?, group: group.clone() })
     })?;
     said(at, &name, &format!("is there in {group}"), &receipt)
 }

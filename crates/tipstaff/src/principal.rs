@@ -101,11 +101,7 @@ pub(crate) fn whoami(at: &Place, key: Option<&Path>) -> Outcome {
         Failure::undone(undone, error, "Name the file that `tipstaff principal key FILE` wrote.")
     })?;
     let (known, key_id) = (Known::of(at)?, key.verifying_key().key_id());
-    let has = |principal: &&Json| {
-        let keys = principal.get("keys").and_then(Json::as_array).unwrap_or_default();
-        keys.iter().any(|key| text(key, "key_id") == key_id)
-    };
-    let found = known.principals().find(has).ok_or_else(|| {
+    let found = known.with_key(&key_id).ok_or_else(|| {
         Failure::undone(
             undone,
             "the key belongs to nobody who is enrolled here",
@@ -359,12 +355,12 @@ impl Known {
     }
 
     /// Who has a key of this thumbprint.
-    pub(crate) fn owner_of(&self, key_id: &str) -> Option<String> {
+    pub(crate) fn with_key(&self, key_id: &str) -> Option<&Json> {
         let has = |principal: &&Json| {
             let keys = principal.get("keys").and_then(Json::as_array).unwrap_or_default();
             keys.iter().any(|key| text(key, "key_id") == key_id)
         };
-        self.principals().find(has).map(|found| text(found, "name"))
+        self.principals().find(has)
     }
 
     /// The groups in which somebody is there.

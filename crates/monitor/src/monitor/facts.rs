@@ -106,10 +106,8 @@ impl Monitor {
         if *classes == Classes::default() {
             return None;
         }
-        let proven = member.proven.as_ref();
-        let kind = proven.map(|own| match own.now(law.principals, now) {
-            Ok(speaker) | Err(speaker) => speaker.kind,
-        });
+        // What a principal is never changes.
+        let kind = member.proven.as_ref().map(|own| own.speaker.kind);
         let (name, limits) = classes.of(kind);
         let counted = |count: u64, most: u64| Counted { count, most };
         let open = session.open.len() as u64;
