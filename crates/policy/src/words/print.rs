@@ -16,6 +16,10 @@ impl Display for Quoted<'_> {
 
 impl Display for Words {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.statements.is_empty() {
+            // A file without a word in it isn't read: a cut-off one would look like it.
+            return writeln!(f, "// no rules");
+        }
         self.statements.iter().try_for_each(|statement| writeln!(f, "{statement}"))
     }
 }

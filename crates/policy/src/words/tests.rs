@@ -243,7 +243,7 @@ fn statement() -> impl Strategy<Value = Statement> {
 }
 
 fn words() -> impl Strategy<Value = Words> {
-    prop::collection::vec(statement(), 1..6).prop_map(|statements| Words { statements })
+    prop::collection::vec(statement(), 0..6).prop_map(|statements| Words { statements })
 }
 
 proptest! {
@@ -369,6 +369,8 @@ fn faults_say_where_and_what_to_write_instead() {
     }
     assert!(fault(" \n").contains("the file is empty (write a rule"));
     assert!(admit(&[("team.access", "// nothing yet")]).is_ok());
+    let nothing = Words::parse("team.access", "// nothing yet").unwrap();
+    assert_eq!(Words::parse("team.access", &nothing.to_string()), Ok(nothing));
     // Each statement has its own; what Cedar finds is told of the line of words.
     let faults =
         admit(&[("team.access", "alow(a, T1, *)\nallow(a, T1, *)\ndeny(a)\n")]).unwrap_err();
