@@ -21,6 +21,7 @@ use crate::note::NoteSigner;
 use crate::publish::Publisher;
 use crate::recover::{self, Recovered};
 use crate::state::State;
+use crate::waiting::{Ended, Waiting};
 use crate::wal::{self, Item};
 
 /// Space that is reserved at a time, in bytes.
@@ -106,6 +107,8 @@ struct Tail {
     /// Bytes of the batch that is being written.
     in_flight: u64,
     committing: bool,
+    /// Those whose leaves are not durable yet, while somebody writes.
+    waiting: Waiting,
     stopped: Option<String>,
 }
 
@@ -142,6 +145,7 @@ impl Ledger {
             ahead: RESERVE_STEP,
             in_flight: 0,
             committing: false,
+            waiting: Waiting::default(),
             stopped: None,
         };
         let key_id = identity.receipt_key.verifying_key().key_id();
@@ -211,9 +215,17 @@ impl Ledger {
             return Err(LedgerError::Unknown(format!("leaf {index} was never appended")));
         }
         while tail.durable <= index {
-            tail.check()?;
+            if let Err(stopped) = tail.check() {
+                tail.waiting.end(Ended::Again);
+                return Err(stopped);
+            }
             if tail.committing {
-                tail = self.progress.wait(tail).unwrap_or_else(PoisonError::into_inner);
+                let ticket = tail.waiting.enter(index);
+                drop(tail);
+                match ticket.wait() {
+                    Ended::Durable => return Ok(()),
+                    Ended::Again => tail = self.tail(),
+                }
                 continue;
             }
             tail = self.write_batch(tail)?;
@@ -298,7 +310,10 @@ impl Ledger {
 
     /// Stops the node for good: a check found what no honest crash leaves.
     pub fn stop(&self, why: &LedgerError) {
-        self.tail().stop(why);
+        let mut tail = self.tail();
+        tail.stop(why);
+        tail.waiting.end(Ended::Again);
+        drop(tail);
         self.progress.notify_all();
         self.low.notify_all();
     }
@@ -442,11 +457,16 @@ impl Ledger {
             Ok(()) => {
                 tail.offset += batch.len() as u64;
                 tail.durable = target;
-                Ok(tail)
+                // Whoever is woken doesn't need the lock: nobody is woken to wait for it.
+                let woken = tail.waiting.up_to(target);
+                drop(tail);
+                woken.wake();
+                Ok(self.tail())
             }
             Err(error) => {
                 let error = LedgerError::from(error);
                 tail.stop(&error);
+                tail.waiting.end(Ended::Again);
                 Err(error)
             }
         }

@@ -17,6 +17,7 @@ mod reader;
 mod recover;
 mod state;
 pub mod tile;
+mod waiting;
 mod wal;
 
 pub use error::LedgerError;
