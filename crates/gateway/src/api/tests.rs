@@ -314,6 +314,15 @@ fn the_description_is_of_these_endpoints_and_no_others() {
         let operation = &entry[verb];
         let is_open = operation["security"] == serde_json::json!([]);
         assert_eq!(is_open, route.access() == Access::Anyone, "{}", route.template());
+        // Principals act; they don't look into the home.
+        let ways = operation["security"].as_array().into_iter().flatten();
+        let ways: BTreeSet<&str> =
+            ways.flat_map(|way| way.as_object().unwrap().keys().map(String::as_str)).collect();
+        let proofs = ["access_token", "certificate", "signature", "token"];
+        let all = proofs.iter().all(|proof| ways.contains(proof));
+        assert_eq!(all, route.access() == Access::Actor, "{}: {ways:?}", route.template());
+        let schemes = description["components"]["securitySchemes"].as_object().unwrap();
+        assert!(ways.iter().all(|way| schemes.contains_key(*way)), "{ways:?}");
         let answers = operation["responses"].as_object().unwrap();
         assert!(answers.contains_key("200"));
         assert_eq!(answers.contains_key("401"), !is_open, "{}", route.template());
