@@ -9,6 +9,7 @@ mod body;
 mod connection;
 mod guard;
 mod listen;
+mod login;
 mod mcp;
 mod near;
 mod oauth;
@@ -28,6 +29,7 @@ mod upstream;
 
 pub use guard::Credential;
 pub use listen::{HttpDoor, HttpListener, HttpOptions};
+pub use login::{LoggedIn, LoggedOut, LoginFault, LoginOptions, ToOpen, login, logins, logout};
 pub(crate) use mcp::CAPABILITY;
 pub(crate) use near::wrap_url;
 pub(crate) use pages::Ends;

@@ -25,8 +25,8 @@ mod tools;
 mod wrap;
 
 pub use self::http::{
-    ClientCertificates, Credential, HttpDoor, HttpListener, HttpOptions, Pages, TlsOptions, Token,
-    notify,
+    ClientCertificates, Credential, HttpDoor, HttpListener, HttpOptions, LoggedIn, LoggedOut,
+    LoginFault, LoginOptions, Pages, TlsOptions, ToOpen, Token, login, logins, logout, notify,
 };
 pub use api::{Api, Latency};
 pub use error::GatewayError;

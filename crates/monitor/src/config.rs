@@ -1,6 +1,7 @@
 //! `config.toml`: what an operator sets, with a default for everything.
 
 mod context;
+mod login;
 mod oauth;
 mod servers;
 
@@ -14,6 +15,7 @@ use crate::class::Classes;
 use crate::error::MonitorError;
 use crate::required::PoliciesConfig;
 pub use context::{ContextConfig, Embedding, MeaningConfig, OverRiskConfig};
+pub use login::LoginConfig;
 pub use oauth::{Issuer, OauthConfig};
 use servers::setting_fault;
 pub use servers::{SEPARATOR, ServerConfig, Servers, Setting};
@@ -121,6 +123,8 @@ risk_limit = 100
 # [servers.tickets]
 # url = \"https://tickets.example/mcp\"
 # headers = { Authorization = \"file:tickets\" }   # a file of mode 600 in the home's secrets folder
+# [servers.wiki]
+# url = \"https://wiki.example/mcp\"                # `tipstaff login wiki` asks you in the browser
 ";
 
 /// Most calls of a session that any home lets wait for context: each is named in a receipt.

@@ -42,8 +42,8 @@ pub use approval::{Reply, Statement};
 pub use class::{Class, ClassLimits, Classes, Counted};
 pub use client::{Answered, Caller, Client, Entrusted, Join, Waits};
 pub use config::{
-    Config, ContextConfig, Embedding, Issuer, Limits, OauthConfig, OverRiskConfig, SEPARATOR,
-    ServerConfig, Servers, Setting, Settings, Unproven,
+    Config, ContextConfig, Embedding, Issuer, Limits, LoginConfig, OauthConfig, OverRiskConfig,
+    SEPARATOR, ServerConfig, Servers, Setting, Settings, Unproven,
 };
 pub use error::{ClientError, Disobeyed, MonitorError, Rejection, Untold};
 pub use explain::{Acting, Explainer, Supposed, check_policies};

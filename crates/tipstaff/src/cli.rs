@@ -109,6 +109,35 @@ pub(crate) enum Command {
         #[arg(long)]
         undo: bool,
     },
+    /// Log in to a server of the configuration that is reached over HTTP, in the browser (OAuth)
+    #[command(
+        after_help = "Examples:\n  tipstaff login tickets\n  tipstaff login tickets --no-browser --scope tickets:write\n  tipstaff login --list\n\ndocs/servers-login.md has the rest."
+    )]
+    Login {
+        /// The server's name in the configuration
+        #[arg(required_unless_present = "list", conflicts_with = "list")]
+        server: Option<String>,
+        /// Only print the address; somebody else opens it in a browser on this machine
+        #[arg(long)]
+        no_browser: bool,
+        /// Ask for this, with what an earlier login had, instead of what the server names (repeatable)
+        #[arg(long, value_name = "SCOPE", conflicts_with = "list")]
+        scope: Vec<String>,
+        /// The port of 127.0.0.1 that the browser comes back to [default: a free one]
+        #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+        port: u16,
+        /// Seconds to wait for the browser
+        #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        wait: u64,
+        /// List the logins, and until when each lasts
+        #[arg(long)]
+        list: bool,
+    },
+    /// Forget the login to a server, and have its issuer take the tokens back
+    Logout {
+        /// The server's name
+        server: String,
+    },
     /// Find what is wrong with this setup, and say the fix
     Doctor,
     /// Answer a client's tool hook: the JSON on standard input (`install` sets this up)

@@ -53,6 +53,7 @@ pub(crate) fn run(at: &Place) -> Outcome {
     if home(at, &mut findings) {
         configuration(at, &mut findings);
         policies(at, &mut findings);
+        logins(at, &mut findings);
         monitor(at, &mut findings);
         log(at, &mut findings);
         machine::disk(at.home.root(), &mut findings);
@@ -82,6 +83,22 @@ pub(crate) fn run(at: &Place) -> Outcome {
         }
     }
     if found.is_empty() { Ok(()) } else { Err(Failure::No) }
+}
+
+/// Logins that have ended without their person's doing.
+fn logins(at: &Place, findings: &mut Findings) {
+    let about = "logins";
+    match tipstaff_gateway::logins(at.home.root()) {
+        Err(fault) => findings.add(about, fault.to_string(), "mend that, or log in again"),
+        Ok(found) => {
+            for login in found.iter().filter(|login| login.is_over) {
+                let (what, server) =
+                    (format!("the one to {} is over", login.server), &login.server);
+                findings.add(about, what, format!("run `tipstaff login {server}`"));
+            }
+        }
+    }
+    findings.end(about);
 }
 
 /// Whether there is a home that can be looked at.

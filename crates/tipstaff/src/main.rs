@@ -28,6 +28,7 @@ mod home;
 mod hook;
 mod install;
 mod log;
+mod login;
 mod measure;
 mod outcome;
 mod policy;
@@ -219,6 +220,13 @@ fn run(cli: Cli) -> Outcome {
             cli::completions(shell);
             Ok(())
         }
+        Command::Login { server, no_browser, scope, port, wait, list: _ } => match server {
+            Some(server) => {
+                login::login(&at, &server, &login::Wanted { no_browser, scope, port, wait })
+            }
+            None => login::list(&at),
+        },
+        Command::Logout { server } => login::logout(&at, &server),
         Command::Doctor => doctor::run(&at),
         // It was answered before: its exit codes are the client's.
         Command::Hook { .. } => Ok(()),

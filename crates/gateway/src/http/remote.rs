@@ -7,6 +7,7 @@
 mod connect;
 mod events;
 mod fetch;
+mod reach;
 mod webhook;
 
 use std::io::{self, Read, Write};
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tipstaff_core::limits::RESULT_BYTES_MAX;
@@ -26,10 +27,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::body::{Body, collect};
+use super::login::{Bearer, Challenge};
 use super::secrets::Secret;
 use connect::Target;
 use events::EventReader;
-pub(super) use fetch::fetch;
+pub(super) use fetch::{Ask, Said, ask, fetch};
+pub(super) use reach::Reach;
 pub use webhook::notify;
 
 use crate::answer::{self, Failure};
@@ -70,6 +73,8 @@ pub(super) struct Remote {
 struct Far {
     target: Target,
     headers: HeaderMap,
+    /// The login, for a server that may have one.
+    bearer: Option<Bearer>,
     /// The session's id and the revision that was agreed on.
     session: RwLock<(Option<HeaderValue>, Option<HeaderValue>)>,
     /// Answers, as lines. Dropped, the server counts as gone.
@@ -95,6 +100,7 @@ impl Remote {
         runtime: &Handle,
         url: &str,
         settings: Vec<(String, Secret)>,
+        bearer: Option<Bearer>,
     ) -> Result<(Self, Input, Output), String> {
         let target = Target::parse(url)?;
         let mut headers = HeaderMap::new();
@@ -110,6 +116,7 @@ impl Remote {
         let far = Arc::new(Far {
             target,
             headers,
+            bearer,
             session: RwLock::default(),
             heard: Mutex::new(Some(tell)),
             lost: OnceLock::new(),
@@ -246,9 +253,8 @@ impl Far {
                 lock(&self.heard).take();
                 return;
             }
-            StatusCode::UNAUTHORIZED => {
-                let text = "The server answered HTTP 401: it wants credentials, or a login that only the client itself can make.";
-                return self.refuse(sent.id.as_ref(), text);
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                return self.refuse(sent.id.as_ref(), &self.wanted(&answer));
             }
             status if !status.is_success() => {
                 let code = status.as_u16();
@@ -273,6 +279,24 @@ impl Far {
         let Some(id) = sent.id else { return };
         if let Err(fault) = self.take(answer, Some(&id), first).await {
             self.failed(Some(&id), fault);
+        }
+    }
+
+    /// What a server wants that lets nobody in so, and the next step.
+    fn wanted(&self, answer: &Response<Incoming>) -> String {
+        let code = answer.status().as_u16();
+        let challenge = Challenge::of(answer.headers());
+        match (code, challenge, &self.bearer) {
+            (401, Some(_), Some(bearer)) => {
+                let name = bearer.server();
+                format!("The server answered HTTP 401: it wants a login. Next: `tipstaff login {name}`.")
+            }
+            (403, Some(challenge), Some(bearer)) if challenge.is_insufficient() => {
+                let next = challenge.next(bearer.server());
+                format!("The server answered HTTP 403: the login is not for this. Next: `{next}`.")
+            }
+            (401, ..) => "The server answered HTTP 401: it wants credentials, or a login that only the client itself can make.".to_owned(),
+            _ => format!("The server answered HTTP {code}."),
         }
     }
 
@@ -353,15 +377,34 @@ impl Far {
         last: Option<HeaderValue>,
     ) -> Result<Response<Incoming>, Fault> {
         let mut path = None;
-        for _ in 0..=REDIRECTS_MAX {
-            let request = self.request(method.clone(), body.clone(), last.clone());
+        let mut token = match &self.bearer {
+            Some(bearer) => bearer.token().await.map_err(Fault::NotSent)?,
+            None => None,
+        };
+        let (mut is_new, mut redirects) = (false, 0);
+        while redirects <= REDIRECTS_MAX {
+            let mut request = self.request(method.clone(), body.clone(), last.clone());
+            if let Some(token) = &token {
+                request.headers_mut().insert(AUTHORIZATION, token.clone());
+            }
             let sent = async {
-                match path {
+                match path.clone() {
                     None => self.target.send(request).await,
                     Some(path) => self.target.send_to(path, request).await,
                 }
             };
             let answer = timeout(SILENCE, sent).await.unwrap_or(Err(Fault::Lost))?;
+            if let (StatusCode::UNAUTHORIZED, Some(bearer), Some(used)) =
+                (answer.status(), &self.bearer, &token)
+            {
+                // Nothing was done with it: once there is another token, it goes again.
+                if is_new {
+                    return Err(Fault::NotSent(bearer.refused(used).await));
+                }
+                token = Some(bearer.instead_of(used).await.map_err(Fault::NotSent)?);
+                is_new = true;
+                continue;
+            }
             // Only these two keep method and body, and say that nothing was done yet.
             let moved = matches!(answer.status().as_u16(), 307 | 308);
             let location = answer.headers().get(LOCATION).filter(|_| moved);
@@ -369,6 +412,7 @@ impl Far {
                 Some(elsewhere) => path = Some(elsewhere),
                 None => return Ok(answer),
             }
+            redirects += 1;
         }
         Err(Fault::NotSent("it redirects again and again".to_owned()))
     }

@@ -16,6 +16,15 @@ use super::token::read_private;
 pub(super) struct Secret(Zeroizing<String>);
 
 impl Secret {
+    pub(super) fn new(value: &str) -> Self {
+        Self(Zeroizing::new(value.to_owned()))
+    }
+
+    /// The same, for another holder.
+    pub(super) fn again(&self) -> Self {
+        Self(self.0.clone())
+    }
+
     /// The value, for the one place that needs it.
     pub(super) fn reveal(&self) -> &str {
         &self.0

@@ -16,6 +16,7 @@ use tipstaff_core::limits::RESULT_BYTES_MAX;
 use tipstaff_core::receipt::Door;
 use tipstaff_monitor::{Caller, Client, Join};
 
+use super::login::Bearer;
 use super::remote::Remote;
 use super::seat::{Joins, Plan, Seat};
 use super::secrets::resolve;
@@ -316,8 +317,10 @@ impl Driver {
         };
         let text = |error: &dyn std::fmt::Display| error.to_string();
         if let Some(url) = &server.url {
+            let bearer = Bearer::new(home, name, server);
             let (remote, input, output) =
-                Remote::open(runtime, url, values(&server.headers)?).map_err(|e| text(&e))?;
+                Remote::open(runtime, url, values(&server.headers)?, bearer)
+                    .map_err(|e| text(&e))?;
             let shim = Shim::new(monitor.clone(), terms, client, Pipe::new(input), ears);
             *lock(&self.brake.stuck_on) = remote.abort_handle().map(StuckOn::Remote);
             let losing = Arc::downgrade(&shim);

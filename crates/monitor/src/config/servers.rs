@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::login::{self, LoginConfig};
+
 /// Most servers behind one home.
 const SERVERS_MAX: usize = 32;
 /// Longest name of a server: it stands in front of its tools' names.
@@ -37,6 +39,8 @@ pub struct ServerConfig {
     /// Headers that it gets with each request.
     #[serde(default)]
     pub headers: BTreeMap<String, Setting>,
+    /// How a person logs in to it.
+    pub oauth: Option<LoginConfig>,
 }
 
 /// A value, or where it is kept. What is shown of it is only the kind.
@@ -90,12 +94,19 @@ impl std::fmt::Debug for Setting {
 }
 
 impl ServerConfig {
+    /// Whether the operator has set what it is sent as `Authorization`.
+    #[must_use]
+    pub fn has_authorization(&self) -> bool {
+        self.headers.keys().any(|name| name.eq_ignore_ascii_case("authorization"))
+    }
+
     /// A server that is reached at an address.
     ///
     /// # Errors
     /// What is wrong, as a sentence in which no value stands.
     pub fn at_url(url: String, headers: BTreeMap<String, Setting>) -> Result<Self, String> {
-        let server = Self { command: Vec::new(), url: Some(url), env: BTreeMap::new(), headers };
+        let (command, env) = (Vec::new(), BTreeMap::new());
+        let server = Self { command, url: Some(url), env, headers, oauth: None };
         fault_of_reach(&server).map_or(Ok(server), Err)
     }
 }
@@ -136,6 +147,16 @@ fn fault_of_reach(server: &ServerConfig) -> Option<String> {
         }
     } else if !server.headers.is_empty() {
         return Some("`headers` is for servers with a `url`; use `env`".to_owned());
+    }
+    if let Some(oauth) = &server.oauth {
+        if server.url.is_none() || server.has_authorization() {
+            let what =
+                "`oauth` is for servers with a `url` and no header `Authorization` of its own";
+            return Some(what.to_owned());
+        }
+        if let Some(fault) = login::fault(oauth) {
+            return Some(fault);
+        }
     }
     let settings = server.env.iter().chain(&server.headers);
     settings.into_iter().find_map(|(name, setting)| setting_fault(name, setting))

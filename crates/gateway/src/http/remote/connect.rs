@@ -3,6 +3,7 @@
 //! The adversary sits on the way: over TLS the certificate must be one that this machine's roots vouch
 //! for, and there is no way to switch that off.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,14 +15,17 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
 use super::super::body::Body;
 use super::Fault;
+use super::reach::Reach;
 
 /// Time to connect, TLS included.
 const CONNECT_WAIT: Duration = Duration::from_secs(15);
+/// Most addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 16;
 /// Most connections that are kept for later.
 const KEPT_MAX: usize = 8;
 
@@ -32,11 +36,18 @@ pub(super) struct Target {
     authority: HeaderValue,
     path: Uri,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    reach: Reach,
     free: Mutex<Vec<SendRequest<Body>>>,
 }
 
 impl Target {
+    /// A server that the operator named.
     pub(super) fn parse(url: &str) -> Result<Self, String> {
+        Self::within(url, Reach::Anywhere)
+    }
+
+    /// A server that is connected to only within a reach.
+    pub(super) fn within(url: &str, reach: Reach) -> Result<Self, String> {
         let fault = || "its url can't be used".to_owned();
         let uri: Uri = url.parse().map_err(|_| fault())?;
         let host = uri.host().ok_or_else(fault)?.trim_matches(['[', ']']).to_owned();
@@ -52,7 +63,7 @@ impl Target {
         } else {
             None
         };
-        Ok(Self { host, port, authority, path, tls, free: Mutex::default() })
+        Ok(Self { host, port, authority, path, tls, reach, free: Mutex::default() })
     }
 
     /// Where on the same server an answer redirects to; `None` if it names another one.
@@ -125,7 +136,14 @@ impl Target {
 
     async fn connect(&self) -> Result<SendRequest<Body>, String> {
         let failed = |error: std::io::Error| format!("it can't be reached: {error}");
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(failed)?;
+        // The number is looked at that is connected to: a name may stand for another one a moment later.
+        let found = lookup_host((self.host.as_str(), self.port)).await.map_err(failed)?;
+        let permitted = found.filter(|address| self.reach.permits(address.ip()));
+        let permitted: Vec<SocketAddr> = permitted.take(ADDRESSES_MAX).collect();
+        if permitted.is_empty() {
+            return Err("its address is not a public one, and you did not name it".to_owned());
+        }
+        let stream = TcpStream::connect(permitted.as_slice()).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         match &self.tls {
             Some((connector, name)) => {
