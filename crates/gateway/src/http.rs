@@ -11,6 +11,7 @@ mod guard;
 mod listen;
 mod mcp;
 mod near;
+mod nonces;
 mod oauth;
 mod pages;
 mod peer;

@@ -5,19 +5,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tipstaff_core::key::{Signature, VerifyingKey};
+use tipstaff_core::key::Signature;
 use tipstaff_core::receipt::{Kind, Receipt, Signed};
 use tipstaff_core::{Digest, Json, Verdict};
+use tipstaff_identity::Approvers;
 
 use crate::approval::{Reply, Statement};
 use crate::judge::Answered;
-use crate::monitor::approvers_of;
 use crate::wire::{digest_of, number_of, text_of};
 
 /// What the log said so far.
 #[derive(Debug, Default)]
 pub(super) struct Approvals {
-    approvers: Vec<VerifyingKey>,
+    approvers: Option<Approvers>,
     /// What a yes has to be bound to, by the receipt that held the call.
     held: HashMap<Digest, Statement>,
     /// The call that an answer is for, by the answer's receipt.
@@ -33,8 +33,13 @@ impl Approvals {
             Kind::Control => {
                 let control =
                     receipt.control.as_ref().filter(|control| control.what == "approvers");
-                if let Some(keys) = control.and_then(|control| approvers_of(&kept(control.to)?)) {
-                    self.approvers = keys;
+                let next = control.and_then(|control| Approvers::from_text(&kept(control.to)?));
+                // What the log says without the word of those before, or without saying that there is none, is nothing.
+                let counts = |next: &Approvers| {
+                    self.approvers.as_ref().is_none_or(|before| next.follows(before))
+                };
+                if let Some(next) = next.filter(counts) {
+                    self.approvers = Some(next);
                 }
             }
             Kind::Verdict => {
@@ -76,7 +81,7 @@ impl Approvals {
         let asked = Statement { reply: Reply::Approve, ..held.clone() };
         let key_id = text_of(approval, "key_id")?;
         let signature = Signature::from_base64url(&text_of(approval, "signature")?).ok()?;
-        let key = self.approvers.iter().find(|key| key.key_id() == key_id)?;
+        let key = self.approvers.as_ref()?.key(&key_id, receipt.now).ok()?;
         (said == asked && said.is_signed(key, &signature)).then_some(said.of)
     }
 }
@@ -106,7 +111,6 @@ mod tests {
     use tipstaff_core::{Millis, Tier};
 
     use super::*;
-    use crate::monitor::approvers_text;
     use crate::sessions::tests::session;
 
     fn signed(receipt: Receipt) -> Signed {
@@ -138,7 +142,7 @@ mod tests {
     fn an_approved_verdict_without_its_approval_is_found() {
         let key = SigningKey::from_seed(&[5; 32].into()).unwrap();
         let stranger = SigningKey::from_seed(&[6; 32].into()).unwrap();
-        let text = approvers_text(&[key.verifying_key().clone()]);
+        let text = Approvers::first(vec![key.verifying_key().clone()]).to_text();
         let mut approvals = Approvals::default();
         let mut control = receipt(Kind::Control);
         control.control =
