@@ -23,12 +23,7 @@ const SINGLE: usize = 20;
 /// Principals whose keys the home makes.
 const MADE: usize = 10_000;
 
-pub(crate) fn run(
-    tipstaff: &Path,
-    scratch: &Path,
-    count: usize,
-    out: &Out,
-) -> Result<(), Failure> {
+pub(crate) fn run(tipstaff: &Path, scratch: &Path, count: usize, out: &Out) -> Result<(), Failure> {
     let folder = tempfile::tempdir_in(scratch)?;
     let home = folder.path().join("home");
     make_home(tipstaff, &home)?;
@@ -84,7 +79,9 @@ pub(crate) fn run(
     println!("{count} principals from a file: {per_second:.0} a second; the same file again");
     println!("  {again_ms:.0} ms; with keys that the home makes: {made:.0} a second");
     println!("one more, a process each: {single_ms:.1} ms; a page of the list {page_ms:.1} ms");
-    println!("start, in the process: {start_ms:.0} ms, after a kill {killed_ms:.0} ms; from nothing to");
+    println!(
+        "start, in the process: {start_ms:.0} ms, after a kill {killed_ms:.0} ms; from nothing to"
+    );
     println!("  the first answer of the command line {asked_ms:.0} ms");
     println!("resident: {resident:.0} MiB after enrolling, {resident_after:.0} MiB after a start");
     println!("  orders on disk {:.0} MiB; foreign load {foreign:.2}", mib(bytes));
@@ -152,7 +149,10 @@ fn ask(tipstaff: &Path, home: &Path, words: &[&str]) -> Result<Value, Failure> {
     command.arg("--json").args(words).arg("--home").arg(home).stderr(Stdio::inherit());
     let done = command.output()?;
     if !done.status.success() {
-        return Err(Failure::wrong(format!("{words:?}: {}", String::from_utf8_lossy(&done.stdout))));
+        return Err(Failure::wrong(format!(
+            "{words:?}: {}",
+            String::from_utf8_lossy(&done.stdout)
+        )));
     }
     serde_json::from_slice(&done.stdout).map_err(Failure::wrong)
 }

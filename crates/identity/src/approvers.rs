@@ -61,7 +61,9 @@ pub enum ApproverFault {
     #[error("it is not signed by an approver of this home")]
     Unknown,
     /// It was replaced.
-    #[error("the approver's key that signed it was replaced, and its time is over; sign with the new one")]
+    #[error(
+        "the approver's key that signed it was replaced, and its time is over; sign with the new one"
+    )]
     Ended,
     /// Another change came first.
     #[error("another change came first; look again, and order again")]
@@ -352,7 +354,10 @@ mod tests {
     #[test]
     fn what_is_kept_reads_back_to_the_same_digest() {
         let text = first().to_text();
-        assert_eq!(text, format!("{{\"approvers\":[\"{}\"]}}", key(1).verifying_key().to_did_key()));
+        assert_eq!(
+            text,
+            format!("{{\"approvers\":[\"{}\"]}}", key(1).verifying_key().to_did_key())
+        );
         let next = rotated(&first(), (1, 2), (10, 20));
         for approvers in [first(), rotated(&next, (2, 3), (30, 30)), next] {
             let read = Approvers::from_text(&approvers.to_text()).unwrap();
@@ -366,7 +371,8 @@ mod tests {
         let before = first();
         let good = succession(&before, (1, 2), (10, 20));
         let fault = |signed: SignedSuccession| before.succeeded(&signed).unwrap_err();
-        let by = |succession: &Succession, new, old| succession.clone().sign(&key(new), Some(&key(old)));
+        let by =
+            |succession: &Succession, new, old| succession.clone().sign(&key(new), Some(&key(old)));
         assert_eq!(fault(by(&good, 2, 9)), ApproverFault::Unknown, "another's word");
         assert_eq!(fault(by(&good, 9, 1)), ApproverFault::Unknown, "nobody has the new key");
         let stranger = Succession { replaces: id(9), ..good.clone() };

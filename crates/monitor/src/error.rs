@@ -1,7 +1,7 @@
 //! Why the monitor could not start, or could not be reached.
 
-use tipstaff_identity::ChangeFault;
 use tipstaff_identity::IdentityError;
+use tipstaff_identity::{ApproverFault, ChangeFault};
 use tipstaff_ledger::LedgerError;
 use tipstaff_policy::PolicyFault;
 use tipstaff_store::StoreError;
@@ -82,7 +82,9 @@ pub enum Rejection {
     #[error("its time is over")]
     Expired,
     /// By a key that was replaced.
-    #[error("the approver's key that signed it was replaced, and its time is over; sign with the new one")]
+    #[error(
+        "the approver's key that signed it was replaced, and its time is over; sign with the new one"
+    )]
     KeyEnded,
     /// Not by a key of this home's approvers.
     #[error("it is not signed by an approver of this home")]

@@ -42,8 +42,7 @@ struct Known(Json);
 impl Known {
     fn of(at: &Place) -> Result<Self, Failure> {
         let undone = "The approvers can't be looked at.";
-        let failed =
-            |error: ClientError| Failure::undone(undone, error, "Run `tipstaff doctor`.");
+        let failed = |error: ClientError| Failure::undone(undone, error, "Run `tipstaff doctor`.");
         if !at.home.exists() {
             let cause = format!("{} is not a home", at.home.root().display());
             return Err(Failure::undone(undone, cause, "Make one with `tipstaff init`."));
@@ -90,9 +89,7 @@ fn show(at: &Place) -> Outcome {
 
 fn replace(at: &Place, by: &By) -> Outcome {
     let known = Known::of(at)?;
-    let failed = |error| {
-        Failure::undone(UNDONE, error, "Run it as the user whose home this is.")
-    };
+    let failed = |error| Failure::undone(UNDONE, error, "Run it as the user whose home this is.");
     let now = crate::policy::now();
     let (old, replaces, until) = match by {
         By::Word { overlap } => {
@@ -128,22 +125,34 @@ fn replace(at: &Place, by: &By) -> Outcome {
     let answer = Client::succeed(&at.home, &signed).map_err(|error| unsure(error.to_string()))?;
     let answer = answer.ok_or_else(|| unsure("the monitor has just ended".to_owned()))?;
     if answer.get("ok").and_then(Json::as_bool) != Some(true) {
-        return Err(Failure::undone(UNDONE, text(&answer, "text"), "See `tipstaff approver show`."));
+        return Err(Failure::undone(
+            UNDONE,
+            text(&answer, "text"),
+            "See `tipstaff approver show`.",
+        ));
     }
     let receipt = text(&answer, "receipt");
     if at.json {
         let key_id = key.key_id();
-        println!("{}", serde_json::json!({ "key_id": key_id, "until": until.0, "receipt": receipt }));
+        println!(
+            "{}",
+            serde_json::json!({ "key_id": key_id, "until": until.0, "receipt": receipt })
+        );
         return Ok(());
     }
     println!("The approver has a new key, {}.", key.key_id());
     match by {
         By::Word { overlap: 0 } => println!("The old one has ended."),
-        By::Word { .. } => println!("The old one is valid until {until}, wherever a copy of it is."),
+        By::Word { .. } => {
+            println!("The old one is valid until {until}, wherever a copy of it is.")
+        }
         By::Nobody { .. } => {
             println!("The old one has ended. The log says that nobody gave its word for this.");
         }
     }
-    println!("Receipt {}. Keep a copy of the home's keys.", receipt.get(..SHOWN).unwrap_or(&receipt));
+    println!(
+        "Receipt {}. Keep a copy of the home's keys.",
+        receipt.get(..SHOWN).unwrap_or(&receipt)
+    );
     Ok(())
 }

@@ -148,8 +148,7 @@ pub(crate) fn held(at: &Place, file: &Path, key: Option<&Path>) -> Outcome {
     let bytes = bytes_of(undone, file)?;
     let token = Token::decode(&bytes).map_err(|fault| refused(undone, &fault))?;
     let own = key.and_then(|file| key_at(file).ok()).map(|key| key.verifying_key().key_id());
-    let wanted =
-        Wanted { keys: own.iter().cloned().collect(), grants: true, ..Wanted::default() };
+    let wanted = Wanted { keys: own.iter().cloned().collect(), grants: true, ..Wanted::default() };
     let (known, ids) = (Known::of(at, &wanted)?, token.ids());
     let grants = known.json.get("grants").cloned().unwrap_or(Json::Null);
     let granted = grants.get("granted").and_then(Json::as_array).unwrap_or_default();

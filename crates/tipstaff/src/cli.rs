@@ -10,7 +10,9 @@ use clap_complete::Shell;
 use crate::hook::contract::Contract;
 use crate::install::clients::Client;
 
-pub(crate) use self::authority::{ApproverCommand, EnvelopeCommand, GroupCommand, PrincipalCommand};
+pub(crate) use self::authority::{
+    ApproverCommand, EnvelopeCommand, GroupCommand, PrincipalCommand,
+};
 
 /// A security kernel for software agents: every action is judged before it happens, by rules that
 /// anyone can replay, and leaves a signed receipt that anyone can check.

@@ -40,7 +40,14 @@ pub(crate) fn run(at: &Place, command: PrincipalCommand) -> Outcome {
         PrincipalCommand::List { after, limit } => list(at, after.as_deref(), limit),
         PrincipalCommand::Show { name, did } => show(at, &named(&name)?, did),
         PrincipalCommand::Enrol { from: Some(file), .. } => import::run(at, &file),
-        PrincipalCommand::Enrol { name: Some(name), kind: Some(kind), owner, key: Some(key), role, .. } => {
+        PrincipalCommand::Enrol {
+            name: Some(name),
+            kind: Some(kind),
+            owner,
+            key: Some(key),
+            role,
+            ..
+        } => {
             let kind =
                 Kind::parse(&kind).ok_or_else(|| Failure::Usage("no such kind".to_owned()))?;
             let change = Change::Enrol {

@@ -298,8 +298,7 @@ mod tests {
         let file = folder.path().join(ORDERS);
         let whole = std::fs::read_to_string(&file).unwrap();
         let head = Some(digest(&orders[4]));
-        let without =
-            |line: usize| whole.replacen(&format!("{}\n", texts[line]), "", 1);
+        let without = |line: usize| whole.replacen(&format!("{}\n", texts[line]), "", 1);
         let changed = [
             whole.replacen("\"p1\"", "\"px\"", 1),
             whole.replacen("\"p4\"", "\"px\"", 1),

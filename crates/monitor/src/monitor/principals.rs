@@ -227,11 +227,7 @@ impl Monitor {
     }
 
     /// Keeps orders and writes their receipts. `receipts` has those of the ones that count.
-    fn record(
-        &self,
-        taken: &[Taken<'_>],
-        receipts: &mut Vec<Digest>,
-    ) -> Result<(), MonitorError> {
+    fn record(&self, taken: &[Taken<'_>], receipts: &mut Vec<Digest>) -> Result<(), MonitorError> {
         if taken.is_empty() {
             return Ok(());
         }
@@ -239,7 +235,8 @@ impl Monitor {
         let session = self.control_session();
         let (mut last, mut appended) = (None, Ok(()));
         for order in taken {
-            match self.ledger.append(Draft { receipt: self.receipt(&session, order), inputs: None }) {
+            match self.ledger.append(Draft { receipt: self.receipt(&session, order), inputs: None })
+            {
                 Ok(done) => {
                     last = Some(done.index);
                     receipts.push(done.signed.hash());

@@ -3,7 +3,7 @@
 //! The adversary is an agent that tells itself what it may do. A signature by a key of the approvers is needed;
 //! from a client's own process only the first request counts, before its agent has done anything.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tipstaff_core::receipt::{Door, Kind};
 use tipstaff_core::{Digest, Json};

@@ -187,4 +187,47 @@ mod tests {
         assert_eq!(approvals.fault(&ran(good.hash())), Some("a second call on one approval"));
         assert_eq!(approvals.fault(&decided(Verdict::Allow, "permit")), None);
     }
+
+    #[test]
+    fn a_new_key_counts_by_the_word_of_the_one_before_and_the_old_one_until_its_end() {
+        use tipstaff_identity::Succession;
+
+        let [old, new, thief] =
+            [5, 6, 7].map(|seed| SigningKey::from_seed(&[seed; 32].into()).unwrap());
+        let first = Approvers::first(vec![old.verifying_key().clone()]);
+        let succession = |key: &SigningKey, until| Succession {
+            key: key.verifying_key().clone(),
+            replaces: old.verifying_key().key_id(),
+            until: Millis(until),
+            log: "l".to_owned(),
+            prev: first.digest(),
+            at: Millis(2),
+        };
+        let counts = |next: &Approvers, by: &SigningKey| {
+            let mut approvals = Approvals::default();
+            for approvers in [&first, next] {
+                let mut control = receipt(Kind::Control);
+                let to = approvers.digest();
+                control.control = Some(Control { from: None, to, what: "approvers".to_owned() });
+                approvals.fold(&signed(control), |_| Some(approvers.to_text()));
+            }
+            let approvers = approvals.approvers.unwrap();
+            approvers.key(&by.verifying_key().key_id(), Millis(5)).is_ok()
+        };
+        let rotated = |until| {
+            let by = succession(&new, until).sign(&new, Some(&old));
+            first.succeeded(&by).unwrap()
+        };
+        assert!(counts(&rotated(6), &new) && counts(&rotated(6), &old));
+        assert!(counts(&rotated(5), &new) && !counts(&rotated(5), &old));
+        let recovered = first.succeeded(&succession(&new, 2).sign(&new, None)).unwrap();
+        assert!(counts(&recovered, &new) && !counts(&recovered, &old));
+        // A node that says so by itself.
+        let alone = Approvers::first(vec![thief.verifying_key().clone()]);
+        assert!(!counts(&alone, &thief) && counts(&alone, &old));
+        let text = rotated(5).to_text();
+        let did = |key: &SigningKey| key.verifying_key().to_did_key();
+        let forged = Approvers::from_text(&text.replace(&did(&new), &did(&thief))).unwrap();
+        assert!(!counts(&forged, &thief) && counts(&forged, &old));
+    }
 }

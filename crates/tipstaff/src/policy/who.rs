@@ -420,7 +420,8 @@ fn enrolled(at: &Place) -> Result<Vec<Somebody>, Failure> {
     let pages = Known::everybody(at)?;
     let Some(first) = pages.first() else { return Ok(Vec::new()) };
     let all = || pages.iter().flat_map(Known::principals);
-    let by_name: BTreeMap<String, &Json> = all().map(|found| (text(found, "name"), found)).collect();
+    let by_name: BTreeMap<String, &Json> =
+        all().map(|found| (text(found, "name"), found)).collect();
     let mut people = Vec::new();
     for found in all() {
         let name = text(found, "name");

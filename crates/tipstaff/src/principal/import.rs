@@ -59,9 +59,8 @@ pub(super) fn run(at: &Place, file: &Path) -> Outcome {
     let now = Known::of(at, &Wanted::default())?;
     let mut head = now.head()?;
     let folder = KeyFolder::of(at.home.root());
-    let known = Book::read(&NativeDisk::new(at.home.root()), head, |digest| {
-        at.home.kept(digest).ok()
-    });
+    let known =
+        Book::read(&NativeDisk::new(at.home.root()), head, |digest| at.home.kept(digest).ok());
     let known = known.map_err(|error| {
         Failure::undone(UNDONE, error, "Look with `tipstaff log fsck`; restore the home.")
     })?;
