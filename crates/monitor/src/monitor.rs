@@ -81,6 +81,8 @@ pub struct Monitor {
     principals: RwLock<Principals>,
     /// Their orders. Locked while who is known may change.
     book: Mutex<Book>,
+    /// Orders since the log last began a segment because of them.
+    orders_since: AtomicU64,
     /// Locked after a session, and before the queue.
     capabilities: Mutex<Capabilities>,
     /// Lists that differ from the pins, by server, for `tools diff`.

@@ -98,6 +98,13 @@ fn assert_refused(world: &World, session: &mut Session, call: u64, hold: &str) {
     assert_eq!(again.code, 3, "the approval is used up: {again:?}");
 }
 
+/// Ends everything, and looks at what is left.
+fn whole(world: &World) {
+    world.config("approval_wait_s = 60");
+    world.settle();
+    world.assert_whole();
+}
+
 #[test]
 fn within_the_overlap_what_was_held_runs() {
     let world = world();
@@ -113,7 +120,7 @@ fn within_the_overlap_what_was_held_runs() {
     let verdicts = verdicts_after(&world, &hold);
     assert_eq!(verdicts, [("approved".to_owned(), key_id(&world, "coder.key"))]);
     drop(session);
-    world.assert_whole();
+    whole(&world);
 }
 
 #[test]
@@ -138,7 +145,7 @@ fn after_the_old_keys_end_it_is_refused_once_and_asked_again_with_the_new_one() 
     let verdicts = verdicts_after(&world, &hold);
     assert_eq!(verdicts, [("approved".to_owned(), key_id(&world, "new.key"))]);
     drop((session, next));
-    world.assert_whole();
+    whole(&world);
 }
 
 #[test]
@@ -174,7 +181,7 @@ fn what_was_approved_while_nobody_waited_runs_for_whoever_proves_again_to_be_the
     let verdicts = verdicts_after(&world, &hold);
     assert_eq!(verdicts, [("approved".to_owned(), key_id(&world, "new.key"))]);
     drop(next);
-    world.assert_whole();
+    whole(&world);
 }
 
 #[test]
@@ -194,7 +201,7 @@ fn a_key_that_is_declared_compromised_carries_nothing_that_was_held() {
     let verify = world.run(&["--json", "verify"]).json();
     let discounted = verify["discounted"].as_array().unwrap();
     assert!(discounted.iter().any(|one| one["receipt"] == json!(hold)), "{verify}");
-    world.assert_whole();
+    whole(&world);
 }
 
 #[test]
@@ -218,5 +225,5 @@ fn whoever_is_suspended_gets_nothing_that_was_held_until_restored() {
     assert_ne!(done["isError"], json!(true), "{done}");
     assert!(!kept(&world));
     drop(session);
-    world.assert_whole();
+    whole(&world);
 }

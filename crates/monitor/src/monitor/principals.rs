@@ -4,6 +4,7 @@
 //! by an approver of this home, follows the one before it, and its receipt is durable; from then on the next action
 //! is judged by it. An order that doesn't count has a receipt too.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use tipstaff_core::key::VerifyingKey;
@@ -29,6 +30,8 @@ const PRINCIPALS: &str = "principals";
 const SKEW: u64 = 10 * 60 * 1000;
 /// The same for a member who says that it is there: nobody joins at a time that suits it.
 const JOIN_SKEW: u64 = 5 * 1000;
+/// Orders after which the log begins a new segment.
+const SEGMENT_ORDERS: u64 = 8192;
 /// From so many on, signatures are looked at side by side.
 const SIDE_BY_SIDE: usize = 32;
 
@@ -110,6 +113,7 @@ impl Monitor {
         drop((known, approvers));
         if !receipts.is_empty() {
             self.review_all();
+            self.shorten(receipts.len() as u64);
         }
         let fault = match (recorded, fault) {
             (Err(error), _) => Some(error.into()),
@@ -117,6 +121,15 @@ impl Monitor {
             (Ok(()), None) => None,
         };
         (receipts, fault)
+    }
+
+    /// After many orders the log begins a new segment, so that a start after a crash need not read all of them.
+    fn shorten(&self, orders: u64) {
+        if self.orders_since.fetch_add(orders, Ordering::Relaxed) + orders >= SEGMENT_ORDERS {
+            self.orders_since.store(0, Ordering::Relaxed);
+            // What does not fit now is begun later; after anything else the node has stopped.
+            let _ = self.ledger.rotate();
+        }
     }
 
     /// Folds an order in, if it counts.

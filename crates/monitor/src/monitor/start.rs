@@ -77,6 +77,7 @@ impl Monitor {
             approvers: RwLock::new(approvers(home, &state)?),
             principals: RwLock::new(principals),
             book: Mutex::new(book),
+            orders_since: AtomicU64::new(0),
             capabilities: Mutex::default(),
             home_path: real_path(home.root()).to_string_lossy().into_owned(),
             user_home: real_path(user_home.as_ref()).to_string_lossy().into_owned(),
