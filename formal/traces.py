@@ -2,7 +2,7 @@
 """Traces as TLA+: what a simulated or a real store says happened, as a behaviour that the specification may allow.
 
     traces.py module FILE...        prints the module `Traces` for traces in JSON lines
-    traces.py home EXPORT OBJECTS   prints the trace of a home: its exported receipts, and the texts of its orders
+    traces.py home EXPORT ORDERS    prints the trace of a home: its exported receipts, and its file of orders
     traces.py tamper KIND FILE      prints a trace with one thing changed, which must be refused
 
 The adversary is a trace that says less than what happened, or is made to fit. Each line becomes one step of the
@@ -236,14 +236,13 @@ class Home:
             entry = {"op": "revoke", "id": self.cap["key", change["key_id"]]}
         self.lines.append(entry)
 
-    def receipt(self, receipt, objects):
+    def receipt(self, receipt, orders):
         """One receipt of the export."""
         control, decision = receipt["control"], receipt["decision"]
         if control and control["what"] == "principals":
-            text = (objects / control["to"][:2] / control["to"][2:]).read_bytes()
-            if hashlib.sha256(text).hexdigest() != control["to"]:
+            if control["to"] not in orders:
                 raise SystemExit(f"the order {control['to']} is not what its receipt says")
-            self.order(json.loads(text)["change"])
+            self.order(json.loads(orders[control["to"]])["change"])
         elif control:
             self.lines.append({"op": "other"})
         elif receipt["kind"] == "verdict" and decision["verdict"] in ("ALLOW", "MODIFY"):
@@ -255,14 +254,16 @@ class Home:
                     "tool": 0, "tier": receipt["tier"], "revision": receipt["as_of"]["control"]})
 
 
-def home(export, objects):
-    """The trace of a home."""
+def home(export, orders):
+    """The trace of a home, from its export and the file of its orders."""
     seen = Home()
+    texts = Path(orders).read_bytes().splitlines()
+    orders = {hashlib.sha256(text).hexdigest(): text for text in texts}
     lines = Path(export).read_text(encoding="utf-8").splitlines()
     receipts = [json.loads(line)["receipt"] for line in lines]
     # An export goes chain by chain; the order of the log is that of their places in it.
     for receipt in sorted(receipts, key=lambda receipt: receipt["as_of"]["size"]):
-        seen.receipt(receipt, Path(objects))
+        seen.receipt(receipt, orders)
     return seen.lines
 
 

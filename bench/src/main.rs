@@ -17,6 +17,7 @@ mod machine;
 mod memory;
 mod out;
 mod people;
+mod principals;
 mod report;
 mod stdio;
 mod verify;
@@ -102,6 +103,12 @@ enum What {
     Memory,
     /// From an approval to its effect, and one call of `tipstaff hook`, each with its process's start
     People,
+    /// Enrolments a second, and a start with many principals
+    Principals {
+        /// How many
+        #[arg(long, default_value_t = 100_000)]
+        count: usize,
+    },
     /// Write the report from a file of results to standard output
     Report {
         /// The file that `--out` named
@@ -142,6 +149,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         What::Capability => capability::run(&scratch, &out),
         What::Memory => memory::run(&own, &tipstaff, &scratch, &out),
         What::People => people::run(&own, &tipstaff, &scratch, &out),
+        What::Principals { count } => principals::run(&tipstaff, &scratch, count, &out),
         What::Report { results } => report::run(&results),
     }
 }

@@ -12,6 +12,7 @@ mod listen;
 mod login;
 mod mcp;
 mod near;
+mod nonces;
 mod oauth;
 mod pages;
 mod peer;

@@ -12,6 +12,8 @@ use tipstaff_core::{CoreError, digest};
 use tipstaff_store::{Disk as _, NativeDisk, Random, StoreError};
 use zeroize::Zeroizing;
 
+use crate::principal::Name;
+
 /// Why keys could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -127,6 +129,44 @@ impl HomeKeys {
         Ok(SigningKey::from_seed(&read_secret(&folder.join(APPROVER))?.0)?)
     }
 
+    /// Makes the key that is to replace the approver's, in a file with its thumbprint as a name. One that was made
+    /// before and never came into force is thrown away.
+    ///
+    /// # Errors
+    /// [`IdentityError`]
+    pub fn next_approver(home: &Path) -> Result<SigningKey, IdentityError> {
+        let folder = home.join("keys");
+        refuse_exposed(&folder)?;
+        let disk = NativeDisk::new(&folder);
+        for name in disk.list(Path::new(""))? {
+            if name.starts_with(NEXT) && name.ends_with(KEY) && name != APPROVER {
+                disk.remove(Path::new(&name))?;
+            }
+        }
+        let fresh = FreshKey::make()?;
+        let text = Zeroizing::new(digest::hex(fresh.seed.0.as_ref()));
+        disk.replace(Path::new(&next_name(&fresh.public.key_id())), text.as_bytes())?;
+        Ok(SigningKey::from_seed(&fresh.seed.0)?)
+    }
+
+    /// Puts the key of this thumbprint in the approver's place, if it waits for that: after the receipt that says
+    /// so. Its file is not read.
+    ///
+    /// # Errors
+    /// [`IdentityError`]
+    pub fn install_approver(home: &Path, key_id: &str) -> Result<bool, IdentityError> {
+        let folder = home.join("keys");
+        let next = folder.join(next_name(key_id));
+        if !next.exists() {
+            return Ok(false);
+        }
+        let failed = |source| StoreError::Io { what: "replace the key".to_owned(), source };
+        fs::rename(next, folder.join(APPROVER)).map_err(failed)?;
+        let folder = fs::File::open(&folder).and_then(|folder| folder.sync_all());
+        folder.map_err(failed)?;
+        Ok(true)
+    }
+
     /// An approver's key from a file of its own.
     ///
     /// # Errors
@@ -199,6 +239,107 @@ pub fn make_key(file: &Path) -> Result<SigningKey, IdentityError> {
     Ok(SigningKey::from_seed(&seed)?)
 }
 
+/// A key that is not in a file yet.
+pub struct FreshKey {
+    seed: Secret,
+    public: VerifyingKey,
+}
+
+impl std::fmt::Debug for FreshKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FreshKey({})", self.public.key_id())
+    }
+}
+
+impl FreshKey {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// [`IdentityError`]
+    pub fn make() -> Result<Self, IdentityError> {
+        let mut seed = Zeroizing::new([0; 32]);
+        SystemRandom.fill(seed.as_mut())?;
+        let public = SigningKey::from_seed(&seed)?.verifying_key().clone();
+        Ok(Self { seed: Secret(seed), public })
+    }
+
+    /// The public half.
+    #[must_use]
+    pub const fn public(&self) -> &VerifyingKey {
+        &self.public
+    }
+}
+
+/// The keys that a home makes for principals: `keys/principals/NAME.key`.
+#[derive(Debug)]
+pub struct KeyFolder(PathBuf);
+
+impl KeyFolder {
+    /// That of a home.
+    #[must_use]
+    pub fn of(home: &Path) -> Self {
+        Self(home.join("keys").join("principals"))
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The public half of the key that was made for somebody.
+    ///
+    /// # Errors
+    /// [`IdentityError`]
+    pub fn find(&self, name: &Name) -> Result<Option<VerifyingKey>, IdentityError> {
+        let file = self.file(name);
+        if !file.exists() {
+            return Ok(None);
+        }
+        Ok(Some(key_at(&file)?.verifying_key().clone()))
+    }
+
+    /// Writes keys that are not there yet, each in a file that its owner alone can read, and makes all of them durable.
+    ///
+    /// # Errors
+    /// [`IdentityError`]
+    pub fn write<'a>(
+        &self,
+        keys: impl Iterator<Item = (&'a Name, &'a FreshKey)>,
+    ) -> Result<(), IdentityError> {
+        let failed = |source| StoreError::Io { what: "write a key".to_owned(), source };
+        let mut count = 0_usize;
+        for (name, key) in keys {
+            if count == 0 {
+                let folder = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
+                folder.map_err(failed)?;
+            }
+            let text = Zeroizing::new(digest::hex(key.seed.0.as_ref()));
+            // Half a file is none: it has its name when it is whole.
+            let (file, made) = (self.file(name), self.0.join(format!(".{name}.new")));
+            let open = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&made);
+            let written = open.and_then(|mut file| file.write_all(text.as_bytes()));
+            // A key that is there is never written over.
+            written.and_then(|()| fs::hard_link(&made, &file)).map_err(failed)?;
+            fs::remove_file(&made).map_err(failed)?;
+            count += 1;
+        }
+        if count > 0 {
+            NativeDisk::new(&self.0).sync_folder(Path::new(""))?;
+        }
+        Ok(())
+    }
+
+    fn file(&self, name: &Name) -> PathBuf {
+        self.0.join(format!("{name}.key"))
+    }
+}
+
 impl PublicKeys {
     /// The JSON Web Key Set (RFC 7517, OKP keys of RFC 8037) of both keys.
     #[must_use]
@@ -246,7 +387,14 @@ const PKCS8_ED25519: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 const APPROVER: &str = "approver.key";
+/// A key that is to replace it is `approver.THUMBPRINT.key`.
+const NEXT: &str = "approver.";
+const KEY: &str = ".key";
 const FILES: [&str; 4] = ["receipts.key", "log.key", "home.key", "pseudonyms.key"];
+
+fn next_name(key_id: &str) -> String {
+    format!("{NEXT}{key_id}{KEY}")
+}
 
 pub(crate) fn refuse_exposed(path: &Path) -> Result<(), IdentityError> {
     match fs::metadata(path) {

@@ -6,6 +6,7 @@
 //! are pseudonyms keyed by a secret of the home. There is one key per purpose; their files are readable
 //! by their owner only, and a start refuses them otherwise.
 
+mod approvers;
 pub mod capability;
 mod envelope;
 mod httpsig;
@@ -15,16 +16,20 @@ mod principal;
 pub mod revocation;
 mod tls;
 
+pub use approvers::{ApproverFault, Approvers, SignedSuccession, Succession};
 pub use envelope::{
     BODY_MAX, DeskError, Envelope, Inbox, LATE_MAX, Outbox, Reader, Refused, SignedEnvelope,
     TEXT_MAX, WINDOW, Window,
 };
 pub use httpsig::{HttpParts, HttpSignature, HttpSignatureFault, check_content_digest};
-pub use keys::{HomeKeys, IdentityError, PublicKeys, SystemRandom, key_at, key_pem_at, make_key};
+pub use keys::{
+    FreshKey, HomeKeys, IdentityError, KeyFolder, PublicKeys, SystemRandom, key_at, key_pem_at,
+    make_key,
+};
 pub use peer::{Peer, Process, Pseudonyms};
 pub use principal::{
-    Change, ChangeFault, Group, GroupFault, Kind, Name, Order, OrderFault, PRINCIPALS_MAX,
-    Principal, Principals, SignedOrder, Silence, Speaker, Standing, Status,
+    Book, BookError, Change, ChangeFault, Group, GroupFault, Kind, Name, Order, OrderFault,
+    PRINCIPALS_MAX, Principal, Principals, SignedOrder, Silence, Speaker, Standing, Status,
 };
 pub use tls::{
     CertificateFault, Leaf, ServerAuthority, ServerName, certificate_key, principal_certificate,

@@ -5,11 +5,13 @@
 //! orders, each bound to one log and to the order before it, so that no order counts twice, out of place or in
 //! another home. Pure: times and log positions are inputs.
 
+mod book;
 mod group;
 mod name;
 mod order;
 mod registry;
 
+pub use book::{Book, BookError};
 pub use group::{Group, GroupFault, Standing};
 pub use name::Name;
 pub use order::{Change, Order, OrderFault, SignedOrder};

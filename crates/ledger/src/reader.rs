@@ -197,12 +197,27 @@ impl LogReader {
     /// [`LedgerError::Damaged`] if a bundle is missing or broken, and what `visit` answers.
     pub fn each_leaf(
         &self,
+        visit: impl FnMut(u64, &str) -> Result<(), LedgerError>,
+    ) -> Result<(), LedgerError> {
+        self.each_leaf_from(0, visit)
+    }
+
+    /// The same from a leaf on. Nothing before it is read.
+    ///
+    /// # Errors
+    /// Like [`LogReader::each_leaf`].
+    pub fn each_leaf_from(
+        &self,
+        first: u64,
         mut visit: impl FnMut(u64, &str) -> Result<(), LedgerError>,
     ) -> Result<(), LedgerError> {
+        let mut visit = |index, leaf: &str| if index < first { Ok(()) } else { visit(index, leaf) };
         if let Some((leaves, _)) = &self.salvaged {
             return leaves.iter().try_for_each(|(index, leaf)| visit(*index, leaf));
         }
-        let mut index = 0;
+        // Bundles are read whole.
+        let from = first.min(self.tail_first);
+        let mut index = from - from % u64::from(TILE_WIDTH);
         while index < self.tail_first {
             let number = index / u64::from(TILE_WIDTH);
             let left = (self.tail_first - index).min(u64::from(TILE_WIDTH));

@@ -1,7 +1,7 @@
 //! Why the monitor could not start, or could not be reached.
 
-use tipstaff_identity::ChangeFault;
 use tipstaff_identity::IdentityError;
+use tipstaff_identity::{ApproverFault, ChangeFault};
 use tipstaff_ledger::LedgerError;
 use tipstaff_policy::PolicyFault;
 use tipstaff_store::StoreError;
@@ -81,6 +81,11 @@ pub enum Rejection {
     /// Its time is over.
     #[error("its time is over")]
     Expired,
+    /// By a key that was replaced.
+    #[error(
+        "the approver's key that signed it was replaced, and its time is over; sign with the new one"
+    )]
+    KeyEnded,
     /// Not by a key of this home's approvers.
     #[error("it is not signed by an approver of this home")]
     NotSigned,
@@ -107,6 +112,7 @@ impl Rejection {
             Self::AnotherCall => "another_call",
             Self::Deferred => "deferred",
             Self::Expired => "expired",
+            Self::KeyEnded => "key_ended",
             Self::NotSigned => "not_signed",
             Self::PolicyChanged => "policy_changed",
             Self::SelfApproval => "self_approval",
@@ -150,9 +156,30 @@ pub enum Disobeyed {
     /// It doesn't fit what is known.
     #[error("{0}")]
     Fault(#[from] ChangeFault),
+    /// It doesn't fit the approvers.
+    #[error("{0}")]
+    Approver(#[from] ApproverFault),
+    /// A lost key is replaced while a client is there.
+    #[error("clients are connected: end them first, so that none of them can have a hand in it")]
+    Connected,
     /// It could not be recorded.
     #[error("it could not be recorded: {0}")]
     Unrecorded(#[from] MonitorError),
+}
+
+impl Disobeyed {
+    /// The word in receipts.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotSigned => "not_signed",
+            Self::Time => "time",
+            Self::Fault(fault) => fault.as_str(),
+            Self::Approver(fault) => fault.as_str(),
+            Self::Connected => "connected",
+            Self::Unrecorded(_) => "unrecorded",
+        }
+    }
 }
 
 fn first(faults: &[PolicyFault]) -> String {

@@ -48,7 +48,7 @@ pub use config::{
 pub use error::{ClientError, Disobeyed, MonitorError, Rejection, Untold};
 pub use explain::{Acting, Explainer, Supposed, check_policies};
 pub use home::Home;
-pub use monitor::{Held, Measure, Member, Monitor, Switch, Which};
+pub use monitor::{Held, Measure, Member, Monitor, Switch, Wanted, Which};
 pub use permit::{Ended, Permit, Refusal, Running, Settlement};
 pub use pins::{ListedTool, PinChange, ServerPins, ToolReview, Withheld};
 pub use policies::read_policies;

@@ -5,6 +5,7 @@
 //! on the way is a refusal.
 
 mod admit;
+mod approvers;
 pub use admit::Held;
 pub(crate) use admit::{Answer, Asked};
 mod brought;
@@ -13,9 +14,7 @@ mod closing;
 mod control;
 mod deferrals;
 pub use control::Switch;
-#[cfg(test)]
-pub(crate) use control::approvers_text;
-pub(crate) use control::{Asker, approvers_of, log_line};
+pub(crate) use control::{Asker, log_line};
 mod facts;
 mod held;
 mod holds;
@@ -25,6 +24,8 @@ pub(crate) use holds::Said;
 use principals::Proven;
 mod recorded;
 mod refusal;
+mod shown;
+pub use shown::Wanted;
 mod start;
 mod tell;
 pub(crate) use start::nonce_of;
@@ -36,10 +37,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tipstaff_context::{Context, Distance};
-use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::receipt::{Door, Kind, Outcome, Status};
 use tipstaff_core::{Action, Digest, Labels, Millis, Tier, digest};
-use tipstaff_identity::{Peer, Principals, Process, Pseudonyms};
+use tipstaff_identity::{Approvers, Book, Peer, Principals, Process, Pseudonyms};
 use tipstaff_ledger::{Draft, Ledger, LedgerError};
 use tipstaff_store::{Clock, Disk, Random};
 
@@ -75,10 +75,14 @@ pub struct Monitor {
     /// Calls that wait. Locked after a session where both are.
     queue: Mutex<Queue>,
     pub(crate) tails: Tails,
-    /// Public halves of the keys that may approve.
-    approvers: Vec<VerifyingKey>,
+    /// Public halves of the keys that may approve. Locked before everything else.
+    approvers: RwLock<Approvers>,
     /// Who may prove to be whom. Locked after rules and standing.
     principals: RwLock<Principals>,
+    /// Their orders. Locked while who is known may change.
+    book: Mutex<Book>,
+    /// Orders since the log last began a segment because of them.
+    orders_since: AtomicU64,
     /// Locked after a session, and before the queue.
     capabilities: Mutex<Capabilities>,
     /// Lists that differ from the pins, by server, for `tools diff`.

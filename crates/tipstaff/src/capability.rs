@@ -15,6 +15,7 @@ use tipstaff_identity::capability::{
     self, Caveat, Compare, Fault, Many, Match, Named, Number, Part, Pattern, Shown, Token,
 };
 use tipstaff_identity::{Change, key_at};
+use tipstaff_monitor::Wanted;
 
 use crate::cli::Demands;
 use crate::home::Place;
@@ -31,7 +32,8 @@ pub(crate) fn grant(at: &Place, to: &str, demands: &Demands, output: &Path) -> O
     let (to, parts) = (named(to)?, demands.parts(0)?);
     free(undone, output)?;
     let mut made = Vec::new();
-    let (_, receipt) = ordered(at, |known| {
+    let wanted = Wanted { names: vec![to.clone()], ..Wanted::default() };
+    let (_, receipt) = ordered(at, &wanted, |known| {
         let holder = current(known, &to)?;
         let (bytes, root) = capability::grant(&holder, &parts).map_err(|f| refused(undone, &f))?;
         let token = Token::decode(&bytes).map_err(|fault| refused(undone, &fault))?;
@@ -107,7 +109,8 @@ pub(crate) fn revoke(at: &Place, what: &str) -> Outcome {
         Err(_) => None,
     };
     let mut revoked = Digest::ZERO;
-    let (_, receipt) = ordered(at, |known| {
+    let wanted = Wanted { grants: given.is_none(), ..Wanted::default() };
+    let (_, receipt) = ordered(at, &wanted, |known| {
         revoked = given.map_or_else(|| begins(known, what), Ok)?;
         Ok(Change::Revoke { id: revoked })
     })?;
@@ -122,7 +125,7 @@ pub(crate) fn revoke(at: &Place, what: &str) -> Outcome {
 }
 
 pub(crate) fn list(at: &Place) -> Outcome {
-    let known = Known::of(at)?;
+    let known = Known::of(at, &Wanted { grants: true, ..Wanted::default() })?;
     let grants = known.json.get("grants").cloned().unwrap_or(Json::Null);
     if at.json {
         println!("{}", grants.to_canonical());
@@ -144,7 +147,9 @@ pub(crate) fn held(at: &Place, file: &Path, key: Option<&Path>) -> Outcome {
     let undone = "What it may do can't be said.";
     let bytes = bytes_of(undone, file)?;
     let token = Token::decode(&bytes).map_err(|fault| refused(undone, &fault))?;
-    let (known, ids) = (Known::of(at)?, token.ids());
+    let own = key.and_then(|file| key_at(file).ok()).map(|key| key.verifying_key().key_id());
+    let wanted = Wanted { keys: own.iter().cloned().collect(), grants: true, ..Wanted::default() };
+    let (known, ids) = (Known::of(at, &wanted)?, token.ids());
     let grants = known.json.get("grants").cloned().unwrap_or(Json::Null);
     let granted = grants.get("granted").and_then(Json::as_array).unwrap_or_default();
     let id = token.grant().to_hex();
@@ -158,7 +163,6 @@ pub(crate) fn held(at: &Place, file: &Path, key: Option<&Path>) -> Outcome {
         if capability.ids().iter().any(is_revoked) {
             return Err(Fault::Revoked);
         }
-        let own = key.and_then(|file| key_at(file).ok()).map(|key| key.verifying_key().key_id());
         let holder = capability.holder().map(VerifyingKey::key_id);
         let theirs = own == holder || known.is_one_principals(own.as_deref(), holder.as_deref());
         if theirs { Ok(()) } else { Err(Fault::NotHolder) }

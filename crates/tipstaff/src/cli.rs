@@ -10,7 +10,9 @@ use clap_complete::Shell;
 use crate::hook::contract::Contract;
 use crate::install::clients::Client;
 
-pub(crate) use self::authority::{EnvelopeCommand, GroupCommand, PrincipalCommand};
+pub(crate) use self::authority::{
+    ApproverCommand, EnvelopeCommand, GroupCommand, PrincipalCommand,
+};
 
 /// A security kernel for software agents: every action is judged before it happens, by rules that
 /// anyone can replay, and leaves a signed receipt that anyone can check.
@@ -229,6 +231,9 @@ pub(crate) enum Command {
     /// Enrol, rotate, suspend and retire who may act here; see who it is
     #[command(subcommand)]
     Principal(PrincipalCommand),
+    /// The key that a person's answers and orders are signed with: look at it, replace it
+    #[command(subcommand)]
+    Approver(ApproverCommand),
     /// Invite principals into groups, join one, and see who is there
     #[command(subcommand)]
     Group(GroupCommand),

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tipstaff_core::Json;
 use tipstaff_identity::{Change, Name, key_at};
+use tipstaff_monitor::Wanted;
 
 use crate::cli::GroupCommand;
 use crate::home::Place;
@@ -25,12 +26,12 @@ pub(crate) fn run(at: &Place, command: GroupCommand) -> Outcome {
                 join_within: milliseconds("--join-within", &join_within)?,
                 inactive_after: milliseconds("--inactive-after", &inactive_after)?,
             };
-            let (_, receipt) = ordered(at, |_| Ok(change))?;
+            let (_, receipt) = ordered(at, &Wanted::default(), |_| Ok(change))?;
             said(at, &group, "is convened", &receipt)
         }
         GroupCommand::Dissolve { group } => {
             let change = Change::Dissolve { name: named(&group)? };
-            let (_, receipt) = ordered(at, |_| Ok(change))?;
+            let (_, receipt) = ordered(at, &Wanted::default(), |_| Ok(change))?;
             said(at, &group, "is dissolved", &receipt)
         }
         GroupCommand::Join { group, key } => join(at, named(&group)?, &key),
@@ -44,8 +45,10 @@ fn join(at: &Place, group: Name, key: &Path) -> Outcome {
         let next = "Name the file that `tipstaff principal key FILE` wrote.";
         Failure::undone(undone, error, next)
     })?;
-    let (name, receipt) = ordered_by(at, &key, |known| {
-        let owner = known.with_key(&key.verifying_key().key_id()).ok_or_else(|| {
+    let key_id = key.verifying_key().key_id();
+    let wanted = Wanted { keys: vec![key_id.clone()], ..Wanted::default() };
+    let (name, receipt) = ordered_by(at, &key, &wanted, |known| {
+        let owner = known.with_key(&key_id).ok_or_else(|| {
             let cause = "the key belongs to nobody who is enrolled here";
             Failure::undone(undone, cause, "Enrol its principal with `tipstaff principal enrol`.")
         })?;
@@ -55,7 +58,7 @@ fn join(at: &Place, group: Name, key: &Path) -> Outcome {
 }
 
 fn list(at: &Place) -> Outcome {
-    let known = Known::of(at)?;
+    let known = Known::of(at, &Wanted { groups: true, ..Wanted::default() })?;
     let groups = known.json.get("groups").and_then(Json::as_array).unwrap_or_default();
     if at.json {
         println!("{}", Json::Array(groups.to_vec()).to_canonical());

@@ -16,6 +16,7 @@ macro_rules! print {
     ($($text:tt)*) => { $crate::outcome::emit(format_args!($($text)*)) };
 }
 
+mod approver;
 mod capability;
 mod cli;
 mod conformance;
@@ -164,6 +165,7 @@ fn run(cli: Cli) -> Outcome {
             session::declassify(&at, session.as_deref(), &labels)
         }
         Command::Principal(command) => principal::run(&at, command),
+        Command::Approver(command) => approver::run(&at, command),
         Command::Envelope(command) => envelope::run(&at, command),
         Command::Group(command) => group::run(&at, command),
         Command::Whoami { key, capability } => {

@@ -4,6 +4,9 @@
 //! signed with the approver's key, refused from a process that an agent's client started, and names the order that
 //! it follows.
 
+mod import;
+mod known;
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -11,19 +14,20 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tipstaff_core::key::{SigningKey, VerifyingKey};
-use tipstaff_core::{Digest, Json, Millis};
+use tipstaff_core::{Json, Millis};
 use tipstaff_identity::{
-    Change, HomeKeys, Kind, Name, Order, Peer, Principals, Pseudonyms, SignedOrder, key_at,
-    key_pem_at, make_key, principal_certificate,
+    Book, Change, HomeKeys, Kind, Name, Order, Peer, Principals, Pseudonyms, key_at, key_pem_at,
+    make_key, principal_certificate,
 };
-use tipstaff_monitor::Client;
+use tipstaff_monitor::{Client, Wanted};
+use tipstaff_store::NativeDisk;
 
+pub(crate) use self::known::Known;
+use self::known::{PAGE_MAX, TRIES};
 use crate::cli::PrincipalCommand;
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome};
 
-/// How often a monitor that is just ending is passed over.
-const TRIES: u32 = 20;
 /// Shown of a key's name in a listing.
 const SHOWN: usize = 12;
 
@@ -33,9 +37,17 @@ pub(crate) fn run(at: &Place, command: PrincipalCommand) -> Outcome {
         PrincipalCommand::Certificate { file, out, pem, name, days } => {
             certificate(at, &file, (&out, pem.as_deref()), (&name, days))
         }
-        PrincipalCommand::List => list(at),
+        PrincipalCommand::List { after, limit } => list(at, after.as_deref(), limit),
         PrincipalCommand::Show { name, did } => show(at, &named(&name)?, did),
-        PrincipalCommand::Enrol { name, kind, owner, key, role } => {
+        PrincipalCommand::Enrol { from: Some(file), .. } => import::run(at, &file),
+        PrincipalCommand::Enrol {
+            name: Some(name),
+            kind: Some(kind),
+            owner,
+            key: Some(key),
+            role,
+            ..
+        } => {
             let kind =
                 Kind::parse(&kind).ok_or_else(|| Failure::Usage("no such kind".to_owned()))?;
             let change = Change::Enrol {
@@ -46,6 +58,9 @@ pub(crate) fn run(at: &Place, command: PrincipalCommand) -> Outcome {
                 roles: role.iter().map(|role| named(role)).collect::<Result<_, _>>()?,
             };
             order(at, "enrolled", |_| Ok(change))
+        }
+        PrincipalCommand::Enrol { .. } => {
+            Err(Failure::Usage("enrol wants a name, --kind and --key, or --from FILE".to_owned()))
         }
         PrincipalCommand::Rotate { name, key, overlap } => {
             let (name, key, overlap) =
@@ -74,7 +89,8 @@ pub(crate) fn run(at: &Place, command: PrincipalCommand) -> Outcome {
         }
         PrincipalCommand::Compromise { name, key_id, from } => {
             let name = named(&name)?;
-            order(at, "has lost this key", |known| {
+            let wanted = Wanted { names: vec![name.clone()], ..Wanted::default() };
+            order_of(at, &wanted, "has lost this key", |known| {
                 let key_id = match key_id {
                     Some(key_id) => key_id,
                     None => known.only_key(&name)?,
@@ -100,7 +116,9 @@ pub(crate) fn whoami(at: &Place, key: Option<&Path>) -> Outcome {
     let key = key_at(file).map_err(|error| {
         Failure::undone(undone, error, "Name the file that `tipstaff principal key FILE` wrote.")
     })?;
-    let (known, key_id) = (Known::of(at)?, key.verifying_key().key_id());
+    let key_id = key.verifying_key().key_id();
+    let wanted = Wanted { keys: vec![key_id.clone()], owners: true, ..Wanted::default() };
+    let known = Known::of(at, &wanted)?;
     let found = known.with_key(&key_id).ok_or_else(|| {
         Failure::undone(
             undone,
@@ -201,14 +219,19 @@ fn certificate(
     Ok(())
 }
 
-fn list(at: &Place) -> Outcome {
-    let known = Known::of(at)?;
+fn list(at: &Place, after: Option<&str>, limit: usize) -> Outcome {
+    let after = after.map(named).transpose()?;
+    let limit = limit.min(PAGE_MAX);
+    let known = Known::of(at, &Wanted { after, limit, digest: at.json, ..Wanted::default() })?;
+    let next = known.next();
     if at.json {
         let all = known.principals().cloned().collect();
+        let next = next.map_or(Json::Null, |next| Json::string(next.as_str()));
         println!(
             "{}",
             object(vec![
                 ("digest", Json::String(known.text("digest"))),
+                ("next", next),
                 ("principals", Json::Array(all)),
             ])
         );
@@ -232,14 +255,19 @@ fn list(at: &Place) -> Outcome {
             keys.len()
         );
     }
-    if known.principals().next().is_none() {
+    let count = known.json.get("count").and_then(Json::as_integer).unwrap_or_default();
+    if count == 0 {
         println!("Nobody is enrolled. `tipstaff principal enrol --help` shows how.");
+    }
+    if let Some(next) = next {
+        println!("{count} in all. More: tipstaff principal list --after {next}");
     }
     Ok(())
 }
 
 fn show(at: &Place, name: &Name, did: bool) -> Outcome {
-    let known = Known::of(at)?;
+    let wanted = Wanted { names: vec![name.clone()], ..Wanted::default() };
+    let known = Known::of(at, &wanted)?;
     let entry = known.entry(name).ok_or_else(|| {
         let next = "See `tipstaff principal list`.";
         Failure::undone("There is nothing to show.", "nobody of this name is enrolled", next)
@@ -282,124 +310,11 @@ pub(crate) fn folded(at: &Place, undone: &str) -> Result<(Principals, String), F
             "Look with `tipstaff log fsck`; restore the home from a backup.",
         )
     };
-    let (mut orders, mut next) = (Vec::new(), crate::policy::last_control(at, "principals")?);
-    while let Some(digest) = next {
-        let text = at.home.kept(digest).map_err(|error| broken(error.to_string()))?;
-        let order =
-            SignedOrder::from_canonical(&text).map_err(|error| broken(error.to_string()))?;
-        next = order.order.prev;
-        orders.push(order);
-    }
-    let mut known = Principals::default();
-    for order in orders.iter().rev() {
-        let folded: Result<Digest, _> = known.apply(order, u64::MAX);
-        folded.map_err(|fault| broken(fault.to_string()))?;
-    }
+    let head = crate::policy::last_control(at, "principals")?;
+    let disk = NativeDisk::new(at.home.root());
+    let known = Book::read(&disk, head, |digest| at.home.kept(digest).ok());
+    let known = known.map_err(|error| broken(error.to_string()))?;
     Ok((known, keys.origin().to_owned()))
-}
-
-/// What the monitor knows.
-pub(crate) struct Known {
-    pub(crate) json: Json,
-    pub(crate) now: Millis,
-}
-
-impl Known {
-    pub(crate) fn of(at: &Place) -> Result<Self, Failure> {
-        let undone = "The principals can't be looked at.";
-        let failed = |error: tipstaff_monitor::ClientError| {
-            Failure::undone(undone, error, "Run `tipstaff doctor`.")
-        };
-        if !at.home.exists() {
-            let cause = format!("{} is not a home", at.home.root().display());
-            return Err(Failure::undone(undone, cause, "Make one with `tipstaff init`."));
-        }
-        // One that was just ending takes the connection with it: the next one knows the same.
-        let mut tries = 0;
-        let json = loop {
-            Client::ensure_monitor(&at.home).map_err(failed)?;
-            match Client::control(&at.home, "principals", None) {
-                Ok(Some(json)) => break json,
-                Ok(None) | Err(_) if tries < TRIES => {
-                    tries += 1;
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Ok(None) => {
-                    let cause = "the monitor has just ended";
-                    return Err(Failure::undone(undone, cause, "Try again."));
-                }
-                Err(error) => return Err(failed(error)),
-            }
-        };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(Self { json, now: Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)) })
-    }
-
-    fn text(&self, name: &str) -> String {
-        text(&self.json, name)
-    }
-
-    fn entries(&self) -> &[Json] {
-        self.json.get("known").and_then(Json::as_array).unwrap_or_default()
-    }
-
-    pub(crate) fn principals(&self) -> impl Iterator<Item = &Json> {
-        self.entries().iter().filter_map(|entry| entry.get("principal"))
-    }
-
-    pub(crate) fn entry(&self, name: &Name) -> Option<&Json> {
-        let is = |entry: &&Json| {
-            entry.get("principal").is_some_and(|found| text(found, "name") == name.as_str())
-        };
-        self.entries().iter().find(is)
-    }
-
-    /// Who has a key of this thumbprint.
-    pub(crate) fn with_key(&self, key_id: &str) -> Option<&Json> {
-        let has = |principal: &&Json| {
-            let keys = principal.get("keys").and_then(Json::as_array).unwrap_or_default();
-            keys.iter().any(|key| text(key, "key_id") == key_id)
-        };
-        self.principals().find(has)
-    }
-
-    /// The groups in which somebody is there.
-    pub(crate) fn groups_of(&self, name: &str) -> impl Iterator<Item = String> {
-        let groups = self.json.get("groups").and_then(Json::as_array).unwrap_or_default();
-        groups.iter().filter_map(move |group| {
-            let members = group.get("members").and_then(Json::as_array).unwrap_or_default();
-            let is_in = members
-                .iter()
-                .any(|member| text(member, "name") == name && text(member, "standing") == "active");
-            is_in.then(|| text(group.get("group").unwrap_or(&Json::Null), "group"))
-        })
-    }
-
-    /// Whether one principal has, or had, both keys.
-    pub(crate) fn is_one_principals(&self, one: Option<&str>, other: Option<&str>) -> bool {
-        let (Some(one), Some(other)) = (one, other) else { return false };
-        self.principals().any(|principal| {
-            let keys = principal.get("keys").and_then(Json::as_array).unwrap_or_default();
-            let has = |id: &str| keys.iter().any(|key| text(key, "key_id") == id);
-            has(one) && has(other)
-        })
-    }
-
-    fn only_key(&self, name: &Name) -> Result<String, Failure> {
-        let keys =
-            self.entry(name).and_then(|entry| entry.get("principal")?.get("keys")?.as_array());
-        match keys {
-            Some([key]) => Ok(text(key, "key_id")),
-            Some(_) => Err(Failure::Usage(format!(
-                "{name} has several keys: name one with --key-id (`tipstaff principal show {name}`)"
-            ))),
-            None => Err(Failure::undone(
-                "Nothing was changed.",
-                "nobody of this name is enrolled",
-                "See `tipstaff principal list`.",
-            )),
-        }
-    }
 }
 
 /// Signs an order that follows what is known, brings it to the monitor, and says so.
@@ -408,7 +323,17 @@ fn order(
     done: &str,
     change: impl FnOnce(&Known) -> Result<Change, Failure>,
 ) -> Outcome {
-    let (name, receipt) = ordered(at, change)?;
+    order_of(at, &Wanted::default(), done, change)
+}
+
+/// The same, of what is wanted of what is known.
+fn order_of(
+    at: &Place,
+    wanted: &Wanted,
+    done: &str,
+    change: impl FnOnce(&Known) -> Result<Change, Failure>,
+) -> Outcome {
+    let (name, receipt) = ordered(at, wanted, change)?;
     if at.json {
         println!("{}", serde_json::json!({ "name": name, "receipt": receipt }));
     } else {
@@ -420,26 +345,30 @@ fn order(
 /// Signs an order that follows what is known, and brings it to the monitor: whom it is about, and its receipt.
 pub(crate) fn ordered(
     at: &Place,
+    wanted: &Wanted,
     change: impl FnOnce(&Known) -> Result<Change, Failure>,
 ) -> Result<(String, String), Failure> {
-    let key = HomeKeys::approver(at.home.root()).map_err(|error| {
+    ordered_by(at, &approver(at)?, wanted, change)
+}
+
+/// The key that orders are signed with.
+fn approver(at: &Place) -> Result<SigningKey, Failure> {
+    HomeKeys::approver(at.home.root()).map_err(|error| {
         let next = "Run it as the user whose home this is, or restore its keys.";
         Failure::undone("Nothing was changed.", error, next)
-    })?;
-    ordered_by(at, &key, change)
+    })
 }
 
 /// The same, signed with this key.
 pub(crate) fn ordered_by(
     at: &Place,
     key: &SigningKey,
+    wanted: &Wanted,
     change: impl FnOnce(&Known) -> Result<Change, Failure>,
 ) -> Result<(String, String), Failure> {
     let undone = "Nothing was changed.";
-    let known = Known::of(at)?;
-    let prev = Some(known.text("head")).filter(|head| !head.is_empty());
-    let prev = prev.map(|head| Digest::from_hex(&head)).transpose();
-    let prev = prev.map_err(|error| Failure::undone(undone, error, "Try again."))?;
+    let known = Known::of(at, wanted)?;
+    let prev = known.head()?;
     let change = change(&known)?;
     let name = change.name().map_or_else(String::new, Name::to_string);
     let order = Order { change, log: known.text("log"), prev, at: known.now };

@@ -84,3 +84,28 @@ fn what_was_given_on_is_drawn_and_what_a_revocation_cuts_is_shown_before() {
     drop(session);
     served.end();
 }
+
+#[test]
+fn principals_are_shown_a_page_at_a_time() {
+    let world = World::new();
+    let line = |number: u64| {
+        let mut seed = [4; 32];
+        seed[0] = number as u8;
+        let key = tipstaff_core::key::SigningKey::from_seed(&seed.into()).unwrap();
+        let did = key.verifying_key().to_did_key();
+        format!("{{\"name\":\"p{number:03}\",\"kind\":\"human\",\"key\":\"{did}\"}}\n")
+    };
+    fs::write(world.at("list"), (0..120).map(line).collect::<String>()).unwrap();
+    done(&world, &["principal", "enrol", "--from", world.at("list").to_str().unwrap()]);
+    world.settle();
+    let mut served = Served::start(&world);
+    let (status, first) = page(&served, "/console");
+    assert_eq!(status, 200, "{first}");
+    assert!(first.contains("p099") && !first.contains("p100"), "{first}");
+    assert!(first.contains("120 in all") && first.contains("/console?after=p099"), "{first}");
+    let (_, second) = page(&served, "/console?after=p099");
+    assert!(second.contains("p100") && second.contains("p119"), "{second}");
+    assert!(!second.contains("?principal=p099") && !second.contains("?after="), "{second}");
+    assert_eq!(page(&served, "/console?after=A").0, 400);
+    assert_eq!(served.end(), 0);
+}

@@ -202,6 +202,51 @@ fn what_is_not_exactly_signed_proves_nothing() {
 }
 
 #[test]
+fn a_request_that_was_seen_counts_no_more_after_the_monitors_end() {
+    let (world, key) = world();
+    let mut served = Served::start(&world);
+    let port = served.port;
+    let seed = key_file(&world);
+    let body: Value = serde_json::from_str(&hello()).unwrap();
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let seen = || Changed { created: Some(created), nonce: Some("seen"), ..Changed::default() };
+    let fresh = |nonce| Changed { nonce: Some(nonce), ..Changed::default() };
+    {
+        let signer = Signer { served: &served, key, count: Cell::new(0) };
+        assert_eq!(signer.post(None, &body, &seen()).status, 200);
+    }
+    let again = |served: &Served, changed: &Changed<'_>| {
+        let key = tipstaff_identity::key_at(&seed).unwrap();
+        Signer { served, key, count: Cell::new(0) }.post(None, &body, changed)
+    };
+    // Killed, so that it had no time to write anything down.
+    support::kill(served.child.id(), "KILL");
+    let _ = served.child.wait();
+    let mut served = Served::start_at(&world, port, &[]);
+    let no = again(&served, &seen());
+    assert_eq!(no.status, 401, "{no:?}");
+    assert!(no.body.contains("used already"), "{no:?}");
+    assert_eq!(again(&served, &fresh("one")).status, 200);
+    assert_eq!(served.end(), 0);
+
+    // What was seen is gone: nothing counts that was signed before this start.
+    fs::remove_file(world.home().join("run/nonces")).unwrap();
+    let mut served = Served::start_at(&world, port, &[]);
+    let no = again(&served, &seen());
+    assert_eq!(no.status, 401, "{no:?}");
+    assert!(no.body.contains("before this monitor started"), "{no:?}");
+    assert!(no.body.contains("sign it again"), "{no:?}");
+    assert_eq!(again(&served, &fresh("two")).status, 200);
+    assert_eq!(served.end(), 0);
+    world.settle();
+    world.assert_whole();
+}
+
+fn key_file(world: &World) -> std::path::PathBuf {
+    world.work().join("coder.key")
+}
+
+#[test]
 fn an_action_of_the_api_is_its_signers_and_nobody_elses() {
     let (world, key) = world();
     let other = world.work().join("other.key");

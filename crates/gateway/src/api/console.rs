@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use ::http::StatusCode;
 use tipstaff_core::{Json, Millis};
 use tipstaff_identity::Name;
-use tipstaff_monitor::Monitor;
+use tipstaff_monitor::{Monitor, Wanted};
 
 use self::forest::Forest;
 use super::conformance::{POLICY, escaped};
@@ -21,6 +21,8 @@ use super::reply::{Answered, Fault, bytes, with_header};
 
 /// Receipts of one principal that are shown.
 const SHOWN_MAX: usize = 100;
+/// Principals on a page.
+const PAGE: usize = 100;
 const STYLE: &str = "body{font:16px/1.5 sans-serif;max-width:72em;margin:2em auto;padding:0 1em}\
 table{border-collapse:collapse;width:100%}td,th{border:1px solid #999;padding:.25em .5em;text-align:left;\
 vertical-align:top}code{font-size:85%}.no{background:#fdd}.yes{background:#dfd}\
@@ -34,12 +36,20 @@ struct Asked {
     principal: Option<Name>,
     /// The beginning of the id of a block that would be revoked.
     cut: Option<String>,
+    /// After whom the page begins.
+    after: Option<Name>,
 }
 
 /// The page.
 pub(crate) fn page(query: Option<&str>, monitor: &Monitor, library: &Library) -> Answered {
     let asked = Asked::read(query.unwrap_or_default())?;
-    let known = monitor.principals_shown();
+    let known = monitor.principals_shown(&Wanted {
+        limit: PAGE,
+        after: asked.after.clone(),
+        groups: true,
+        grants: true,
+        ..Wanted::default()
+    });
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Tipstaff</title><style>{STYLE}</style>\
          <h1>Who may act here</h1>"
@@ -61,7 +71,7 @@ pub(crate) fn page(query: Option<&str>, monitor: &Monitor, library: &Library) ->
 impl Asked {
     fn read(query: &str) -> Result<Self, Fault> {
         let bad = |what: &str| {
-            let known = "Known are principal (a name) and cut (8 to 64 hex digits of a block's id), once each.";
+            let known = "Known are principal and after (names) and cut (8 to 64 hex digits of a block's id), once each.";
             Fault::bad("bad_query", what.to_owned(), known)
         };
         let mut asked = Self::default();
@@ -70,6 +80,9 @@ impl Asked {
                 Some(("principal", name)) if asked.principal.is_none() => {
                     let name = Name::parse(name).ok_or_else(|| bad("That is no name."))?;
                     asked.principal = Some(name);
+                }
+                Some(("after", name)) if asked.after.is_none() => {
+                    asked.after = Some(Name::parse(name).ok_or_else(|| bad("That is no name."))?);
                 }
                 Some(("cut", id)) if asked.cut.is_none() => {
                     let is_id = (8..=64).contains(&id.len())
@@ -120,6 +133,14 @@ fn principals(page: &mut String, known: &Json) {
         page.push_str("</td></tr>");
     }
     page.push_str("</table>");
+    let last = array(known, "known").last().and_then(|entry| entry.get("principal"));
+    let count = known.get("count").and_then(Json::as_integer).unwrap_or_default();
+    let _ = write!(page, "<p class=\"what\">{count} in all.");
+    if let (Some(last), Some(true)) = (last, known.get("more").and_then(Json::as_bool)) {
+        let last = escaped(text(last, "name"));
+        let _ = write!(page, " <a href=\"/console?after={last}\">Those after {last}</a>");
+    }
+    page.push_str("</p>");
 }
 
 fn groups(page: &mut String, known: &Json) {

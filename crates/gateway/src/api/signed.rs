@@ -49,6 +49,7 @@ pub(crate) fn answer(body: &[u8], by: &By, monitor: &Arc<Monitor>) -> Answered {
         let (status, code) = match rejection {
             Rejection::Unknown => (StatusCode::NOT_FOUND, "unknown"),
             Rejection::NotSigned => (StatusCode::FORBIDDEN, "not_signed"),
+            Rejection::KeyEnded => (StatusCode::FORBIDDEN, "key_ended"),
             Rejection::SelfApproval => (StatusCode::FORBIDDEN, "self_approval"),
             Rejection::Unrecorded(_) => {
                 return Fault::unavailable("not_recorded", "The answer could not be recorded.");

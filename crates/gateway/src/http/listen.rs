@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -30,10 +30,11 @@ use super::body::{Body, read};
 use super::connection::Connection;
 use super::guard::{Credential, Stopped, names};
 use super::mcp::{Mcp, json};
+use super::nonces::Nonces;
 use super::oauth::Oauth;
 use super::pages::Pages;
 use super::refuse::{Reader, refuse, stop, unreadable};
-use super::signed::{Nonces, is_signed, prove};
+use super::signed::{is_signed, prove};
 use super::tls::{Tls, TlsOptions};
 use super::token::Token;
 use crate::error::GatewayError;
@@ -152,6 +153,8 @@ impl HttpDoor {
             Some(name) => format!("https://{name}:{}/mcp", address.port()),
             None => format!("http://{address}/mcp"),
         };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let nonces = Nonces::open(&home.join("run"), now)?;
         let shared = Arc::new(Shared {
             port: address.port(),
             tls,
@@ -160,7 +163,7 @@ impl HttpDoor {
             oauth: Oauth::new(home.clone(), Arc::clone(&monitor), resource),
             mcp: Mcp::new(home, Arc::clone(&monitor)),
             monitor,
-            nonces: Nonces::default(),
+            nonces,
             pages,
             page_room: Arc::new(Semaphore::new(PAGES_MAX)),
             connection_room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),

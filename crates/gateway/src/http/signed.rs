@@ -4,45 +4,21 @@
 //! signature what it wants to change. What a signature has to cover is fixed, it is good for minutes, and its nonce
 //! counts once.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{HOST, HeaderMap, HeaderName};
 use http::request::Parts;
-use tipstaff_core::Digest;
 use tipstaff_identity::{HttpParts, HttpSignature, check_content_digest};
 use tipstaff_monitor::Monitor;
 
 use super::guard::{Credential, Thumbprint, one};
 use super::mcp::CAPABILITY;
+use super::nonces::{Nonces, SKEW};
 
 const INPUT: HeaderName = HeaderName::from_static("signature-input");
 const SIGNATURE: HeaderName = HeaderName::from_static("signature");
 const BODY: HeaderName = HeaderName::from_static("content-digest");
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-/// How long a signature is good, in seconds, and how far its clock may be ahead.
-const SKEW: u64 = 5 * 60;
-/// Most signatures that are remembered. More within the time that they are good are refused.
-const NONCES_MAX: usize = 65_536;
-
-/// The signatures that were seen and are still good.
-#[derive(Debug, Default)]
-pub(super) struct Nonces(Mutex<HashMap<Digest, u64>>);
-
-impl Nonces {
-    /// Whether it is seen for the first time.
-    fn take(&self, key: &str, nonce: &str, now: u64) -> bool {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= NONCES_MAX {
-            seen.retain(|_, until| *until >= now);
-        }
-        let id = Digest::of_parts(&[key.as_bytes(), b"\0", nonce.as_bytes()]);
-        // A signature's own clock may be ahead: it is good for twice the skew at most.
-        seen.len() < NONCES_MAX && seen.insert(id, now.saturating_add(2 * SKEW)).is_none()
-    }
-}
-
 /// Whether a request says that it is signed.
 pub(super) fn is_signed(headers: &HeaderMap) -> bool {
     headers.contains_key(&INPUT) || headers.contains_key(&SIGNATURE)
@@ -85,6 +61,10 @@ pub(super) fn prove(
     if !is_good {
         return Err("the signature was not made within five minutes of now".to_owned());
     }
+    if signature.created < nonces.since() {
+        let why = "it was signed before this monitor started, which can't know whether it was used";
+        return Err(format!("{why}: sign it again"));
+    }
     let key = monitor.principal_key(&signature.key_id)?;
     let fields: Vec<(&str, &str)> = parts
         .headers
@@ -104,26 +84,9 @@ pub(super) fn prove(
     // Only what is signed uses a nonce up: nobody else can spoil one.
     let nonce = signature.nonce.as_deref().ok_or("the signature has no nonce")?;
     if !nonces.take(&signature.key_id, nonce, now) {
-        return Err("the signature was used already, or too many were".to_owned());
+        return Err("the signature was used already, or too many were: sign it again".to_owned());
     }
     let key =
         Thumbprint::parse(&signature.key_id).ok_or("the key is not named by its thumbprint")?;
     Ok(Credential::Key(key))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_nonce_counts_once_for_each_key_and_memory_is_bounded() {
-        let nonces = Nonces::default();
-        assert!(nonces.take("a", "1", 10) && nonces.take("b", "1", 10));
-        assert!(!nonces.take("a", "1", 11));
-        for number in 0..NONCES_MAX {
-            nonces.take("c", &number.to_string(), 10);
-        }
-        assert!(!nonces.take("d", "1", 11), "full");
-        assert!(nonces.take("d", "1", 11 + 2 * SKEW), "what is over makes way");
-    }
 }

@@ -325,7 +325,16 @@ impl SignedOrder {
     /// # Errors
     /// [`OrderFault`]; also for a text that is not the one that [`SignedOrder::to_canonical`] writes.
     pub fn from_canonical(canonical: &str) -> Result<Self, OrderFault> {
-        let json = Json::parse(canonical.as_bytes()).map_err(|_| OrderFault("JSON"))?;
+        let read = Self::from_kept(canonical)?;
+        if read.to_canonical() == canonical { Ok(read) } else { Err(OrderFault("spelling")) }
+    }
+
+    /// Reads a text that is known by its digest to be the one that [`SignedOrder::to_canonical`] wrote.
+    ///
+    /// # Errors
+    /// [`OrderFault`]
+    pub fn from_kept(kept: &str) -> Result<Self, OrderFault> {
+        let json = Json::parse(kept.as_bytes()).map_err(|_| OrderFault("JSON"))?;
         if text(&json, "form")? != FORM {
             return Err(OrderFault("form"));
         }
@@ -337,7 +346,7 @@ impl SignedOrder {
             }
         };
         let signature = Signature::from_base64url(text(&json, "signature")?);
-        let read = Self {
+        Ok(Self {
             order: Order {
                 change: Change::from_json(json.get("change").ok_or(OrderFault("change"))?)?,
                 log: text(&json, "log")?.to_owned(),
@@ -346,8 +355,7 @@ impl SignedOrder {
             },
             key_id: text(&json, "key_id")?.to_owned(),
             signature: signature.map_err(|_| OrderFault("signature"))?,
-        };
-        if read.to_canonical() == canonical { Ok(read) } else { Err(OrderFault("spelling")) }
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! is gone. Whether a key speaks for a principal is decided in one place, at one time, from the whole fold.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::{Digest, Json, Millis};
@@ -179,6 +180,30 @@ impl Principals {
         self.known.iter()
     }
 
+    /// Everybody after this name, in the order of names.
+    pub fn after(&self, name: Option<&Name>) -> impl Iterator<Item = (&Name, &Principal)> {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        self.known.range::<Name, _>((from, Bound::Unbounded))
+    }
+
+    /// How many there are, those that ended included.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.known.len()
+    }
+
+    /// One of them, with the name as it is kept here.
+    #[must_use]
+    pub fn entry(&self, name: &Name) -> Option<(&Name, &Principal)> {
+        self.known.get_key_value(name)
+    }
+
+    /// Whose key this is or was.
+    #[must_use]
+    pub fn owner_of(&self, key_id: &str) -> Option<&Name> {
+        self.keys.get(key_id)
+    }
+
     /// One of them.
     #[must_use]
     pub fn get(&self, name: &Name) -> Option<&Principal> {
@@ -191,11 +216,34 @@ impl Principals {
     /// # Errors
     /// [`ChangeFault`]; then nothing changed.
     pub fn apply(&mut self, signed: &SignedOrder, size: u64) -> Result<Digest, ChangeFault> {
+        self.apply_named(signed, Digest::of(signed.to_canonical().as_bytes()), size)
+    }
+
+    /// The same of an order whose text has this digest, for who has the text.
+    ///
+    /// # Errors
+    /// [`ChangeFault`]; then nothing changed.
+    pub fn apply_named(
+        &mut self,
+        signed: &SignedOrder,
+        head: Digest,
+        size: u64,
+    ) -> Result<Digest, ChangeFault> {
         let order = &signed.order;
         if order.prev != self.head {
             return Err(ChangeFault::Stale);
         }
-        match &order.change {
+        self.suppose(&order.change, order.at, size)?;
+        self.head = Some(head);
+        Ok(head)
+    }
+
+    /// Makes a change that nobody ordered: to look beforehand at what an order would come to. The head stays.
+    ///
+    /// # Errors
+    /// [`ChangeFault`]; then nothing changed.
+    pub fn suppose(&mut self, change: &Change, at: Millis, size: u64) -> Result<(), ChangeFault> {
+        match change {
             Change::Enrol { name, kind, owner, key, roles } => {
                 let id = self.unused(key)?;
                 if self.known.contains_key(name) {
@@ -210,7 +258,7 @@ impl Principals {
                     owner: owner.clone(),
                     roles: ordered(roles)?,
                     status: Status::Active,
-                    since: order.at,
+                    since: at,
                     keys: vec![Held {
                         id: id.clone(),
                         key: key.clone(),
@@ -223,8 +271,8 @@ impl Principals {
             }
             Change::Rotate { name, key, until } => {
                 let id = self.unused(key)?;
-                let latest = order.at.0.saturating_add(OVERLAP_MAX);
-                if *until < order.at || until.0 > latest {
+                let latest = at.0.saturating_add(OVERLAP_MAX);
+                if *until < at || until.0 > latest {
                     return Err(ChangeFault::Overlap);
                 }
                 let principal = self.lasting(name)?;
@@ -273,7 +321,7 @@ impl Principals {
                     return Err(ChangeFault::NoSuchKey);
                 }
                 let (to, root, holder) = (name.clone(), root.clone(), holder.clone());
-                self.grants.grant(*id, Grant { to, root, holder, at: order.at })?;
+                self.grants.grant(*id, Grant { to, root, holder, at: at })?;
             }
             Change::Convene { name, members, join_within, inactive_after } => {
                 for member in members {
@@ -284,7 +332,7 @@ impl Principals {
                     return Err(GroupFault::Seats.into());
                 }
                 let times = (*join_within, *inactive_after);
-                let group = Group::convened(before, members, times, order.at)?;
+                let group = Group::convened(before, members, times, at)?;
                 self.groups.insert(name.clone(), group);
             }
             Change::Dissolve { name } => {
@@ -292,13 +340,11 @@ impl Principals {
             }
             Change::Join { name, group } => {
                 let group = self.groups.get_mut(group).ok_or(GroupFault::NoSuchGroup)?;
-                group.join(name, order.at)?;
+                group.join(name, at)?;
             }
             Change::Revoke { id } => self.grants.revoke(*id)?,
         }
-        let head = Digest::of(signed.to_canonical().as_bytes());
-        self.head = Some(head);
-        Ok(head)
+        Ok(())
     }
 
     /// For whom a key speaks at a time.
@@ -518,6 +564,12 @@ impl Principals {
 }
 
 impl Principal {
+    /// Whether a key is or was its.
+    #[must_use]
+    pub fn has_key(&self, key: &VerifyingKey) -> bool {
+        self.keys.iter().any(|held| held.key == *key)
+    }
+
     /// Whether it has a role.
     #[must_use]
     pub fn has_role(&self, role: &Name) -> bool {

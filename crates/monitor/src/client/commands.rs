@@ -8,13 +8,14 @@ use std::ops::ControlFlow;
 
 use tipstaff_core::Json;
 use tipstaff_core::key::SigningKey;
-use tipstaff_identity::SignedOrder;
+use tipstaff_identity::{SignedOrder, SignedSuccession};
 
 use super::Client;
 use super::connect::{dial, open_socket};
 use crate::approval::{Statement, answer_to_json};
 use crate::error::ClientError;
 use crate::home::Home;
+use crate::monitor::Wanted;
 use crate::socket::Socket;
 use crate::told::SignedTold;
 use crate::wire::{self, Frames, number_of, object, text_of};
@@ -59,6 +60,46 @@ impl Client {
             ("do", Json::string("order")),
             ("order", Json::String(signed.to_canonical())),
             ("t", Json::string("control")),
+        ]);
+        Self::request(home, &request)
+    }
+
+    /// Brings many orders at once, each following the one before it. `None` if no monitor runs.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`]
+    pub fn orders(home: &Home, signed: &[SignedOrder]) -> Result<Option<Json>, ClientError> {
+        let texts = signed.iter().map(|signed| Json::String(signed.to_canonical())).collect();
+        let request = object([
+            ("do", Json::string("orders")),
+            ("orders", Json::Array(texts)),
+            ("t", Json::string("control")),
+        ]);
+        Self::request(home, &request)
+    }
+
+    /// Brings a new approver's key. `None` if no monitor runs.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`]
+    pub fn succeed(home: &Home, signed: &SignedSuccession) -> Result<Option<Json>, ClientError> {
+        let request = object([
+            ("do", Json::string("succeed")),
+            ("succession", signed.to_json()),
+            ("t", Json::string("control")),
+        ]);
+        Self::request(home, &request)
+    }
+
+    /// Who is known, as far as it is wanted. `None` if no monitor runs.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`]
+    pub fn principals(home: &Home, wanted: &Wanted) -> Result<Option<Json>, ClientError> {
+        let request = object([
+            ("do", Json::string("principals")),
+            ("t", Json::string("control")),
+            ("wanted", wanted.to_json()),
         ]);
         Self::request(home, &request)
     }

@@ -5,9 +5,8 @@
 
 use std::sync::{Arc, PoisonError};
 
-use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::receipt::{Control, Door, Enforcement, Kind};
-use tipstaff_core::{Action, Digest, Json, Tier};
+use tipstaff_core::{Action, Digest, Tier};
 use tipstaff_identity::{Peer, Process};
 use tipstaff_ledger::{Draft, State};
 use tipstaff_policy::PolicySource;
@@ -199,7 +198,9 @@ impl Monitor {
         lock(&self.tried).config = Some(config);
         // Who may approve is control state: a key that appears later on the disk approves nothing.
         if !state.control.contains_key("approvers") {
-            let keys = self.home.keep(&approvers_text(&self.approvers))?;
+            let approvers = self.approvers.read().unwrap_or_else(PoisonError::into_inner);
+            let keys = self.home.keep(&approvers.to_text())?;
+            drop(approvers);
             self.append_control("approvers", None, keys)?;
         }
         if !state.control.contains_key("tool-pins") {
@@ -397,20 +398,6 @@ fn rules_of(rules: &Rules, pins: &Pins) -> Result<Rules, MonitorError> {
     let source = PolicySource::from_canonical(rules.set.canonical_source())
         .map_err(|error| MonitorError::Inconsistent(error.to_string()))?;
     Rules::admit(&source, pins, &rules.catalogue).map_err(MonitorError::Policies)
-}
-
-/// The text that is kept of the keys that may approve.
-pub(crate) fn approvers_text(keys: &[VerifyingKey]) -> String {
-    let keys = keys.iter().map(|key| Json::String(key.to_did_key()));
-    let keys = Json::Array(keys.collect());
-    Json::object(vec![("approvers".to_owned(), keys)]).unwrap_or(Json::Null).to_canonical()
-}
-
-/// Reads it.
-pub(crate) fn approvers_of(text: &str) -> Option<Vec<VerifyingKey>> {
-    let json = Json::parse(text.as_bytes()).ok()?;
-    let keys = json.get("approvers")?.as_array()?;
-    keys.iter().map(|key| VerifyingKey::from_did_key(key.as_str()?).ok()).collect()
 }
 
 /// The monitor's own diagnostics go to its standard error, which its starter keeps in a file.

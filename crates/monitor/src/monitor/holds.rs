@@ -4,13 +4,13 @@
 //! the requester itself, given twice, or given under rules that have changed since. Each is refused with
 //! a receipt. An approved call is judged once more, by the rules of the moment, before it runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tipstaff_core::key::Signature;
 use tipstaff_core::receipt::{Door, Kind};
-use tipstaff_core::{Digest, Json};
-use tipstaff_identity::Peer;
+use tipstaff_core::{Digest, Json, Millis};
+use tipstaff_identity::{ApproverFault, Approvers, Peer};
 use tipstaff_ledger::{Draft, LedgerError};
 
 use super::admit::{After, Answer, Asked, Why};
@@ -70,12 +70,18 @@ impl Monitor {
     /// [`Rejection`]; the attempt has a receipt.
     pub(crate) fn answer(&self, said: &Said) -> Result<Digest, Rejection> {
         let of = said.statement.of;
-        let accepted = self.accept(said);
+        // INVARIANT: nobody's key is replaced, and no time passes, between the look at the answer and its receipt's
+        // place.
+        let approvers = self.approvers.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.now();
+        let accepted = self.accept(said, &approvers, now);
         if let Err(rejection) = accepted {
+            drop(approvers);
             self.record_rejection(said, &rejection)?;
             return Err(rejection);
         }
-        let recorded = self.record_answer(said);
+        let recorded = self.record_answer(said, now);
+        drop(approvers);
         let paused = self.is_paused();
         let (hold, waiter, others, approval) = {
             let mut queue = lock(&self.queue);
@@ -205,8 +211,8 @@ impl Monitor {
 
     /// Whether an answer is for a call that waits, by somebody who may give it. From here on nobody
     /// else's is.
-    fn accept(&self, said: &Said) -> Result<(), Rejection> {
-        let (now, rules) = (self.now(), self.rules());
+    fn accept(&self, said: &Said, approvers: &Approvers, now: Millis) -> Result<(), Rejection> {
+        let rules = self.rules();
         let mut queue = lock(&self.queue);
         let hold = queue.get_mut(said.statement.of).ok_or(Rejection::Unknown)?;
         if !matches!(hold.state, HoldState::Waiting | HoldState::Ready) {
@@ -227,8 +233,11 @@ impl Monitor {
         if said.statement != asked {
             return Err(Rejection::AnotherCall);
         }
-        let known = self.approvers.iter().find(|key| key.key_id() == said.key_id);
-        let signed = known.is_some_and(|key| asked.is_signed(key, &said.signature));
+        let known = approvers.key(&said.key_id, now).map_err(|fault| match fault {
+            ApproverFault::Ended => Rejection::KeyEnded,
+            _ => Rejection::NotSigned,
+        })?;
+        let signed = asked.is_signed(known, &said.signature);
         if !signed {
             return Err(Rejection::NotSigned);
         }
@@ -255,7 +264,7 @@ impl Monitor {
             || Peer::instances_above(said.pid, said.uid).iter().any(is_agent)
     }
 
-    fn record_answer(&self, said: &Said) -> Result<Digest, LedgerError> {
+    fn record_answer(&self, said: &Said, now: Millis) -> Result<Digest, LedgerError> {
         let (session, class, tier, agent) = {
             let mut queue = lock(&self.queue);
             let hold = queue.get_mut(said.statement.of);
@@ -265,7 +274,7 @@ impl Monitor {
         debug_assert_eq!(agent, said.statement.requester, "compared when it was accepted");
         let session = lock(&session);
         let kind = (class.as_str(), tier);
-        let mut receipt = session.receipt(Kind::Approval, kind, Door::Cli, self.now());
+        let mut receipt = session.receipt(Kind::Approval, kind, Door::Cli, now);
         receipt.of = Some(said.statement.of);
         receipt.approval = Some(self.approval_of(said, None));
         let appended = self.ledger.append(Draft { receipt, inputs: None })?;
@@ -277,7 +286,7 @@ impl Monitor {
     /// The first step of an answer, as a crash after it leaves it.
     #[cfg(test)]
     pub(super) fn record_no(&self, said: &Said) {
-        let _ = self.record_answer(said);
+        let _ = self.record_answer(said, self.now());
     }
 
     fn record_rejection(&self, said: &Said, rejection: &Rejection) -> Result<(), LedgerError> {

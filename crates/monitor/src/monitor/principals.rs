@@ -4,19 +4,24 @@
 //! by an approver of this home, follows the one before it, and its receipt is durable; from then on the next action
 //! is judged by it. An order that doesn't count has a receipt too.
 
-use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use tipstaff_core::key::VerifyingKey;
-use tipstaff_core::receipt::{Control, Door, Kind, Level, Proof};
+use tipstaff_core::receipt::{Control, Door, Kind, Level, Proof, Receipt};
 use tipstaff_core::{Digest, Json, Millis, Tier};
-use tipstaff_identity::{Change, Name, Principals, Pseudonyms, SignedOrder, Silence, Speaker};
-use tipstaff_ledger::{Draft, State};
+use tipstaff_identity::{
+    Book, Change, Name, Principals, Pseudonyms, SignedOrder, Silence, Speaker,
+};
+use tipstaff_ledger::{Draft, LedgerError, State};
+use tipstaff_store::NativeDisk;
 
 use super::Monitor;
 use crate::config::Unproven;
 use crate::error::{Disobeyed, MonitorError};
 use crate::home::Home;
 use crate::proof::{Proved, SignedJoin};
+use crate::sessions::Session;
 use crate::wire::{number, object};
 
 /// The kind of control state.
@@ -25,6 +30,10 @@ const PRINCIPALS: &str = "principals";
 const SKEW: u64 = 10 * 60 * 1000;
 /// The same for a member who says that it is there: nobody joins at a time that suits it.
 const JOIN_SKEW: u64 = 5 * 1000;
+/// Orders after which the log begins a new segment.
+const SEGMENT_ORDERS: u64 = 8192;
+/// From so many on, signatures are looked at side by side.
+const SIDE_BY_SIDE: usize = 32;
 
 /// Who proved at a door to be a principal.
 #[derive(Debug, Clone)]
@@ -46,74 +55,107 @@ impl Proven {
     }
 }
 
+/// An order that is in force once its receipt is durable.
+struct Taken<'a> {
+    signed: &'a SignedOrder,
+    text: String,
+    from: Option<Digest>,
+    to: Digest,
+}
+
 impl Monitor {
     /// Takes an operator's order.
     ///
     /// # Errors
     /// [`Disobeyed`]: then nothing changed.
     pub fn order(&self, signed: &SignedOrder) -> Result<Digest, Disobeyed> {
+        let (receipts, fault) = self.orders(std::slice::from_ref(signed));
+        match (receipts.first(), fault) {
+            (Some(receipt), _) => Ok(*receipt),
+            (None, Some(fault)) => Err(fault),
+            (None, None) => Err(Disobeyed::NotSigned),
+        }
+    }
+
+    /// Takes orders of which each follows the one before it, up to the first that doesn't count: each with its own
+    /// receipt, all made durable together. The receipts, and why not more.
+    pub fn orders(&self, signed: &[SignedOrder]) -> (Vec<Digest>, Option<Disobeyed>) {
+        // INVARIANT: no approver's key is replaced between the look at a signature and the receipt.
+        let approvers = self.approvers.read().unwrap_or_else(PoisonError::into_inner);
+        // An approver's signature is the same whatever is known: nobody waits for this.
+        let checked: Vec<bool> = checked(signed, &approvers.valid(self.now()));
         // INVARIANT: nobody is judged between the change and its durable receipt.
         let mut known = self.principals.write().unwrap_or_else(PoisonError::into_inner);
+        let before = known.head();
+        let (size, _) = self.ledger.position();
+        let (mut taken, mut fault) = (Vec::with_capacity(signed.len()), None);
+        for (signed, by_approver) in signed.iter().zip(checked) {
+            match self.look_at(&mut known, signed, by_approver, size + taken.len() as u64) {
+                Ok(order) => taken.push(order),
+                Err(why) => {
+                    fault = Some((signed, why));
+                    break;
+                }
+            }
+        }
+        let mut receipts = Vec::with_capacity(taken.len());
+        let recorded = self.record(&taken, &mut receipts);
+        if recorded.is_err() {
+            // It is not in force without its receipt.
+            let last = receipts.len().checked_sub(1).and_then(|last| taken.get(last));
+            match book(&self.home, last.map_or(before, |last| Some(last.to))) {
+                Ok((book, before)) => {
+                    (*known, *super::lock(&self.book)) = (before, book);
+                }
+                Err(error) => self.ledger.stop(&LedgerError::Unknown(error.to_string())),
+            }
+        }
+        drop((known, approvers));
+        if !receipts.is_empty() {
+            self.review_all();
+            self.shorten(receipts.len() as u64);
+        }
+        let fault = match (recorded, fault) {
+            (Err(error), _) => Some(error.into()),
+            (Ok(()), Some((signed, (why, fault)))) => Some(self.reject(signed, why, fault)),
+            (Ok(()), None) => None,
+        };
+        (receipts, fault)
+    }
+
+    /// After many orders the log begins a new segment, so that a start after a crash need not read all of them.
+    fn shorten(&self, orders: u64) {
+        if self.orders_since.fetch_add(orders, Ordering::Relaxed) + orders >= SEGMENT_ORDERS {
+            self.orders_since.store(0, Ordering::Relaxed);
+            // What does not fit now is begun later; after anything else the node has stopped.
+            let _ = self.ledger.rotate();
+        }
+    }
+
+    /// Folds an order in, if it counts.
+    fn look_at<'a>(
+        &self,
+        known: &mut Principals,
+        signed: &'a SignedOrder,
+        by_approver: bool,
+        size: u64,
+    ) -> Result<Taken<'a>, (&'static str, Disobeyed)> {
         let (log, now) = (&self.ledger.identity().origin, self.now());
         let is_join = matches!(signed.order.change, Change::Join { .. });
         let is_signed = match &signed.order.change {
-            Change::Join { name, .. } => is_members(&known, signed, name, now),
-            _ => signed.is_by(&self.approvers),
+            Change::Join { name, .. } => is_members(known, signed, name, now),
+            _ => by_approver,
         };
         if signed.order.log != *log || !is_signed {
-            return self.reject(signed, "not_signed", Disobeyed::NotSigned);
+            return Err(("not_signed", Disobeyed::NotSigned));
         }
         if signed.order.at.0.abs_diff(now.0) > if is_join { JOIN_SKEW } else { SKEW } {
-            return self.reject(signed, "time", Disobeyed::Time);
+            return Err(("time", Disobeyed::Time));
         }
-        let from = known.head();
-        let (size, _) = self.ledger.position();
-        let to = match known.apply(signed, size) {
-            Ok(to) => to,
-            Err(fault) => return self.reject(signed, fault.as_str(), Disobeyed::Fault(fault)),
-        };
-        let recorded = self.record(signed, from, to);
-        if recorded.is_err() {
-            // It is not in force without its receipt.
-            *known = restored(&self.home, from)?;
-        }
-        drop(known);
-        let receipt = recorded?;
-        self.review_all();
-        Ok(receipt)
-    }
-
-    /// Everybody, for the operator's eyes.
-    #[must_use]
-    pub fn principals_shown(&self) -> Json {
-        let known = self.principals.read().unwrap_or_else(PoisonError::into_inner);
-        let origin = &self.ledger.identity().origin;
-        let shown = known.iter().map(|(name, principal)| {
-            let document = known.document(origin, name, self.now()).unwrap_or(Json::Null);
-            object([("document", document), ("principal", principal.to_json(name))])
-        });
-        let groups = known.groups().map(|(name, group)| {
-            let standing = group.members().filter_map(|member| {
-                let standing = group.standing(member, self.now())?;
-                Some(object([
-                    ("name", Json::string(member.as_str())),
-                    ("standing", Json::string(standing.as_str())),
-                ]))
-            });
-            let standing = Json::Array(standing.collect());
-            object([("group", group.to_json(name)), ("members", standing)])
-        });
-        object([
-            ("digest", Json::String(known.digest().to_hex())),
-            ("groups", Json::Array(groups.collect())),
-            ("grants", known.grants().to_json()),
-            ("head", known.head().map_or(Json::Null, |head| Json::String(head.to_hex()))),
-            ("known", Json::Array(shown.collect())),
-            ("log", Json::string(origin)),
-            ("now", number(self.now().0)),
-            ("ok", Json::from(true)),
-            ("size", number(self.ledger.position().0)),
-        ])
+        let (from, text) = (known.head(), signed.to_canonical());
+        let to = known.apply_named(signed, Digest::of(text.as_bytes()), size);
+        let to = to.map_err(|fault| (fault.as_str(), Disobeyed::Fault(fault)))?;
+        Ok(Taken { signed, text, from, to })
     }
 
     /// Under which name receipts know a principal, `agent://origin/pseudonym`.
@@ -197,50 +239,95 @@ impl Monitor {
         }
     }
 
-    fn record(
-        &self,
-        signed: &SignedOrder,
-        from: Option<Digest>,
-        to: Digest,
-    ) -> Result<Digest, MonitorError> {
-        self.home.keep(&signed.to_canonical())?;
-        let action = format!("control:{PRINCIPALS}");
+    /// Keeps orders and writes their receipts. `receipts` has those of the ones that count.
+    fn record(&self, taken: &[Taken<'_>], receipts: &mut Vec<Digest>) -> Result<(), MonitorError> {
+        if taken.is_empty() {
+            return Ok(());
+        }
+        super::lock(&self.book).append(taken.iter().map(|order| order.text.as_str()))?;
         let session = self.control_session();
+        let (mut last, mut appended) = (None, Ok(()));
+        for order in taken {
+            match self.ledger.append(Draft { receipt: self.receipt(&session, order), inputs: None })
+            {
+                Ok(done) => {
+                    last = Some(done.index);
+                    receipts.push(done.signed.hash());
+                }
+                Err(error) => {
+                    appended = Err(error.into());
+                    break;
+                }
+            }
+        }
+        let Some(last) = last else { return appended };
+        if let Err(error) = self.ledger.commit(last) {
+            // Nothing of it is known to be durable, and the node has stopped.
+            receipts.clear();
+            return Err(error.into());
+        }
+        appended
+    }
+
+    fn receipt(&self, session: &Session, order: &Taken<'_>) -> Receipt {
+        let action = format!("control:{PRINCIPALS}");
         let kind = (action.as_str(), Tier::T3);
         let mut receipt = session.receipt(Kind::Control, kind, Door::Cli, self.now());
+        let (from, to) = (order.from, order.to);
         receipt.control = Some(Control { from, to, what: PRINCIPALS.to_owned() });
-        let mut authority = vec![("key_id".to_owned(), Json::string(&signed.key_id))];
+        let mut authority = vec![("key_id".to_owned(), Json::string(&order.signed.key_id))];
         // Whoever verifies the log without this home has to know which proofs no longer count.
-        if let Change::Compromise { key_id, from, .. } = &signed.order.change {
+        if let Change::Compromise { key_id, from, .. } = &order.signed.order.change {
             authority.push(("lost".to_owned(), Json::string(key_id)));
             authority.push(("lost_at".to_owned(), number(*from)));
         }
         receipt.authority = Json::object(authority);
-        let appended = self.ledger.append(Draft { receipt, inputs: None })?;
-        self.ledger.commit(appended.index)?;
-        Ok(appended.signed.hash())
+        receipt
     }
 
-    /// The receipt of an order that doesn't count.
-    fn reject(
+    /// The receipt of an order that doesn't count; why it doesn't.
+    fn reject(&self, signed: &SignedOrder, why: &str, fault: Disobeyed) -> Disobeyed {
+        let order = Digest::of(signed.to_canonical().as_bytes());
+        let done = self.record_rejected(&signed.key_id, order, why);
+        done.map_or_else(Disobeyed::from, |()| fault)
+    }
+
+    /// Records that somebody ordered what doesn't count.
+    pub(super) fn record_rejected(
         &self,
-        signed: &SignedOrder,
+        key_id: &str,
+        order: Digest,
         why: &str,
-        fault: Disobeyed,
-    ) -> Result<Digest, Disobeyed> {
+    ) -> Result<(), MonitorError> {
         let session = self.control_session();
         let kind = ("control:order-rejected", Tier::T3);
         let mut receipt = session.receipt(Kind::Control, kind, Door::Cli, self.now());
         receipt.authority = Some(object([
-            ("key_id", Json::string(signed.key_id.get(..64).unwrap_or(&signed.key_id))),
-            ("order", Json::String(Digest::of(signed.to_canonical().as_bytes()).to_hex())),
+            ("key_id", Json::string(key_id.get(..64).unwrap_or(key_id))),
+            ("order", Json::String(order.to_hex())),
             ("rejected", Json::string(why)),
         ]));
-        let appended = self.ledger.append(Draft { receipt, inputs: None });
-        let appended = appended.map_err(MonitorError::from)?;
-        self.ledger.commit(appended.index).map_err(MonitorError::from)?;
-        Err(fault)
+        let appended = self.ledger.append(Draft { receipt, inputs: None })?;
+        Ok(self.ledger.commit(appended.index)?)
     }
+}
+
+/// Which of these an approver signed.
+fn checked(signed: &[SignedOrder], approvers: &[VerifyingKey]) -> Vec<bool> {
+    let look = |part: &[SignedOrder]| -> Vec<bool> {
+        part.iter().map(|signed| signed.is_by(approvers)).collect()
+    };
+    if signed.len() < SIDE_BY_SIDE {
+        return look(signed);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let parts = signed.chunks(signed.len().div_ceil(threads));
+        let looks: Vec<_> = parts.map(|part| scope.spawn(move || look(part))).collect();
+        // A look that did not end found nothing signed, and nothing after it counts.
+        let ended = looks.into_iter().map_while(|look| look.join().ok());
+        ended.flatten().collect()
+    })
 }
 
 /// Whether an order is signed with a key that a principal may act with now.
@@ -250,27 +337,15 @@ fn is_members(known: &Principals, signed: &SignedOrder, name: &Name, now: Millis
     key.is_some_and(|key| signed.is_by(std::slice::from_ref(key)))
 }
 
-/// The principals that the log's last word names.
-pub(super) fn principals(home: &Home, state: &State) -> Result<Principals, MonitorError> {
-    restored(home, state.control.get(PRINCIPALS).copied())
+/// The principals that the log's last word names, and the book of their orders.
+pub(super) fn principals(home: &Home, state: &State) -> Result<(Book, Principals), MonitorError> {
+    book(home, state.control.get(PRINCIPALS).copied())
 }
 
-/// Folds the kept orders up to one of them.
-fn restored(home: &Home, head: Option<Digest>) -> Result<Principals, MonitorError> {
-    let wrong = |what: &str| MonitorError::Inconsistent(format!("the principals: {what}"));
-    let (mut orders, mut at) = (Vec::new(), head);
-    while let Some(digest) = at {
-        let order = SignedOrder::from_canonical(&home.kept(digest)?);
-        let order = order.map_err(|fault| wrong(&fault.to_string()))?;
-        at = order.order.prev;
-        orders.push(order);
-    }
-    let mut known = Principals::default();
-    for order in orders.iter().rev() {
-        // Its position was looked at when it was given.
-        known.apply(order, u64::MAX).map_err(|fault| wrong(&fault.to_string()))?;
-    }
-    Ok(known)
+fn book(home: &Home, head: Option<Digest>) -> Result<(Book, Principals), MonitorError> {
+    let disk = Arc::new(NativeDisk::new(home.root()));
+    let opened = Book::open(disk, head, |digest| home.kept(digest).ok());
+    opened.map_err(|error| MonitorError::Inconsistent(format!("the principals: {error}")))
 }
 
 /// The levels of who proved to be a principal: what the kernel says of the process stays for the rest.

@@ -11,7 +11,6 @@ use std::time::Instant;
 use tipstaff_classify::Catalogue;
 use tipstaff_context::Context;
 use tipstaff_core::action::Salt;
-use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::receipt::{Kind, Proof, Signed};
 use tipstaff_core::{Digest, Json};
 use tipstaff_identity::{HomeKeys, Pseudonyms, SystemRandom};
@@ -19,7 +18,7 @@ use tipstaff_ledger::note::NoteVerifier;
 use tipstaff_ledger::{Identity, Kept, Ledger, LedgerError, LogReader, SealingKey, State};
 use tipstaff_store::{Clock, Disk, NativeDisk, Random, SystemClock};
 
-use super::control::approvers_of;
+use super::approvers::approvers;
 use super::held::Holds;
 use super::principals::principals;
 use super::{Monitor, ambiguous, lock};
@@ -69,13 +68,16 @@ impl Monitor {
         let ledger = Ledger::open(Arc::clone(&disk), Arc::clone(&random), identity)?;
         let state = ledger.state();
         let rules = rules_in_force(home, &state)?;
+        let (book, principals) = principals(home, &state)?;
         let user_home = std::env::var("HOME").unwrap_or_else(|_| "/".to_owned());
         let monitor = Self {
             standing: RwLock::new(standing(home, &state)?),
             queue: Mutex::default(),
             tails: Tails::default(),
-            approvers: approvers(home, &state)?,
-            principals: RwLock::new(principals(home, &state)?),
+            approvers: RwLock::new(approvers(home, &state)?),
+            principals: RwLock::new(principals),
+            book: Mutex::new(book),
+            orders_since: AtomicU64::new(0),
             capabilities: Mutex::default(),
             home_path: real_path(home.root()).to_string_lossy().into_owned(),
             user_home: real_path(user_home.as_ref()).to_string_lossy().into_owned(),
@@ -141,10 +143,7 @@ impl Monitor {
         let reader = LogReader::open(Arc::clone(disk), verifier)?;
         let mut found: HashMap<String, Session> = HashMap::new();
         let mut holds = Holds::default();
-        reader.each_leaf(|index, leaf| {
-            if index < first {
-                return Ok(());
-            }
+        reader.each_leaf_from(first, |index, leaf| {
             let signed = Signed::from_leaf(leaf)?;
             let chain = &signed.receipt().chain;
             if chain == CONTROL_CHAIN || !state.chains.contains_key(chain) {
@@ -191,15 +190,6 @@ fn standing(home: &Home, state: &State) -> Result<Standing, MonitorError> {
     let switch = state.control.get("switch").map(|digest| home.kept(*digest)).transpose()?;
     let paused = switch.as_deref() == Some(PAUSED);
     Ok(Standing { config: Arc::new(home.config()?), paused })
-}
-
-/// Who may approve: what the log says, at first the home's own approver.
-fn approvers(home: &Home, state: &State) -> Result<Vec<VerifyingKey>, MonitorError> {
-    let Some(digest) = state.control.get("approvers") else {
-        return Ok(vec![HomeKeys::approver(home.root())?.verifying_key().clone()]);
-    };
-    approvers_of(&home.kept(*digest)?)
-        .ok_or_else(|| MonitorError::Inconsistent("the approvers are unreadable".to_owned()))
 }
 
 /// The policies on disk, or the last ones in force if those are refused.

@@ -3,7 +3,7 @@
 //! The adversary is an agent that tells itself what it may do. A signature by a key of the approvers is needed;
 //! from a client's own process only the first request counts, before its agent has done anything.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tipstaff_core::receipt::{Door, Kind};
 use tipstaff_core::{Digest, Json};
@@ -61,7 +61,10 @@ impl Monitor {
         if let Some(fault) = told.tell.fault() {
             return Err(Untold::Malformed(fault));
         }
-        if told.log != self.ledger.identity().origin || !signed.is_by(&self.approvers) {
+        // INVARIANT: nobody's key is replaced before the receipt has its place.
+        let approvers = self.approvers.read().unwrap_or_else(PoisonError::into_inner);
+        let is_signed = signed.is_by(&approvers.valid(self.now()));
+        if told.log != self.ledger.identity().origin || !is_signed {
             return Err(Untold::NotSigned);
         }
         let mut session = lock(shared);
@@ -81,6 +84,7 @@ impl Monitor {
         let inputs = told.inputs().into_bytes();
         let draft = Draft { receipt, inputs: Some(inputs.clone()) };
         let appended = self.ledger.append(draft)?;
+        drop(approvers);
         let _ = fold(&mut session.context, &appended.signed, Some(&inputs));
         if let Tell::Request(text) = &told.tell {
             session.asked(text.clone());

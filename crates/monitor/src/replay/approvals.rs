@@ -5,19 +5,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tipstaff_core::key::{Signature, VerifyingKey};
+use tipstaff_core::key::Signature;
 use tipstaff_core::receipt::{Kind, Receipt, Signed};
 use tipstaff_core::{Digest, Json, Verdict};
+use tipstaff_identity::Approvers;
 
 use crate::approval::{Reply, Statement};
 use crate::judge::Answered;
-use crate::monitor::approvers_of;
 use crate::wire::{digest_of, number_of, text_of};
 
 /// What the log said so far.
 #[derive(Debug, Default)]
 pub(super) struct Approvals {
-    approvers: Vec<VerifyingKey>,
+    approvers: Option<Approvers>,
     /// What a yes has to be bound to, by the receipt that held the call.
     held: HashMap<Digest, Statement>,
     /// The call that an answer is for, by the answer's receipt.
@@ -33,8 +33,13 @@ impl Approvals {
             Kind::Control => {
                 let control =
                     receipt.control.as_ref().filter(|control| control.what == "approvers");
-                if let Some(keys) = control.and_then(|control| approvers_of(&kept(control.to)?)) {
-                    self.approvers = keys;
+                let next = control.and_then(|control| Approvers::from_text(&kept(control.to)?));
+                // What the log says without the word of those before, or without saying that there is none, is nothing.
+                let counts = |next: &Approvers| {
+                    self.approvers.as_ref().is_none_or(|before| next.follows(before))
+                };
+                if let Some(next) = next.filter(counts) {
+                    self.approvers = Some(next);
                 }
             }
             Kind::Verdict => {
@@ -76,7 +81,7 @@ impl Approvals {
         let asked = Statement { reply: Reply::Approve, ..held.clone() };
         let key_id = text_of(approval, "key_id")?;
         let signature = Signature::from_base64url(&text_of(approval, "signature")?).ok()?;
-        let key = self.approvers.iter().find(|key| key.key_id() == key_id)?;
+        let key = self.approvers.as_ref()?.key(&key_id, receipt.now).ok()?;
         (said == asked && said.is_signed(key, &signature)).then_some(said.of)
     }
 }
@@ -106,7 +111,6 @@ mod tests {
     use tipstaff_core::{Millis, Tier};
 
     use super::*;
-    use crate::monitor::approvers_text;
     use crate::sessions::tests::session;
 
     fn signed(receipt: Receipt) -> Signed {
@@ -138,7 +142,7 @@ mod tests {
     fn an_approved_verdict_without_its_approval_is_found() {
         let key = SigningKey::from_seed(&[5; 32].into()).unwrap();
         let stranger = SigningKey::from_seed(&[6; 32].into()).unwrap();
-        let text = approvers_text(&[key.verifying_key().clone()]);
+        let text = Approvers::first(vec![key.verifying_key().clone()]).to_text();
         let mut approvals = Approvals::default();
         let mut control = receipt(Kind::Control);
         control.control =
@@ -182,5 +186,48 @@ mod tests {
         assert_eq!(approvals.fault(&ran(good.hash())), None);
         assert_eq!(approvals.fault(&ran(good.hash())), Some("a second call on one approval"));
         assert_eq!(approvals.fault(&decided(Verdict::Allow, "permit")), None);
+    }
+
+    #[test]
+    fn a_new_key_counts_by_the_word_of_the_one_before_and_the_old_one_until_its_end() {
+        use tipstaff_identity::Succession;
+
+        let [old, new, thief] =
+            [5, 6, 7].map(|seed| SigningKey::from_seed(&[seed; 32].into()).unwrap());
+        let first = Approvers::first(vec![old.verifying_key().clone()]);
+        let succession = |key: &SigningKey, until| Succession {
+            key: key.verifying_key().clone(),
+            replaces: old.verifying_key().key_id(),
+            until: Millis(until),
+            log: "l".to_owned(),
+            prev: first.digest(),
+            at: Millis(2),
+        };
+        let counts = |next: &Approvers, by: &SigningKey| {
+            let mut approvals = Approvals::default();
+            for approvers in [&first, next] {
+                let mut control = receipt(Kind::Control);
+                let to = approvers.digest();
+                control.control = Some(Control { from: None, to, what: "approvers".to_owned() });
+                approvals.fold(&signed(control), |_| Some(approvers.to_text()));
+            }
+            let approvers = approvals.approvers.unwrap();
+            approvers.key(&by.verifying_key().key_id(), Millis(5)).is_ok()
+        };
+        let rotated = |until| {
+            let by = succession(&new, until).sign(&new, Some(&old));
+            first.succeeded(&by).unwrap()
+        };
+        assert!(counts(&rotated(6), &new) && counts(&rotated(6), &old));
+        assert!(counts(&rotated(5), &new) && !counts(&rotated(5), &old));
+        let recovered = first.succeeded(&succession(&new, 2).sign(&new, None)).unwrap();
+        assert!(counts(&recovered, &new) && !counts(&recovered, &old));
+        // A node that says so by itself.
+        let alone = Approvers::first(vec![thief.verifying_key().clone()]);
+        assert!(!counts(&alone, &thief) && counts(&alone, &old));
+        let text = rotated(5).to_text();
+        let did = |key: &SigningKey| key.verifying_key().to_did_key();
+        let forged = Approvers::from_text(&text.replace(&did(&new), &did(&thief))).unwrap();
+        assert!(!counts(&forged, &thief) && counts(&forged, &old));
     }
 }

@@ -12,11 +12,11 @@ use std::time::Duration;
 use tipstaff_core::Json;
 use tipstaff_core::key::Signature;
 use tipstaff_core::receipt::Door;
-use tipstaff_identity::{Change, SignedOrder};
+use tipstaff_identity::{Change, SignedOrder, SignedSuccession};
 
 use super::Out;
 use crate::approval::Statement;
-use crate::monitor::{Asker, Monitor, Said, Switch, log_line};
+use crate::monitor::{Asker, Monitor, Said, Switch, Wanted, log_line};
 use crate::service::Stopper;
 use crate::tails::{Line, News};
 use crate::told::SignedTold;
@@ -26,6 +26,8 @@ use crate::wire::{frame, number, object, text_of};
 const AGENTS: &str =
     "it comes from an agent's client, or from a process that one started: a person has to do it";
 
+/// Orders that are taken at once.
+const ORDERS_MAX: usize = 1024;
 /// How often a watcher is written to at least.
 const STILL: Duration = Duration::from_secs(2);
 
@@ -54,8 +56,16 @@ pub(super) fn answer(
         }
         "tell" if monitor.is_an_agents(asker) => failed(AGENTS),
         "tell" => told(hello, monitor),
-        "principals" => monitor.principals_shown(),
+        "principals" => match hello.get("wanted").and_then(Wanted::from_json) {
+            Some(wanted) => monitor.principals_shown(&wanted),
+            None => failed("what is wanted is malformed"),
+        },
+        "approvers" => monitor.approvers_shown(),
+        "succeed" if monitor.is_an_agents(asker) => failed(AGENTS),
+        "succeed" => succeeded(hello, monitor),
         "order" => ordered(hello, asker, monitor),
+        "orders" if monitor.is_an_agents(asker) => failed(AGENTS),
+        "orders" => all_ordered(hello, monitor),
         // Anyone may stop everything: that harms nothing that a person can't undo.
         "pause" => switched(monitor, Switch::Paused),
         "retire" if retire.is_none() => {
@@ -100,6 +110,38 @@ fn ordered(hello: &Json, asker: Asker, monitor: &Monitor) -> Json {
         return failed(AGENTS);
     }
     match monitor.order(&order) {
+        Ok(receipt) => {
+            object([("ok", Json::from(true)), ("receipt", Json::String(receipt.to_hex()))])
+        }
+        Err(disobeyed) => failed(&disobeyed.to_string()),
+    }
+}
+
+/// Takes many orders at once. What comes back says how many of them count, and why not more.
+fn all_ordered(hello: &Json, monitor: &Monitor) -> Json {
+    let texts = hello.get("orders").and_then(Json::as_array).unwrap_or_default();
+    if texts.is_empty() || texts.len() > ORDERS_MAX {
+        return failed("there are no orders, or too many at once");
+    }
+    let read = |text: &Json| SignedOrder::from_canonical(text.as_str().unwrap_or_default());
+    let orders = match texts.iter().map(read).collect::<Result<Vec<_>, _>>() {
+        Ok(orders) => orders,
+        Err(fault) => return failed(&fault.to_string()),
+    };
+    let (receipts, fault) = monitor.orders(&orders);
+    let receipts = receipts.iter().map(|receipt| Json::String(receipt.to_hex())).collect();
+    object([
+        ("ok", Json::from(fault.is_none())),
+        ("receipts", Json::Array(receipts)),
+        ("text", fault.map_or(Json::Null, |fault| Json::String(fault.to_string()))),
+    ])
+}
+
+fn succeeded(hello: &Json, monitor: &Monitor) -> Json {
+    let Some(signed) = hello.get("succession").and_then(SignedSuccession::from_json) else {
+        return failed("the succession is malformed");
+    };
+    match monitor.succeed(&signed) {
         Ok(receipt) => {
             object([("ok", Json::from(true)), ("receipt", Json::String(receipt.to_hex()))])
         }

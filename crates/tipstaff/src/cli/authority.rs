@@ -75,19 +75,24 @@ pub(crate) enum PrincipalCommand {
     )]
     Enrol {
         /// Its name, for ever: a-z, 0-9, `.`, `-`, `_`
-        name: String,
+        #[arg(required_unless_present = "from")]
+        name: Option<String>,
         /// What it is
-        #[arg(long, value_parser = ["human", "service", "agent", "system", "node"])]
-        kind: String,
+        #[arg(long, value_parser = ["human", "service", "agent", "system", "node"], required_unless_present = "from")]
+        kind: Option<String>,
         /// For whom it acts: a person or service (everyone but a person has one)
         #[arg(long, value_name = "NAME")]
         owner: Option<String>,
         /// Its public key
-        #[arg(long, value_name = "DID:KEY")]
-        key: String,
+        #[arg(long, value_name = "DID:KEY", required_unless_present = "from")]
+        key: Option<String>,
         /// A role that it has (repeatable)
         #[arg(long, value_name = "NAME")]
         role: Vec<String>,
+        /// Many, one a line: {"name":..,"kind":..,"owner":..,"roles":[..],"key":"did:key:.."}; without `key` one is made
+        /// in the home's keys/principals. Who is enrolled already is passed over
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "kind", "owner", "key", "role"])]
+        from: Option<PathBuf>,
     },
     /// Give a principal a new key; the old one is valid too for a while
     Rotate {
@@ -134,8 +139,15 @@ pub(crate) enum PrincipalCommand {
         #[arg(long, value_name = "N", default_value_t = 0)]
         from: u64,
     },
-    /// Everybody, one a line
-    List,
+    /// Everybody, one a line, in the order of names
+    List {
+        /// Only those after this name
+        #[arg(long, value_name = "NAME")]
+        after: Option<String>,
+        /// At most so many, up to 1000
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+    },
     /// One of them: keys, owner, roles
     Show {
         /// Who
@@ -165,5 +177,29 @@ pub(crate) enum EnvelopeCommand {
         /// How old it may be: a number with s, m, h or d, at most 1d
         #[arg(long, value_name = "TIME", default_value = "10m")]
         within: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApproverCommand {
+    /// The keys that count, and those that were replaced
+    Show,
+    /// Replace the key, by its own word
+    #[command(
+        after_help = "The new key is made in the home, and put in the place of keys/approver.key once the order that names it has its receipt. Answers and orders that are signed with the old one after its end are refused, with a receipt."
+    )]
+    Rotate {
+        /// How long the old key is valid beside it, where a copy of it is elsewhere: a number with s, m, h or d
+        #[arg(long, value_name = "TIME", default_value = "0s")]
+        overlap: String,
+    },
+    /// Replace a key that was lost: nobody gives its word, and the log says so for ever
+    #[command(
+        after_help = "Restore keys/approver.key from a backup if there is one; this is for when there is none. It needs the home's user, and no client connected. The control receipt has `recovered`: whoever reads the log sees that this key was not named by the one before it. What the old key approved before counts on."
+    )]
+    Recover {
+        /// The key that was lost, as `tipstaff approver show` names it
+        #[arg(long, value_name = "KEY_ID")]
+        lost: String,
     },
 }

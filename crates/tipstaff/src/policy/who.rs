@@ -417,10 +417,13 @@ fn enrolled(at: &Place) -> Result<Vec<Somebody>, Failure> {
     if !at.home.exists() {
         return Ok(Vec::new());
     }
-    let known = Known::of(at)?;
-    let of = |name: &str| known.principals().find(|found| text(found, "name") == name);
+    let pages = Known::everybody(at)?;
+    let Some(first) = pages.first() else { return Ok(Vec::new()) };
+    let all = || pages.iter().flat_map(Known::principals);
+    let by_name: BTreeMap<String, &Json> =
+        all().map(|found| (text(found, "name"), found)).collect();
     let mut people = Vec::new();
-    for found in known.principals() {
+    for found in all() {
         let name = text(found, "name");
         let (mut user, mut barred, mut above) = (NOBODY.to_owned(), None, Some(found));
         while let Some(principal) = above {
@@ -431,14 +434,14 @@ fn enrolled(at: &Place) -> Result<Vec<Somebody>, Failure> {
             if text(principal, "kind") == "human" {
                 user = text(principal, "name");
             }
-            above = of(&text(principal, "owner"));
+            above = by_name.get(&text(principal, "owner")).copied();
         }
-        if barred.is_none() && !has_key(found, known.now) {
+        if barred.is_none() && !has_key(found, first.now) {
             barred = Some("no key of it is valid".to_owned());
         }
         let roles = found.get("roles").and_then(Json::as_array).unwrap_or_default();
         let own = roles.iter().filter_map(Json::as_str).map(str::to_owned);
-        let roles: Vec<String> = own.chain(known.groups_of(&name)).collect();
+        let roles: Vec<String> = own.chain(first.groups_of(&name)).collect();
         let is_bare = text(found, "kind") == "agent" && roles.is_empty();
         let brings = if is_bare { Brings::Nothing } else { Brings::Enough };
         let acting = Acting { agent: name.clone(), user, roles };

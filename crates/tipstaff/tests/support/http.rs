@@ -54,8 +54,13 @@ impl Served {
 
     /// The same, with more options.
     pub fn start_with(world: &World, options: &[&str]) -> Self {
+        Self::start_at(world, 0, options)
+    }
+
+    /// The same, at a port.
+    pub fn start_at(world: &World, port: u16, options: &[&str]) -> Self {
         let mut command = world.command();
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(options);
+        command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]).args(options);
         command.current_dir(world.work());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
