@@ -81,6 +81,9 @@ pub enum Rejection {
     /// Its time is over.
     #[error("its time is over")]
     Expired,
+    /// It can't cover more than the call that waits.
+    #[error("it can't cover later calls: {0}")]
+    NotRepeatable(String),
     /// Not by a key of this home's approvers.
     #[error("it is not signed by an approver of this home")]
     NotSigned,
@@ -107,6 +110,7 @@ impl Rejection {
             Self::AnotherCall => "another_call",
             Self::Deferred => "deferred",
             Self::Expired => "expired",
+            Self::NotRepeatable(_) => "not_repeatable",
             Self::NotSigned => "not_signed",
             Self::PolicyChanged => "policy_changed",
             Self::SelfApproval => "self_approval",

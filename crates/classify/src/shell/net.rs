@@ -4,7 +4,7 @@
 
 use tipstaff_core::Tier;
 
-use super::Line;
+use super::{Line, lead};
 use super::args::{has, operands};
 use super::parse::Word;
 
@@ -172,7 +172,9 @@ impl Line {
         let (tier, class) = match (get, deletes) {
             (_, true) => (Tier::T5, "http:delete"),
             (true, false) => (Tier::T1, "http:get"),
-            (false, false) => (Tier::T4, "http:write"),
+            (false, false) => {
+                return self.led("http:write", lead::post(args));
+            }
         };
         self.found(tier, class);
     }

@@ -257,6 +257,7 @@ fn reopened(
         client: None,
         service: String::new(),
         lasting: Lasting::Resumed,
+        repeats: Repeats::default(),
         pace: Pace::default(),
         requests: Arc::default(),
         deferrals: Deferrals::default(),
@@ -276,6 +277,7 @@ fn refold(
     let plain = kept.open(sealing, &receipt.chain, index).ok();
     let _ = fold(&mut session.context, signed, plain.as_deref());
     session.deferral(receipt, signed.hash());
+    session.repeats.fold(signed, plain.as_deref());
     match receipt.kind {
         Kind::Verdict if receipt.permits() => {
             let proof = receipt.identity.agent.proof;

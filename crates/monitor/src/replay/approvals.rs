@@ -10,8 +10,9 @@ use tipstaff_core::receipt::{Kind, Receipt, Signed};
 use tipstaff_core::{Digest, Json, Verdict};
 
 use crate::approval::{Reply, Statement};
-use crate::judge::Answered;
+use crate::judge::{Answered, Facts};
 use crate::monitor::approvers_of;
+use crate::repeat::{Event, REASON, event};
 use crate::wire::{digest_of, number_of, text_of};
 
 /// What the log said so far.
@@ -19,10 +20,19 @@ use crate::wire::{digest_of, number_of, text_of};
 pub(super) struct Approvals {
     approvers: Vec<VerifyingKey>,
     /// What a yes has to be bound to, by the receipt that held the call.
-    held: HashMap<Digest, Statement>,
+    held: HashMap<Digest, Asked>,
     /// The call that an answer is for, by the answer's receipt.
     approved: HashMap<Digest, Digest>,
     ran: HashSet<Digest>,
+    /// What covers later calls, by the answer's receipt, with how many rested on it.
+    standing: HashMap<Digest, (Statement, u64)>,
+}
+
+/// What a person was asked.
+#[derive(Debug)]
+struct Asked {
+    statement: Statement,
+    receipt: Receipt,
 }
 
 impl Approvals {
@@ -39,12 +49,18 @@ impl Approvals {
             }
             Kind::Verdict => {
                 if let Some(statement) = asked(receipt, signed.hash()) {
-                    self.held.insert(signed.hash(), statement);
+                    let asked = Asked { statement, receipt: receipt.clone() };
+                    self.held.insert(signed.hash(), asked);
                 }
             }
             Kind::Approval => {
-                if let Some(of) = self.answered(receipt) {
-                    self.approved.insert(signed.hash(), of);
+                if let Some(statement) = self.answered(receipt) {
+                    self.approved.insert(signed.hash(), statement.of);
+                    if statement.repeat.is_some() {
+                        self.standing.insert(signed.hash(), (statement, 0));
+                    }
+                } else if let Some(Event::Withdrawn(of)) = event(receipt) {
+                    self.standing.remove(&of);
                 }
             }
             Kind::Deferral | Kind::Outcome | Kind::Session | Kind::Void => {}
@@ -68,16 +84,53 @@ impl Approvals {
         }
     }
 
-    /// The call that an answer approves: it has to be signed by an approver over exactly what was held.
-    fn answered(&self, receipt: &Receipt) -> Option<Digest> {
+    /// Why a verdict does not rest on an earlier yes as its inputs say, if it doesn't.
+    pub(super) fn standing_fault(&self, receipt: &Receipt, facts: &Facts) -> Option<&'static str> {
+        let rests = match event(receipt) {
+            Some(Event::Used(of)) => Some(of),
+            _ => None,
+        };
+        let reason = receipt.decision.as_ref().map(|decision| decision.reason.as_str());
+        let Some(covering) = &facts.repeat else {
+            return (reason == Some(REASON)).then_some("standing approval");
+        };
+        let known = self.standing.get(&covering.of);
+        let same = known.is_some_and(|(statement, used)| {
+            statement.repeat.as_ref() == Some(&covering.repeat)
+                && statement.policy_set == covering.policy_set
+                && Some(&statement.requester) == receipt.identity.agent.id.as_ref()
+                && covering.repeat.session == receipt.chain
+                && *used == covering.used
+        });
+        let number = receipt.approval.as_ref().and_then(|approval| number_of(approval, "use"));
+        let named = reason != Some(REASON)
+            || rests == Some(covering.of) && number == Some(covering.used.saturating_add(1));
+        (!same || !named).then_some("standing approval")
+    }
+
+    /// Counts what rested on an earlier yes, after it was looked at.
+    pub(super) fn count(&mut self, receipt: &Receipt) {
+        if let Some(Event::Used(of)) = event(receipt)
+            && let Some((_, used)) = self.standing.get_mut(&of)
+        {
+            *used += 1;
+        }
+    }
+
+    /// The answer that approves a call: it has to be signed by an approver over exactly what was held.
+    fn answered(&self, receipt: &Receipt) -> Option<Statement> {
         let approval = receipt.approval.as_ref()?;
         let said = Statement::from_json(approval)?;
         let held = self.held.get(&receipt.of?)?;
-        let asked = Statement { reply: Reply::Approve, ..held.clone() };
+        let repeat = said.repeat.clone();
+        if repeat.as_ref().is_some_and(|repeat| !repeat.fits(&held.receipt, receipt.now)) {
+            return None;
+        }
+        let asked = Statement { reply: Reply::Approve, repeat, ..held.statement.clone() };
         let key_id = text_of(approval, "key_id")?;
         let signature = Signature::from_base64url(&text_of(approval, "signature")?).ok()?;
         let key = self.approvers.iter().find(|key| key.key_id() == key_id)?;
-        (said == asked && said.is_signed(key, &signature)).then_some(said.of)
+        (said == asked && said.is_signed(key, &signature)).then_some(said)
     }
 }
 
@@ -96,6 +149,7 @@ fn asked(receipt: &Receipt, of: Digest) -> Option<Statement> {
         of,
         policy_set: decision.policy_set,
         requester: receipt.identity.agent.id.clone()?,
+        repeat: None,
     })
 }
 

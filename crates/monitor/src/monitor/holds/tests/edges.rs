@@ -166,7 +166,7 @@ fn a_refusal_before_a_crash_stays_one_though_its_verdict_was_not_written() {
     let hold = desk.hold("/srv/a");
     let statement = desk.statement(hold, Reply::Refuse);
     let (signature, key_id) = (statement.sign(&desk.key), desk.key.verifying_key().key_id());
-    let said = Said { statement, key_id, signature, pid: STRANGER, uid: 1000 };
+    let said = Said { statement, key_id, signature, salt: None, pid: STRANGER, uid: 1000 };
     desk.monitor.accept(&said).unwrap();
     desk.monitor.record_answer(&said).unwrap();
     let Desk { monitor, member, .. } = desk;
