@@ -59,7 +59,9 @@ pub enum NoKind {
     #[error("nobody can tell from the call alone what else would be of its kind")]
     Unknown,
     /// Where it leads is not known.
-    #[error("the call doesn't say by itself where it leads (name remote and branch, repository, or address)")]
+    #[error(
+        "the call doesn't say by itself where it leads (name remote and branch, repository, or address)"
+    )]
     Nowhere,
 }
 
@@ -107,11 +109,7 @@ impl Kind {
 ///
 /// # Errors
 /// [`NoKind`] says why there is none.
-pub fn kind(
-    action: &Action,
-    found: &Classification,
-    around: &Around<'_>,
-) -> Result<Kind, NoKind> {
+pub fn kind(action: &Action, found: &Classification, around: &Around<'_>) -> Result<Kind, NoKind> {
     if found.tier > Tier::T4 {
         return Err(NoKind::Irreversible);
     }
@@ -209,7 +207,14 @@ fn address(action: &Action) -> Option<String> {
 /// Whether a shell's arguments say nothing beside the line that changes what it does.
 fn says_all(parameters: &Json) -> bool {
     const NAMES: &[&str] = &[
-        "command", "cmd", "cwd", "workdir", "description", "explanation", "timeout", "timeout_ms",
+        "command",
+        "cmd",
+        "cwd",
+        "workdir",
+        "description",
+        "explanation",
+        "timeout",
+        "timeout_ms",
         "run_in_background",
     ];
     let members = parameters.as_object().into_iter().flat_map(|members| members.iter());

@@ -65,7 +65,8 @@ impl Reply {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Approve, Self::Refuse, Self::Withdraw]
-            .into_iter().find(|reply| reply.as_str() == text)
+            .into_iter()
+            .find(|reply| reply.as_str() == text)
     }
 }
 

@@ -382,9 +382,7 @@ pub(crate) fn offer(
     let met = Labels::NONE.with(Label::External);
     let labels = context.labels().union(judged.meaning.gives).minus(met);
     let kind = match (judged.reason == Reason::HeldForApproval.as_str(), &judged.rule) {
-        (true, Some(_)) => {
-            kind_of(action, &classified, facts, folder).map_err(|no| no.to_string())
-        }
+        (true, Some(_)) => kind_of(action, &classified, facts, folder).map_err(|no| no.to_string()),
         _ => Err("it is asked for because of what its session met, or of its request".to_owned()),
     };
     Offer { kind, labels, again }

@@ -152,7 +152,9 @@ fn run(cli: Cli) -> Outcome {
         Command::Tail => tail::run(&at),
         Command::Queue { standing: false } => queue::list(&at),
         Command::Queue { standing: true } => standing::list(&at),
-        Command::Approve { ids, repeat: None, .. } => queue::answer(&at, &ids, Reply::Approve, None),
+        Command::Approve { ids, repeat: None, .. } => {
+            queue::answer(&at, &ids, Reply::Approve, None)
+        }
         Command::Approve { ids, repeat: Some(count), within } => {
             let wanted = standing::Wanted::read(&ids, count, &within)?;
             queue::answer(&at, &ids, Reply::Approve, Some(&wanted))

@@ -121,7 +121,9 @@ pub(crate) fn why(at: &Place, id: &str) -> Outcome {
         println!("  after     {}, which held it for a person", held.short());
     }
     if let Some((yes, number)) = rests_on(receipt) {
-        println!("  approved  before, by {yes}, which covers calls of its kind: this is its number {number}");
+        println!(
+            "  approved  before, by {yes}, which covers calls of its kind: this is its number {number}"
+        );
     }
     match &decision.rule {
         Some(rule) => println!("  rule      {rule} ({})", decision.reason),
@@ -304,7 +306,8 @@ fn describe(receipt: &Receipt) -> (String, String) {
                 (Some(why), _) => format!("rejected: {why}"),
                 (None, answer) => answer.unwrap_or_default(),
             };
-            let repeat = receipt.approval.as_ref().and_then(|a| a.pointer("/repeat/count")?.as_integer());
+            let repeat =
+                receipt.approval.as_ref().and_then(|a| a.pointer("/repeat/count")?.as_integer());
             let said = repeat.map_or(said.clone(), |count| format!("{said}, and {count} more,"));
             let of = receipt.of.map_or_else(String::new, |of| format!(" of {}", of.short()));
             ("approval".to_owned(), said + &of)

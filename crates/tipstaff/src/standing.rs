@@ -36,7 +36,8 @@ impl Wanted {
     /// Reads `--repeat` and `--within`.
     pub(crate) fn read(ids: &[String], count: u64, within: &str) -> Result<Self, Failure> {
         if ids.len() != 1 {
-            let what = "--repeat is for one call: name it alone, so that you see what else it covers";
+            let what =
+                "--repeat is for one call: name it alone, so that you see what else it covers";
             return Err(Failure::Usage(what.to_owned()));
         }
         let ms = milliseconds(within).filter(|ms| (1000..=LASTS_MAX_MS).contains(ms));
@@ -119,7 +120,8 @@ fn words(kind: &ActionKind) -> String {
     let acts: Vec<String> = kind.acts.iter().map(|act| format!("`{}`", plain(act))).collect();
     let folders: Vec<String> = kind.folders.iter().map(|folder| plain(folder)).collect();
     let tool = format!("{}/{}", plain(&kind.server), plain(&kind.tool));
-    let place = if folders.is_empty() { String::new() } else { format!(" in {}", folders.join(", ")) };
+    let place =
+        if folders.is_empty() { String::new() } else { format!(" in {}", folders.join(", ")) };
     format!("{tool} ({}) that do {}{place}", plain(&kind.class), acts.join(" and "))
 }
 
@@ -229,8 +231,24 @@ mod tests {
     fn a_time_is_a_number_with_its_unit() {
         let ids = ["7f3a".to_owned()];
         let ms = |within| Wanted::read(&ids, 1, within).ok().map(|wanted| wanted.ms);
-        assert_eq!([ms("90s"), ms("45m"), ms("8h")], [Some(90_000), Some(2_700_000), Some(28_800_000)]);
-        for wrong in ["", "m", "5", "0m", "9h", "481m", "-1m", "1d", "1.5h", "5 m", "99999999999999999999h", "é"] {
+        assert_eq!(
+            [ms("90s"), ms("45m"), ms("8h")],
+            [Some(90_000), Some(2_700_000), Some(28_800_000)]
+        );
+        for wrong in [
+            "",
+            "m",
+            "5",
+            "0m",
+            "9h",
+            "481m",
+            "-1m",
+            "1d",
+            "1.5h",
+            "5 m",
+            "99999999999999999999h",
+            "é",
+        ] {
             assert_eq!(ms(wrong), None, "{wrong}");
         }
         assert!(Wanted::read(&["a".to_owned(), "b".to_owned()], 1, "1m").is_err());

@@ -146,7 +146,8 @@ fn a_pull_request_is_of_one_kind_with_others_of_its_repository_and_verb() {
 
 #[test]
 fn a_request_is_of_one_kind_with_others_to_its_host() {
-    let post = "curl -s -X POST http://localhost:3000/a -H 'Content-Type: application/json' -d '{}'";
+    let post =
+        "curl -s -X POST http://localhost:3000/a -H 'Content-Type: application/json' -d '{}'";
     assert_eq!(acts(post), ["POST http://localhost:3000"]);
     assert_eq!(acts(post), acts("curl -d x=1 'http://LOCALHOST:3000/b/c?d=e'"));
     for text in [

@@ -5,8 +5,8 @@
 use tipstaff_core::Tier;
 
 use super::args::{has, operands, option_value};
-use super::{Line, lead};
 use super::parse::Word;
+use super::{Line, lead};
 use crate::UNCLASSIFIED;
 
 impl Line {

@@ -136,17 +136,15 @@ fn written(what: &str, verb: &str, args: &[Word]) -> Option<Lead> {
 
 /// A call of the forge's interface that writes to issues or pull requests. Their numbers may differ.
 fn api(path: &str, args: &[Word]) -> Option<Lead> {
-    const VALUED: &[&str] =
-        &["-X", "--method", "-f", "--raw-field", "-F", "--field", "-q", "--jq"];
+    const VALUED: &[&str] = &["-X", "--method", "-f", "--raw-field", "-F", "--field", "-q", "--jq"];
     let (options, operands) = read(args, VALUED, &["--silent", "-i", "--include"])?;
     let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
     let ["repos", owner, name, what @ ("issues" | "pulls"), more @ ..] = parts.as_slice() else {
         return None;
     };
     let known = [*owner, *name].iter().chain(more).all(|part| is_plain(part, ""));
-    let reads_file = |(name, value): &(&str, &str)| {
-        matches!(*name, "-F" | "--field") && value.contains("=@")
-    };
+    let reads_file =
+        |(name, value): &(&str, &str)| matches!(*name, "-F" | "--field") && value.contains("=@");
     if !known
         || !operands.is_empty()
         || more.last() == Some(&"merge")
@@ -192,7 +190,17 @@ pub(super) fn post(args: &[Word]) -> Option<Lead> {
         "--write-out",
     ];
     const FLAGS: &[&str] = &[
-        "-s", "-S", "-i", "-v", "-f", "-sS", "-si", "-sSf", "-fsS", "--silent", "--show-error",
+        "-s",
+        "-S",
+        "-i",
+        "-v",
+        "-f",
+        "-sS",
+        "-si",
+        "-sSf",
+        "-fsS",
+        "--silent",
+        "--show-error",
         "--fail",
     ];
     let (options, operands) = read(args, VALUED, FLAGS)?;

@@ -4,9 +4,9 @@
 
 use tipstaff_core::Tier;
 
-use super::{Line, lead};
 use super::args::{has, operands};
 use super::parse::Word;
+use super::{Line, lead};
 
 impl Line {
     pub(super) fn net_program(&mut self, name: &str, args: &[Word]) -> bool {

@@ -283,9 +283,8 @@ impl Monitor {
         let mut resolves = |facts: &mut Facts, paths: &[_]| resolve(facts, paths, &member.cwd);
         if after.is_none() && !session.repeats.is_empty() {
             let kind = kind_here(rules, action, &mut facts, &member.cwd, &mut resolves).ok();
-            let covering = kind.and_then(|kind| {
-                session.repeats.covering(&kind, &member.cwd, facts.now)
-            });
+            let covering =
+                kind.and_then(|kind| session.repeats.covering(&kind, &member.cwd, facts.now));
             facts.repeat = covering;
         }
         let context = &session.context;

@@ -31,6 +31,7 @@ use crate::home::Home;
 use crate::pace::Pace;
 use crate::pins::Pins;
 use crate::policies::{Rules, read_policies};
+use crate::repeat::Repeats;
 use crate::required::keep;
 use crate::resolve::real_path;
 use crate::sessions::{CONTROL_CHAIN, Lasting, NO_MEMBER, OpenVerdict, Review, Session};

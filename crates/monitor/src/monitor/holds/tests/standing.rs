@@ -93,9 +93,9 @@ fn it_covers_as_many_calls_of_its_kind_as_it_says_and_no_others() {
     assert!(desk.left().is_empty());
 
     let receipts = world.receipts();
-    let rests = receipts.iter().filter(|receipt| {
-        receipt.decision.as_ref().is_some_and(|d| d.reason == "approved_before")
-    });
+    let rests = receipts
+        .iter()
+        .filter(|receipt| receipt.decision.as_ref().is_some_and(|d| d.reason == "approved_before"));
     let named: Vec<(&str, Option<i64>)> = rests
         .map(|receipt| {
             assert_eq!(receipt.decision.as_ref().unwrap().rule.as_deref(), Some("outside-roots"));
