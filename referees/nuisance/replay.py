@@ -78,7 +78,7 @@ class Session:
         return json.loads(line), list(held.values())
 
     def answer(self, hold, may):
-        if not (may and self.standing and (hold.get("repeat") or {}).get("kind")):
+        if not (may and self.standing and (hold.get("offer") or {}).get("kind")):
             self.tell("approve" if may else "refuse", hold["of"])
             return
         said = self.tell("--json", "approve", hold["of"], "--repeat", str(REPEAT), "--within", "8h")

@@ -129,10 +129,11 @@ pub fn kind(action: &Action, found: &Classification, around: &Around<'_>) -> Res
             if elsewhere {
                 return Err(NoKind::Outside);
             }
-            let absolute = |base: &String| lexical_absolute(base, around.folder, around.user_home);
+            // A folder that the line goes to may be a link, which leads elsewhere tomorrow.
             let bases = reach.bases.iter().map(|base| match base.as_str() {
-                "" => absolute(&".".to_owned()),
-                _ => absolute(base),
+                "" => lexical_absolute(".", around.folder, around.user_home),
+                _ if around.physical.contains_key(base) => None,
+                _ => around.resolved.get(base).cloned(),
             });
             let folders = bases.collect::<Option<Vec<String>>>().ok_or(NoKind::Nowhere)?;
             (reach.acts.clone(), folders)

@@ -612,7 +612,7 @@ mod tests {
             (ENGINE, Digest::of(said.as_bytes()).to_hex().as_str()),
             (
                 "tipstaff-6+cedar-4.14.1",
-                "94ea3302714ed1bd9bdf09f72039398bb799e7cd9baa11905c1291a57f8029e9"
+                "28fa35c7de286ce77d08dbe8cbb4611b2d6646fc6b7428cd5cbe24c49478e954"
             ),
             "{said}"
         );

@@ -63,21 +63,21 @@ fn milliseconds(within: &str) -> Option<u64> {
 impl Terms {
     /// What a yes to a call that waits would cover besides.
     pub(crate) fn of(hold: &Json, wanted: &Wanted, undone: &str) -> Result<Self, Failure> {
-        let why = hold.pointer("/repeat/none").and_then(Json::as_str);
+        let why = hold.pointer("/offer/none").and_then(Json::as_str);
         let why = why.unwrap_or("it was asked for before the monitor started").to_owned();
         let next = "Leave out --repeat: then it is approved alone.";
         let none = || {
             let cause = format!("no yes to it can cover later calls: {why}");
             Failure::undone(undone, cause, next)
         };
-        let kind = hold.pointer("/repeat/kind").and_then(ActionKind::from_json);
+        let kind = hold.pointer("/offer/kind").and_then(ActionKind::from_json);
         let kind = kind.ok_or_else(none)?;
         let mut salt = [0; 16];
         let random = SystemRandom.fill(&mut salt);
         random.map_err(|error| Failure::undone(undone, error, "Try again."))?;
         let salt = Salt(salt);
         let repeat = || {
-            let labels = hold.pointer("/repeat/labels")?.as_array()?.iter().map(Json::as_str);
+            let labels = hold.pointer("/offer/labels")?.as_array()?.iter().map(Json::as_str);
             let tier = u8::try_from(hold.get("tier")?.as_integer()?).ok()?;
             Some(Repeat {
                 count: wanted.count,
@@ -128,12 +128,12 @@ fn words(kind: &ActionKind) -> String {
 /// What `queue` says of it below a call that waits.
 pub(crate) fn offered(hold: &Json) -> String {
     let mut out = String::new();
-    if let Some(again) = hold.pointer("/repeat/again").and_then(Json::as_str) {
+    if let Some(again) = hold.pointer("/offer/again").and_then(Json::as_str) {
         let again = plain(again);
         out = format!("\n    an earlier yes to such calls does not cover this one: {again}");
     }
     if text(hold, "state") == "waiting"
-        && let Some(kind) = hold.pointer("/repeat/kind").and_then(ActionKind::from_json)
+        && let Some(kind) = hold.pointer("/offer/kind").and_then(ActionKind::from_json)
     {
         let (of, words) = (text(hold, "of"), words(&kind));
         let of = short(&of);

@@ -42,12 +42,27 @@ impl<'a> Agent<'a> {
     }
 
     fn ask(&mut self, tool: &str, input: Value) -> usize {
-        self.asked += 1;
-        let number = self.asked;
+        let number = self.asked + 1;
         let event = json!({
             "session_id": "abc123", "cwd": self.world.work(), "hook_event_name": "PreToolUse",
             "tool_name": tool, "tool_input": input, "tool_use_id": format!("toolu_{number}"),
         });
+        self.put(&event)
+    }
+
+    /// Tells the hook what came of a call.
+    fn tell(&mut self, of: usize, result: &str) {
+        let event = fs::read_to_string(self.world.at(&format!("event{of}"))).unwrap();
+        let mut event: Value = serde_json::from_str(&event).unwrap();
+        event["hook_event_name"] = "PostToolUse".into();
+        event["tool_response"] = result.into();
+        let number = self.put(&event);
+        assert_eq!(self.said(number), "0");
+    }
+
+    fn put(&mut self, event: &Value) -> usize {
+        self.asked += 1;
+        let number = self.asked;
         fs::write(self.world.at(&format!("event{number}")), event.to_string()).unwrap();
         fs::write(self.world.at(&format!("ask{number}")), "").unwrap();
         number
@@ -207,4 +222,30 @@ fn a_yes_to_more_is_refused_where_nobody_can_tell_what_that_would_be() {
         assert_eq!(ran.code, 2, "{words:?}: {ran:?}");
     }
     agent.end();
+}
+
+#[test]
+fn a_question_about_risk_is_put_each_time() {
+    let key = "-----BEGIN RSA PRIVATE KEY-----\n".to_owned() + &"MIIEowIBAAKCAQEA7bq1".repeat(20);
+    let key = format!("{key}\n-----END RSA PRIVATE KEY-----\n");
+    let world = world();
+    let mut agent = Agent::new(&world);
+    let page = json!({ "url": "https://example.org/", "prompt": "What is new?" });
+    for (tool, input, result) in [
+        ("WebFetch", page, "Welcome to our page."),
+        ("Bash", json!({ "command": "cat key.md" }), key.as_str()),
+    ] {
+        let number = agent.ask(tool, input);
+        assert_eq!(agent.said(number), "0");
+        agent.tell(number, result);
+    }
+    let (number, hold) = agent.held("git push origin topic");
+    assert_eq!(hold["reason"], json!("risk"), "{hold}");
+    assert!(!world.run(&["queue"]).out.contains("--repeat"));
+    let yes = world.run(&["approve", &id(&hold), "--repeat", "2"]);
+    assert!(yes.code == 3 && yes.err.contains("what its session met"), "{yes:?}");
+    assert_eq!(world.run(&["approve", &id(&hold)]).code, 0, "alone it can be");
+    assert_eq!(agent.said(number), "0");
+    agent.end();
+    world.assert_whole();
 }

@@ -4,12 +4,23 @@ use super::*;
 use crate::{Annotations, Catalogue, classify};
 
 fn of(server: &str, tool: &str, parameters: &str, inside_roots: bool) -> Result<Kind, NoKind> {
+    linked(server, tool, parameters, inside_roots, "/home/me/work/sub")
+}
+
+/// With the folder `sub` being a link to another.
+fn linked(
+    server: &str,
+    tool: &str,
+    parameters: &str,
+    inside_roots: bool,
+    sub: &str,
+) -> Result<Kind, NoKind> {
     let parameters = Json::parse(parameters.as_bytes()).unwrap();
     let action = Action::new(server, tool, "tools/call", parameters, None).unwrap();
     let found = classify(Catalogue::builtin(), &action, Annotations::default());
     let places = found.paths.iter().map(|path| {
         let place = lexical_absolute(&path.text, "/home/me/work", "/home/me").unwrap_or_default();
-        (path.text.clone(), place)
+        (path.text.clone(), if path.text == "sub" { sub.to_owned() } else { place })
     });
     let resolved = places.collect();
     let around = Around {
@@ -55,6 +66,14 @@ fn a_push_is_of_one_kind_with_pushes_to_the_same_remote_and_branch() {
     ] {
         assert_ne!(line(other).unwrap(), push, "{other}");
     }
+}
+
+#[test]
+fn a_folder_is_where_it_leads() {
+    let push = "{\"command\":\"cd sub && git push origin main\"}";
+    let to = |sub| linked("claude", "Bash", push, true, sub).unwrap();
+    assert_eq!(to("/home/me/work/sub"), line("cd sub && git push origin main").unwrap());
+    assert_ne!(to("/home/me/work/sub"), to("/home/me/elsewhere"));
 }
 
 #[test]

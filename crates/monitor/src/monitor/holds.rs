@@ -398,7 +398,7 @@ fn shown(hold: &Hold, log: &str) -> Json {
         ("policy_set", Json::String(hold.policy_set.to_hex())),
         ("proof", text(unproven.then_some("none"))),
         ("reason", Json::string(&hold.reason)),
-        ("repeat", offer),
+        ("offer", offer),
         ("requester", Json::string(&hold.agent)),
         ("rule", text(hold.rule.as_deref())),
         ("service", Json::string(&hold.service)),

@@ -237,4 +237,103 @@ mod tests {
         assert_eq!(approvals.fault(&ran(good.hash())), Some("a second call on one approval"));
         assert_eq!(approvals.fault(&decided(Verdict::Allow, "permit")), None);
     }
+
+    /// A world in which a person said yes to one call and two later ones.
+    fn stood(with: impl FnOnce(&mut Statement)) -> (Approvals, Digest, Facts) {
+        let key = SigningKey::from_seed(&[5; 32].into()).unwrap();
+        let mut approvals =
+            Approvals { approvers: vec![key.verifying_key().clone()], ..Approvals::default() };
+        let mut held = decided(Verdict::StepUp, "held_for_approval");
+        held.decision.as_mut().unwrap().rule = Some("r".to_owned());
+        held.approval = Json::object(vec![("expires".to_owned(), Json::from(9))]);
+        let held = signed(held);
+        approvals.fold(&held, |_| None);
+        let mut covering = crate::repeat::tests::covering();
+        covering.repeat.count = 2;
+        covering.repeat.rule = "r".to_owned();
+        covering.repeat.session = "s".to_owned();
+        covering.repeat.tier = Tier::T3;
+        let mut statement = asked(held.receipt(), held.hash()).unwrap();
+        statement.repeat = Some(covering.repeat.clone());
+        with(&mut statement);
+        let mut members = statement.members();
+        let signature = statement.sign(&key).to_base64url();
+        members.push(("key_id".to_owned(), Json::String(key.verifying_key().key_id())));
+        members.push(("signature".to_owned(), Json::String(signature)));
+        let mut yes = receipt(Kind::Approval);
+        yes.of = Some(held.hash());
+        yes.approval = Json::object(members);
+        let yes = signed(yes);
+        approvals.fold(&yes, |_| None);
+        covering.of = yes.hash();
+        covering.policy_set = Digest::ZERO;
+        covering.used = 0;
+        let facts = Facts { repeat: Some(covering), ..crate::kept::tests::plain() };
+        (approvals, yes.hash(), facts)
+    }
+
+    fn uses(yes: Digest, number: i64) -> Receipt {
+        let mut used = decided(Verdict::Allow, "approved_before");
+        let of = ("receipt".to_owned(), Json::String(yes.to_hex()));
+        used.approval = Json::object(vec![of, ("use".to_owned(), Json::from(number))]);
+        used
+    }
+
+    #[test]
+    fn a_call_that_rests_on_an_earlier_yes_rests_on_one_in_the_log() {
+        const FAULT: Option<&str> = Some("standing approval");
+        let (mut approvals, yes, facts) = stood(|_| {});
+        let with = |used| {
+            let mut facts = facts.clone();
+            facts.repeat.as_mut().unwrap().used = used;
+            facts
+        };
+        assert_eq!(approvals.standing_fault(&uses(yes, 1), &facts), None);
+        approvals.count(&uses(yes, 1));
+        assert_eq!(approvals.standing_fault(&uses(yes, 1), &facts), FAULT, "the same use twice");
+        assert_eq!(approvals.standing_fault(&uses(yes, 2), &with(1)), None);
+        assert_eq!(approvals.standing_fault(&uses(yes, 1), &with(1)), FAULT);
+        let bare = crate::kept::tests::plain();
+        assert_eq!(approvals.standing_fault(&uses(yes, 2), &bare), FAULT, "no yes in its inputs");
+        assert_eq!(approvals.standing_fault(&uses(Digest::ZERO, 2), &with(1)), FAULT);
+        let mut elsewhere = uses(yes, 2);
+        elsewhere.chain = "t".to_owned();
+        assert_eq!(approvals.standing_fault(&elsewhere, &with(1)), FAULT, "another session");
+        let mut wider = with(1);
+        wider.repeat.as_mut().unwrap().repeat.count = 100;
+        assert_eq!(approvals.standing_fault(&uses(yes, 2), &wider), FAULT, "another bound");
+        // Withdrawn.
+        let mut statement = Statement { reply: Reply::Withdraw, ..asked_of(&approvals, yes) };
+        (statement.of, statement.repeat) = (yes, None);
+        let mut ended = receipt(Kind::Approval);
+        ended.approval = Json::object(statement.members());
+        approvals.fold(&signed(ended), |_| None);
+        assert_eq!(approvals.standing_fault(&uses(yes, 2), &with(1)), FAULT);
+        assert_eq!(approvals.standing_fault(&decided(Verdict::Allow, "permit"), &bare), None);
+    }
+
+    fn asked_of(approvals: &Approvals, yes: Digest) -> Statement {
+        approvals.standing.get(&yes).unwrap().0.clone()
+    }
+
+    #[test]
+    fn a_yes_without_bounds_or_for_another_call_covers_nothing() {
+        fn repeat(statement: &mut Statement) -> &mut crate::repeat::Repeat {
+            statement.repeat.as_mut().unwrap()
+        }
+        let wrong: [fn(&mut Statement); 6] = [
+            |said| repeat(said).count = 101,
+            |said| repeat(said).until = Millis(u64::MAX >> 12),
+            |said| repeat(said).session = "t".to_owned(),
+            |said| repeat(said).rule = "other".to_owned(),
+            |said| repeat(said).tier = Tier::T4,
+            |said| said.action = Digest::of(b"other"),
+        ];
+        for change in wrong {
+            let (approvals, yes, _) = stood(change);
+            assert!(!approvals.standing.contains_key(&yes));
+            assert!(!approvals.approved.contains_key(&yes));
+        }
+        assert!(stood(|_| {}).0.approved.len() == 1);
+    }
 }

@@ -22,7 +22,7 @@ impl Desk {
     /// What an approver would sign: this call, and `count` more of its kind.
     fn standing(&self, of: Digest, count: u64, ms: u64) -> Statement {
         let hold = self.shown(of);
-        let offer = hold.get("repeat").unwrap();
+        let offer = hold.get("offer").unwrap();
         let kind = ActionKind::from_json(offer.get("kind").unwrap()).expect("it has a kind");
         let labels = offer.get("labels").unwrap().as_array().unwrap().iter();
         let text = |name: &str| hold.get(name).unwrap().as_str().unwrap().to_owned();
@@ -73,7 +73,7 @@ impl Desk {
     /// Why an earlier yes does not cover a call that is held now.
     fn again(&self, path: &str) -> String {
         let shown = self.shown(self.hold(path));
-        let again = shown.pointer("/repeat/again").unwrap();
+        let again = shown.pointer("/offer/again").unwrap();
         again.as_str().unwrap_or_default().to_owned()
     }
 }
@@ -296,7 +296,7 @@ fn a_call_of_no_kind_says_so() {
     // Whatever starts programs lies there.
     let home = std::env::var("HOME").unwrap();
     let hold = desk.shown(desk.hold(&format!("{home}/notes.txt")));
-    assert_eq!(hold.pointer("/repeat/kind"), Some(&Json::Null), "{hold:?}");
-    let why = hold.pointer("/repeat/none").unwrap().as_str().unwrap();
+    assert_eq!(hold.pointer("/offer/kind"), Some(&Json::Null), "{hold:?}");
+    let why = hold.pointer("/offer/none").unwrap().as_str().unwrap();
     assert!(why.contains("where it leads"), "{why}");
 }
