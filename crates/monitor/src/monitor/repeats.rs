@@ -10,6 +10,7 @@ use tipstaff_core::{Digest, Json, Millis};
 use tipstaff_ledger::Draft;
 
 use super::{Monitor, lock};
+use crate::approval::Reply;
 use crate::error::Rejection;
 use crate::monitor::Said;
 use crate::queue::Hold;
@@ -25,6 +26,9 @@ pub(super) fn may_cover(
     now: Millis,
 ) -> Result<(), Rejection> {
     let no = |why: &str| Err(Rejection::NotRepeatable(why.to_owned()));
+    if said.statement.reply != Reply::Approve {
+        return no("a no covers nothing");
+    }
     let Some(offer) = &hold.offer else {
         return no("the call was asked for before the monitor started");
     };
