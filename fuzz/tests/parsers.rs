@@ -1,7 +1,7 @@
 //! One target per parser. A target fails by panicking.
 
 use bolero::check;
-use tipstaff_classify::Catalogue;
+use tipstaff_classify::{ActionKind, Catalogue};
 use tipstaff_core::Json;
 use tipstaff_core::receipt::{Receipt, Signed, verify_links};
 use tipstaff_identity::capability::{Part, Token, attenuate, from_text, grant, inspect};
@@ -9,6 +9,7 @@ use tipstaff_identity::{HttpSignature, SignedEnvelope, SignedOrder};
 use tipstaff_ledger::note::{Checkpoint, NoteVerifier};
 use tipstaff_ledger::proof::InclusionProof;
 use tipstaff_ledger::tile::{TileId, decode_bundle};
+use tipstaff_monitor::Statement;
 use tipstaff_policy::{PolicySet, PolicySource, ToolPins, Words};
 
 /// What the strict parser accepts has one spelling, and a lenient reader agrees that it is JSON.
@@ -129,6 +130,42 @@ fn words() {
                 let told = |message: &str| known.iter().any(|part| message.contains(part));
                 assert!(faults.iter().all(|f| told(&f.message)), "{faults:?} {text}");
             }
+        }
+    });
+}
+
+/// Answers to held calls, and what they cover besides: what is read says all that the text under the signature says, so
+/// that no two readers see two answers in one signature. A kind of actions reads back as it was.
+#[test]
+fn answers() {
+    let zero = "0".repeat(64);
+    let good = format!(
+        "{{\"action\":\"{zero}\",\"answer\":\"approve\",\"expires\":7,\"log\":\"l\",\"of\":\"{zero}\",\
+         \"policy_set\":\"{zero}\",\"repeat\":{{\"count\":3,\"kind\":\"{zero}\",\"labels\":[\"internal\"],\
+         \"rule\":\"r\",\"session\":\"s\",\"tier\":4,\"until\":9}},\"requester\":\"a\"}}"
+    );
+    let kind = "{\"acts\":[\"git push origin main\"],\"class\":\"git:push\",\"folders\":[\"/w\"],\
+                \"server\":\"claude\",\"tool\":\"Bash\"}";
+    let read = |text: &str| Statement::from_json(&Json::parse(text.as_bytes()).ok()?);
+    assert!(read(&good).is_some_and(|statement| statement.repeat.is_some()));
+    assert!(ActionKind::from_json(&Json::parse(kind.as_bytes()).unwrap()).is_some());
+    check!().for_each(move |bytes: &[u8]| {
+        let changed = |good: &str| {
+            let mut changed = good.as_bytes().to_vec();
+            for edit in bytes.chunks_exact(3).take(4) {
+                let at = usize::from(u16::from_le_bytes([edit[0], edit[1]])) % changed.len();
+                changed[at] = edit[2];
+            }
+            String::from_utf8_lossy(&changed).into_owned()
+        };
+        for text in [changed(&good), String::from_utf8_lossy(bytes).into_owned()] {
+            let Some(statement) = read(&text) else { continue };
+            assert_eq!(read(&statement.text()).as_ref(), Some(&statement), "{text}");
+        }
+        if let Some(read) =
+            Json::parse(changed(kind).as_bytes()).ok().and_then(|json| ActionKind::from_json(&json))
+        {
+            assert_eq!(ActionKind::from_json(&read.to_json()), Some(read));
         }
     });
 }

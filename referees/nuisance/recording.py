@@ -26,6 +26,7 @@ class Event:
     input: dict = dataclasses.field(default_factory=dict)
     text: object = None
     failed: bool = False
+    at: float = 0.0  # seconds, of the line that it is from
 
 
 @dataclasses.dataclass
@@ -72,13 +73,14 @@ def read(data):
     if re.match(rb'\s*{\s*"info"', data):
         return opencode(json.loads(data))
     events, declined, folders, times = [], set(), {}, []
-    called, ended, cwd = set(), set(), ""
+    called, ended, cwd, at = set(), set(), "", 0.0
     for one in lines(data):
         cwd = one.get("cwd") or cwd
         if one.get("cwd"):
             folders[cwd] = folders.get(cwd, 0) + 1
         if isinstance(one.get("timestamp"), str) and cwd:
             times.append(moment(one["timestamp"]))
+            at = times[-1]
         for role, message, line, inner in messages(one):
             content = message.get("content") if isinstance(message, dict) else None
             parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
@@ -86,7 +88,8 @@ def read(data):
                 for part in parts:
                     if part.get("type") == "tool_use" and part.get("id") not in called:
                         called.add(part.get("id"))
-                        events.append(Event("call", cwd, part["id"], part["name"], part.get("input") or {}))
+                        events.append(Event("call", cwd, part["id"], part["name"], part.get("input") or {},
+                                            at=at))
                 continue
             results = [part for part in parts if part.get("type") == "tool_result"]
             for part in results:
@@ -135,9 +138,10 @@ def opencode(whole):
             if part.get("type") != "tool":
                 continue
             state, number = part["state"], f"call-{len(events)}"
+            at = state.get("time", {}).get("start", 0) / 1000
             tool, names = OPENCODE.get(part["tool"], (part["tool"], {}))
             given = {names.get(name, name): value for name, value in (state.get("input") or {}).items()}
-            events.append(Event("call", folder, number, tool, given))
+            events.append(Event("call", folder, number, tool, given, at=at))
             failed = state.get("status") == "error"
             events.append(Event("result", folder, number, text=state.get("error" if failed else "output") or "",
                                 failed=failed))

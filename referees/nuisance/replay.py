@@ -1,6 +1,8 @@
 """Replays recorded sessions through `tipstaff hook`, with the policies that a new home ships. Nothing is executed.
 
-    replay.py --sessions FOLDER --results FOLDER [--half tuned|held-out] [--only WORD] [--workers N]
+    replay.py --sessions FOLDER --results FOLDER [--half tuned|held-out] [--only WORD] [--workers N] [--standing]
+
+With --standing the person who approves says yes to later calls too, where the queue offers that.
 """
 
 import argparse
@@ -25,6 +27,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 TIPSTAFF = os.environ["TIPSTAFF"]
 LIMIT_S = 90
 LOOK_S = 0.03
+REPEAT, WITHIN_S = 10, 30 * 60
+"""What the person says yes to with --standing. The time is that of the recording, which a replay is faster than."""
 DENIED = re.compile(r"\((?P<verdict>[A-Z_]+)(?: by policy `(?P<rule>[^`]+)`)?; (?P<class>[^,]+), T(?P<tier>\d)\)")
 REASON = re.compile(r"Reason: ([\w-]+)")
 
@@ -32,8 +36,9 @@ REASON = re.compile(r"Reason: ([\w-]+)")
 class Session:
     """One recording in a fresh home: its agent, and the person who approves what is held."""
 
-    def __init__(self, data, scratch):
+    def __init__(self, data, scratch, standing=False):
         self.recording = recording.read(data)
+        self.standing, self.given, self.at = standing, [], 0.0
         self.user, self.home = scratch / "user", scratch / "home"
         self.moved = recording.Moved(self.recording, self.user)
         self.root = pathlib.Path(self.moved(self.recording.root))
@@ -66,11 +71,28 @@ class Session:
             for hold in json.loads(self.tell("--json", "queue")):
                 if hold["state"] == "waiting" and hold["of"] not in held:
                     held[hold["of"]] = hold
-                    self.tell("approve" if may else "refuse", hold["of"])
+                    self.answer(hold, may)
         line = self.agent.stdout.readline()
         if not line:
             raise EOFError("the agent ended")
         return json.loads(line), list(held.values())
+
+    def answer(self, hold, may):
+        if not (may and self.standing and (hold.get("offer") or {}).get("kind")):
+            self.tell("approve" if may else "refuse", hold["of"])
+            return
+        said = self.tell("--json", "approve", hold["of"], "--repeat", str(REPEAT), "--within", "8h")
+        self.given.append((json.loads(said)["receipt"], self.at + WITHIN_S))
+
+    def pass_time(self, at):
+        """Ends what lasted long enough, by the recording's own clock."""
+        self.at = at or self.at
+        for of, until in list(self.given):
+            if self.at >= until:
+                self.given.remove((of, until))
+                stands = json.loads(self.tell("--json", "queue", "--standing"))
+                if any(one["of"] == of for one in stands):
+                    self.tell("withdraw", of)
 
     def event(self, name, one, **more):
         folder = pathlib.Path(self.moved(one.cwd))
@@ -85,6 +107,7 @@ class Session:
             if one.kind == "prompt":
                 self.ask(self.event("UserPromptSubmit", one, prompt=self.moved(one.text)))
             elif one.kind == "call":
+                self.pass_time(one.at)
                 event = self.event("PreToolUse", one, tool_name=one.tool, tool_input=self.moved(one.input),
                                    tool_use_id=one.id)
                 may = one.id not in self.recording.declined
@@ -146,20 +169,21 @@ def classes(session, calls):
         first = verdicts[at]
         call["class"], call["tier"] = call["class"] or first["action"], call["tier"] or first["tier"]
         call["rule"] = call["rule"] or first["decision"]["rule"]
+        call["covered"] = first["decision"]["reason"] == "approved_before"
         at += 1
         if call["asked"]:  # and the verdict after the person's answer
             at += 1
     return at == len(verdicts)
 
 
-def replay(line, sessions):
+def replay(line, sessions, standing):
     file = sessions / f"{line.sha256}.jsonl"
     data = file.read_bytes()
     if hashlib.sha256(data).hexdigest() != line.sha256:
         raise RuntimeError(f"{file} is not what the manifest says")
     scratch = pathlib.Path(tempfile.mkdtemp(prefix="nuisance-"))
     try:
-        session = Session(data, scratch)
+        session = Session(data, scratch, standing)
         try:
             calls = session.play()
             whole = classes(session, calls)
@@ -179,6 +203,7 @@ def main():
     parser.add_argument("--half", choices=("tuned", "held-out"))
     parser.add_argument("--only", default="")
     parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--standing", action="store_true")
     options = parser.parse_args()
     wanted = [line for line in manifest.read() if options.half in (None, line.half)
               and (options.only in line.repository or line.sha256.startswith(options.only))]
@@ -192,7 +217,7 @@ def main():
     program = hashlib.sha256(pathlib.Path(TIPSTAFF).read_bytes()).hexdigest()
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
-        running = {pool.submit(replay, line, options.sessions): line for line in wanted}
+        running = {pool.submit(replay, line, options.sessions, options.standing): line for line in wanted}
         for number, done in enumerate(concurrent.futures.as_completed(running), 1):
             line = running[done]
             try:
@@ -205,7 +230,8 @@ def main():
             (options.results / f"{line.sha256}.json").write_text(json.dumps(kept))
             counts = [call["answer"] for call in result["calls"]]
             print(f"{number}/{len(wanted)} {line.repository} {line.sha256[:8]}: {len(counts)} calls, "
-                  f"{counts.count('approved')} approved, {counts.count('refused')} refused, "
+                  f"{counts.count('approved')} approved, "
+                  f"{sum(call.get('covered', False) for call in result['calls'])} covered, {counts.count('refused')} refused, "
                   f"{counts.count('fault')} faults, {result['minutes']:.0f} minutes", flush=True)
     return 1 if failed else 0
 

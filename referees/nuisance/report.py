@@ -1,6 +1,6 @@
 """Writes RESULTS.md from the result files of `replay.py`. Every figure is counted here.
 
-    report.py --results FOLDER
+    report.py --results FOLDER --standing FOLDER
 
 Refuses if a recording of the manifest has no result, or if the results are of different programs.
 """
@@ -17,6 +17,7 @@ import manifest
 HERE = pathlib.Path(__file__).resolve().parent
 HALVES = ("tuned", "held-out")
 REFUSED_MAX, APPROVALS_MAX = 0.01, 1.0
+REPEAT, WITHIN_S = 10, 30 * 60  # as in replay.py
 MET = re.compile(r"what must not come together with that: (.*?)\. Each")
 JUDGED = {
     "risk": "Wrong for a person at work. The session had met what looks like a secret, text of others, and files of "
@@ -87,6 +88,26 @@ def goals(found):
                      yes[refused <= REFUSED_MAX * len(calls)]])
         rows.append([half, "approvals in 30 minutes", "≤ 1", f"{rate:.2f}", yes[rate <= APPROVALS_MAX]])
     return table(["half", "goal", "wanted", "got", "met"], rows)
+
+
+def covered(found, stood):
+    """Questions both ways, and by class what was not asked any more."""
+    rows, classes_ = [], []
+    for half in HALVES:
+        each, once = ([call for one in way if one["half"] == half for call in counted(one["calls"])]
+                      for way in (found, stood))
+        minutes = sum(one["minutes"] for one in found if one["half"] == half)
+        asked = [sum(call["asked"] for call in calls) for calls in (each, once)]
+        covers = [call for call in once if call["covered"]]
+        quiet = [sum(not any(call["asked"] or is_refused(call) for call in counted(one["calls"]))
+                     for one in way if one["half"] == half) for way in (found, stood)]
+        rows.append([half, asked[0], asked[1], len(covers), f"{asked[0] / minutes * 30:.2f}",
+                     f"{asked[1] / minutes * 30:.2f}", f"{quiet[0]} → {quiet[1]}"])
+        by = collections.Counter(call["class"] for call in covers)
+        classes_ += [[half, name, number] for name, number in by.most_common()]
+    return table(["half", "questions, each by itself", "questions, standing", "calls covered",
+                  "in 30 minutes, each by itself", "in 30 minutes, standing", "sessions that notice nothing"],
+                 rows) + "\n" + table(["half", "class", "calls covered"], classes_)
 
 
 def sources(found):
@@ -163,7 +184,11 @@ def declined(found):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--results", type=pathlib.Path, required=True)
-    found = load(parser.parse_args().results)
+    parser.add_argument("--standing", type=pathlib.Path, required=True)
+    options = parser.parse_args()
+    found, stood = load(options.results), load(options.standing)
+    if found[0]["program"] != stood[0]["program"]:
+        sys.exit("the two ways are of different programs")
     faults = sum(call["answer"] == "fault" for one in found for call in one["calls"])
     asked_after = sum(is_refused(call) and bool(call["asked"]) for one in found for call in counted(one["calls"]))
     said = [
@@ -172,7 +197,10 @@ def main():
         f"{found[0]['ran']}, each recording in a fresh home after `install --enforce`, with the session's repository "
         f"as the only root. Calls that the hook could not judge: {faults}. Approved calls that were refused "
         f"afterwards: {asked_after}.\n",
-        "## Goals\n\n" + goals(found),
+        "## Goals\n\nEach call that is held is answered by itself:\n\n" + goals(found)
+        + f"\nWhere the queue offers it, the person says yes to {REPEAT} later calls of the same kind too, for "
+        f"{WITHIN_S // 60} minutes of the recording's time:\n\n" + goals(stood),
+        "## Later calls covered\n\n" + covered(found, stood),
         "## Sessions\n\n" + sources(found),
         declined(found),
         "## The ten most frequent reasons\n" + reasons(found),

@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 mod catalogue;
+mod gitdir;
+mod kind;
 mod meaning;
 mod own;
 mod patch;
@@ -24,6 +26,7 @@ mod sql;
 use tipstaff_core::{Action, Tier};
 
 pub use catalogue::{Catalogue, CatalogueError, Kind, Pointers, Row};
+pub use kind::{Around, Kind as ActionKind, NoKind, kind};
 pub use meaning::{Meaning, meaning};
 pub use own::OWN_HOME;
 
@@ -92,6 +95,8 @@ pub struct Classification {
     pub paths: Vec<PathUse>,
     /// What it means for the data of its session.
     pub means: Meaning,
+    /// Where a shell line leads, if that is known.
+    pub(crate) reach: Option<kind::Reach>,
 }
 
 /// A local path that an action names, as the action spells it.
@@ -139,6 +144,7 @@ pub fn classify(
         Basis::Catalogue | Basis::Pattern => found.means = means,
     }
     own::guard(&mut found);
+    gitdir::guard(&mut found);
     found
 }
 
@@ -164,6 +170,7 @@ fn unannotated(catalogue: &Catalogue, action: &Action) -> Classification {
                 basis: Basis::Pattern,
                 paths: reach::guess(action.parameters()),
                 means: meaning(class, tier),
+                reach: None,
             },
             None => unclassified(reach::guess(action.parameters())),
         },
@@ -179,6 +186,7 @@ fn of_row(row: &Row, paths: Vec<PathUse>) -> Classification {
         basis: Basis::Catalogue,
         paths,
         means: meaning(&row.class, row.tier),
+        reach: None,
     }
 }
 
@@ -189,6 +197,7 @@ fn unclassified(paths: Vec<PathUse>) -> Classification {
         basis: Basis::Unclassified,
         paths,
         means: meaning(UNCLASSIFIED, Tier::T3),
+        reach: None,
     }
 }
 
@@ -245,6 +254,7 @@ fn by_shell(row: &Row, action: &Action) -> Classification {
         basis: Basis::Shell,
         paths: reach::named(parameters),
         means: meaning("shell:opaque", row.tier),
+        reach: None,
     };
     let mut judged = Vec::new();
     if let Some((pointer, words)) = reach::words(row, parameters) {
@@ -261,6 +271,7 @@ fn by_shell(row: &Row, action: &Action) -> Classification {
     if steered || judged.is_empty() {
         found.tier = found.tier.max(Tier::T4);
     }
+    let single = judged.len() == 1 && !steered;
     for (at, (pointer, one)) in judged.into_iter().enumerate() {
         let paths = one.paths.into_iter().map(|text| PathUse { pointer: pointer.clone(), text });
         found.paths.extend(paths);
@@ -271,6 +282,7 @@ fn by_shell(row: &Row, action: &Action) -> Classification {
             found.class = one.class.to_owned();
             found.basis = one.basis;
         }
+        found.reach = one.reach.filter(|_| single && found.class == one.class);
     }
     found
 }

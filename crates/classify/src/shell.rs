@@ -9,6 +9,7 @@ mod files;
 mod forge;
 mod git;
 mod inline;
+mod lead;
 mod loops;
 mod names;
 mod net;
@@ -24,11 +25,13 @@ mod wrap;
 use tipstaff_core::Tier;
 
 use self::args::{assignment, looks_like_path, option_value, same_file};
+use self::lead::{Lead, Leads};
 use self::loops::{Defined, Loop};
 pub(crate) use self::names::{CLASSES, steers_code};
 use self::parse::{Direction, Redirect, Script, Simple, Word};
 use crate::{
-    Basis, Meaning, OWN_HOME, UNCLASSIFIED, meaning, paths::lexical_absolute, reach::join,
+    Basis, Meaning, OWN_HOME, UNCLASSIFIED, kind::Reach, meaning, paths::lexical_absolute,
+    reach::join,
 };
 
 /// What a line comes to.
@@ -40,6 +43,8 @@ pub(crate) struct Judged {
     pub paths: Vec<String>,
     /// What all its commands mean together.
     pub means: Meaning,
+    /// Where it leads, if that is known of all of it.
+    pub reach: Option<Reach>,
 }
 
 /// Judges a line that a shell would read, started in `base` ("" for the unknown current folder).
@@ -93,6 +98,7 @@ struct Line {
     defined: Defined,
     /// How many words loops may still make of one.
     words_left: usize,
+    leads: Leads,
 }
 
 impl Line {
@@ -109,11 +115,38 @@ impl Line {
             loops: Vec::new(),
             defined: Defined::default(),
             words_left: WORDS_MAX,
+            leads: Leads::default(),
         }
     }
 
     fn found(&mut self, tier: Tier, class: &'static str) {
         self.findings.push((tier, class));
+        // What the shell keeps in mind may change what comes after it.
+        self.leads.lost |= class == "shell:state";
+    }
+
+    /// What others see, and where it leads.
+    fn led(&mut self, class: &'static str, lead: Option<Lead>) {
+        self.found(Tier::T4, class);
+        self.leads.add(lead);
+    }
+
+    /// Where the line leads, if each command that others see says so, and what else it does stays in its folder.
+    fn reach(&self) -> Option<Reach> {
+        let high = self.findings.iter().filter(|(tier, _)| *tier > Tier::T3).count();
+        let local = |(tier, class): &(Tier, &str)| {
+            *tier != Tier::T3 || matches!(*class, "git:commit" | "git:write" | "fs:write")
+        };
+        let Leads { acts, here, lost } = &self.leads;
+        let known = !lost
+            && high > 0
+            && acts.len() == high
+            && self.findings.iter().all(local)
+            && !self.runs_inline
+            && !self.runs_input;
+        let bases = if *here { self.bases.clone() } else { Vec::new() };
+        (known && !bases.iter().any(|base| base.contains('$')))
+            .then(|| Reach { acts: acts.clone(), bases })
     }
 
     fn opaque(&mut self) {
@@ -177,7 +210,8 @@ impl Line {
         let all = self.findings.iter().map(|(tier, class)| meaning(class, *tier));
         let means = all.chain([meaning(class, tier)]).reduce(Meaning::join);
         let means = means.unwrap_or_else(|| meaning(class, tier));
-        Judged { class, tier, basis, paths: self.paths, means }
+        let reach = self.reach().filter(|_| basis == Basis::Shell && class != "shell:mixed");
+        Judged { class, tier, basis, paths: self.paths, means, reach }
     }
 
     fn text(&mut self, text: &str) {
@@ -341,6 +375,7 @@ impl Line {
             }
             words = rest;
         }
+        self.leads.lost |= assigned;
         let Some((name, args)) = words.split_first() else {
             if assigned {
                 self.found(Tier::T2, "shell:state");

@@ -4,13 +4,19 @@
 //! other rules, another home, a later day. The signature covers all of these; a yes that is replayed is
 //! for a call that waits no more.
 
+use tipstaff_core::action::Salt;
 use tipstaff_core::key::{Signature, SigningKey, VerifyingKey};
-use tipstaff_core::{Digest, Json, Millis};
+use tipstaff_core::{Digest, Json, Millis, digest};
 
+use crate::repeat::Repeat;
 use crate::wire::{digest_of, number, number_of, object, text_of};
 
 /// Distinguishes this signature from every other kind.
 const FORM: &str = "tipstaff-approval-1";
+/// That of a yes that covers later calls too.
+const STANDING_FORM: &str = "tipstaff-standing-1";
+/// That of its withdrawal.
+const WITHDRAWAL_FORM: &str = "tipstaff-withdrawal-1";
 
 /// What a person says to a held call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +25,8 @@ pub enum Reply {
     Approve,
     /// It may not.
     Refuse,
+    /// What a yes covers besides its own call may not run any more.
+    Withdraw,
 }
 
 /// What is signed: the answer, and everything that it is bound to.
@@ -38,6 +46,8 @@ pub struct Statement {
     pub policy_set: Digest,
     /// Pseudonym of the agent that asked.
     pub requester: String,
+    /// What it covers besides this call.
+    pub repeat: Option<Repeat>,
 }
 
 impl Reply {
@@ -47,13 +57,16 @@ impl Reply {
         match self {
             Self::Approve => "approve",
             Self::Refuse => "refuse",
+            Self::Withdraw => "withdraw",
         }
     }
 
     /// The answer of a word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Approve, Self::Refuse].into_iter().find(|reply| reply.as_str() == text)
+        [Self::Approve, Self::Refuse, Self::Withdraw]
+            .into_iter()
+            .find(|reply| reply.as_str() == text)
     }
 }
 
@@ -62,13 +75,18 @@ impl Statement {
     #[must_use]
     pub fn text(&self) -> String {
         let mut members = self.members();
-        members.push(("form".to_owned(), Json::string(FORM)));
+        let form = match (self.reply, &self.repeat) {
+            (Reply::Withdraw, _) => WITHDRAWAL_FORM,
+            (_, Some(_)) => STANDING_FORM,
+            (_, None) => FORM,
+        };
+        members.push(("form".to_owned(), Json::string(form)));
         Json::object(members).unwrap_or(Json::Null).to_canonical()
     }
 
     /// The members that a receipt shows of it.
     pub(crate) fn members(&self) -> Vec<(String, Json)> {
-        [
+        let mut members: Vec<(String, Json)> = [
             ("action", Json::String(self.action.to_hex())),
             ("answer", Json::string(self.reply.as_str())),
             ("expires", number(self.expires.0)),
@@ -78,7 +96,11 @@ impl Statement {
             ("requester", Json::string(&self.requester)),
         ]
         .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        .into();
+        if let Some(repeat) = &self.repeat {
+            members.push(("repeat".to_owned(), repeat.to_json()));
+        }
+        members
     }
 
     /// Reads what a receipt shows of it.
@@ -92,6 +114,10 @@ impl Statement {
             of: digest_of(json, "of")?,
             policy_set: digest_of(json, "policy_set")?,
             requester: text_of(json, "requester")?,
+            repeat: match json.get("repeat") {
+                None => None,
+                Some(repeat) => Some(Repeat::from_json(repeat)?),
+            },
         })
     }
 
@@ -109,10 +135,17 @@ impl Statement {
 }
 
 /// The wire form of an answer.
-pub(crate) fn answer_to_json(statement: &Statement, key_id: &str, signature: &Signature) -> Json {
+pub(crate) fn answer_to_json(
+    statement: &Statement,
+    (key_id, signature): (&str, &Signature),
+    salt: Option<Salt>,
+) -> Json {
+    let salt = salt.map_or(Json::Null, |salt| Json::String(digest::hex(&salt.0)));
     object([
         ("do", Json::string("answer")),
         ("key_id", Json::string(key_id)),
+        // It is never in a receipt.
+        ("salt", salt),
         ("signature", Json::String(signature.to_base64url())),
         ("statement", Json::object(statement.members()).unwrap_or(Json::Null)),
         ("t", Json::string("control")),
@@ -132,6 +165,7 @@ mod tests {
             of: Digest::of(b"of"),
             policy_set: Digest::of(b"p"),
             requester: "r".to_owned(),
+            repeat: None,
         }
     }
 
@@ -152,7 +186,9 @@ mod tests {
             Statement { log: "p".to_owned(), ..said.clone() },
             Statement { of: other, ..said.clone() },
             Statement { policy_set: other, ..said.clone() },
-            Statement { requester: "s".to_owned(), ..said },
+            Statement { requester: "s".to_owned(), ..said.clone() },
+            Statement { reply: Reply::Withdraw, ..said.clone() },
+            Statement { repeat: Some(crate::repeat::tests::repeat()), ..said },
         ];
         for other in others {
             assert!(!other.is_signed(public, &signature), "{other:?}");

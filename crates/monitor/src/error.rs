@@ -86,6 +86,9 @@ pub enum Rejection {
         "the approver's key that signed it was replaced, and its time is over; sign with the new one"
     )]
     KeyEnded,
+    /// It can't cover more than the call that waits.
+    #[error("it can't cover later calls: {0}")]
+    NotRepeatable(String),
     /// Not by a key of this home's approvers.
     #[error("it is not signed by an approver of this home")]
     NotSigned,
@@ -113,6 +116,7 @@ impl Rejection {
             Self::Deferred => "deferred",
             Self::Expired => "expired",
             Self::KeyEnded => "key_ended",
+            Self::NotRepeatable(_) => "not_repeatable",
             Self::NotSigned => "not_signed",
             Self::PolicyChanged => "policy_changed",
             Self::SelfApproval => "self_approval",

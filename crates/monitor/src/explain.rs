@@ -69,6 +69,7 @@ impl Explainer {
             class: None,
             deferrals_max: None,
             depends_on: Vec::new(),
+            repeat: None,
             ..recorded.clone()
         };
         judge(&self.rules, action, &mut facts, &Context::new([0; 16]), &mut |_, _| {})
@@ -117,6 +118,7 @@ impl Explainer {
             class: None,
             deferrals_max: None,
             depends_on: Vec::new(),
+            repeat: None,
             said: self.config.meaning_of(action),
             words: InWords::default(),
             distance: None,

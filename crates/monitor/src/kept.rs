@@ -16,6 +16,7 @@ use crate::authority::Authority;
 use crate::class::Class;
 use crate::judge::{Answered, Barred, Facts, Said};
 use crate::pins::Listing;
+use crate::repeat::Covering;
 use crate::wire::{digests, number_of};
 
 /// What is kept of one verdict: what was judged, what the world was like, what the action means.
@@ -155,6 +156,9 @@ impl Facts {
         if !self.physical.is_empty() {
             members.map("physical", &self.physical);
         }
+        if let Some(repeat) = &self.repeat {
+            repeat.write(members.at("repeat"));
+        }
         members.map("resolved", &self.resolved);
         if !self.roles.is_empty() {
             members.texts("roles", self.roles.iter().map(String::as_str));
@@ -224,6 +228,10 @@ impl Facts {
                 Some(_) => Some(number_of(json, "deferrals_max")?),
             },
             depends_on: json.get("depends_on").map_or(Some(Vec::new()), digests)?,
+            repeat: match json.get("repeat") {
+                None => None,
+                Some(kept) => Some(Covering::from_json(kept)?),
+            },
             said: match json.get("said") {
                 None => None,
                 Some(kept) => Some(Said {
@@ -335,6 +343,7 @@ pub(crate) mod tests {
             class: None,
             deferrals_max: None,
             depends_on: Vec::new(),
+            repeat: None,
             said: None,
             words: InWords::default(),
             distance: None,
@@ -362,6 +371,7 @@ pub(crate) mod tests {
             }),
             deferrals_max: Some(16),
             depends_on: vec![Digest::of(b"1"), Digest::of(b"2")],
+            repeat: Some(crate::repeat::tests::covering()),
             said: Some(Said {
                 meaning: Meaning { gives: Labels::NONE.with(Label::Secret), sink: Sink::External },
                 tier: Some(Tier::T4),

@@ -24,6 +24,7 @@ pub(crate) use holds::Said;
 use principals::Proven;
 mod recorded;
 mod refusal;
+mod repeats;
 mod shown;
 pub use shown::Wanted;
 mod start;
@@ -53,6 +54,7 @@ use crate::pins::ServerPins;
 use crate::policies::Rules;
 use crate::proof::{Proved, proved_by};
 use crate::queue::Queue;
+use crate::repeat::Repeats;
 use crate::sessions::{Lasting, NO_MEMBER, Review, Session};
 use crate::standing::Standing;
 use crate::tails::{News, Tails, Watch};
@@ -479,6 +481,7 @@ impl Monitor {
             client: peer.client,
             service: peer.service.clone(),
             lasting: Lasting::Grace,
+            repeats: Repeats::default(),
             pace: Pace::default(),
             requests: Arc::default(),
             deferrals: Deferrals::default(),

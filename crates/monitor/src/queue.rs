@@ -11,7 +11,7 @@ use tipstaff_core::receipt::Door;
 use tipstaff_core::{Action, Digest, Millis, Tier};
 use tipstaff_identity::Process;
 
-use crate::judge::Answered;
+use crate::judge::{Answered, Offer};
 use crate::monitor::{Answer, Member};
 use crate::sessions::Session;
 
@@ -52,6 +52,8 @@ pub(crate) struct Hold {
     pub(crate) client: Option<Process>,
     /// The door that asked; a restart doesn't know it.
     pub(crate) asker: Option<Arc<Member>>,
+    /// What a yes could cover besides it; a restart doesn't know it.
+    pub(crate) offer: Option<Offer>,
     pub(crate) state: HoldState,
     pub(crate) waiters: Vec<Waiter>,
 }

@@ -177,6 +177,7 @@ impl Replayer<'_> {
     fn receipt(&mut self, index: u64, signed: &Signed) -> Result<(), MonitorError> {
         let looked = self.look(index, signed);
         self.deferrals.fold(signed);
+        self.approvals.count(signed.receipt());
         looked
     }
 
@@ -262,7 +263,8 @@ impl Replayer<'_> {
             self.differs(signed, fault);
             return Ok(());
         }
-        if let Some(fault) = authority::fault(&facts, receipt, &self.used) {
+        let standing = self.approvals.standing_fault(receipt, &facts);
+        if let Some(fault) = standing.or_else(|| authority::fault(&facts, receipt, &self.used)) {
             self.differs(signed, fault);
             return Ok(());
         }

@@ -19,6 +19,7 @@ use tipstaff_identity::Process;
 use crate::deferral::{Deferrals, Stirred};
 use crate::pace::Pace;
 use crate::proof::proved_by;
+use crate::repeat::Repeats;
 
 /// Name of the chain of control receipts.
 pub(crate) const CONTROL_CHAIN: &str = "control";
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) service: String,
     /// Whether it goes on between doors: hooks are processes of a moment.
     pub(crate) lasting: Lasting,
+    /// What its person said yes to besides single calls.
+    pub(crate) repeats: Repeats,
     /// How fast it acts.
     pub(crate) pace: Pace,
     /// What its principal asked for: the first request, and the last ones.
@@ -207,6 +210,7 @@ pub(crate) mod tests {
             client: None,
             service: String::new(),
             lasting: Lasting::Grace,
+            repeats: Repeats::default(),
             pace: Pace::default(),
             requests: Arc::default(),
             deferrals: Deferrals::default(),

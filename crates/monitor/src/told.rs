@@ -242,6 +242,7 @@ mod tests {
             of: Digest::ZERO,
             policy_set: Digest::ZERO,
             requester: "s-1".to_owned(),
+            repeat: None,
         };
         let (told, key) = (told(Tell::Request("x".to_owned())), key());
         let signed = told.sign(&key);

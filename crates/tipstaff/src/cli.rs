@@ -212,12 +212,30 @@ pub(crate) enum Command {
     /// Watch: one line a call, live; a held call rings the bell
     Tail,
     /// List the calls that wait for a person
-    Queue,
+    Queue {
+        /// List instead what a person said yes to for later calls too, with what is left of it
+        #[arg(long)]
+        standing: bool,
+    },
     /// Let held calls run, each once
+    #[command(
+        after_help = "Examples:\n  tipstaff approve 7f3a\n  tipstaff approve 7f3a --repeat 10 --within 2h\n\nWith --repeat it says what else it covers before it signs; `tipstaff queue` shows what would be (docs/approvals.md)."
+    )]
     Approve {
         /// The calls' ids, or their beginnings, 16 at most; answered oldest first, and none if one is wrong
         #[arg(required = true, num_args = 1..=16, value_name = "ID")]
         ids: Vec<String>,
+        /// Let as many later calls of the same kind and session run, too: 1 to 100
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
+        repeat: Option<u64>,
+        /// For how long, such as 45m: 8h at most
+        #[arg(long, value_name = "TIME", default_value = "30m", requires = "repeat")]
+        within: String,
+    },
+    /// End at once what was approved for later calls
+    Withdraw {
+        /// Its id in `queue --standing`, or the beginning of it
+        id: String,
     },
     /// Refuse held calls
     Refuse {

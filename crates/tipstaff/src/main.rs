@@ -38,6 +38,7 @@ mod queue;
 mod receipts;
 mod serve;
 mod session;
+mod standing;
 mod suggest;
 mod tail;
 mod tools;
@@ -151,9 +152,17 @@ fn run(cli: Cli) -> Outcome {
         }
         Command::ConformanceTools { folder } => conformance::tools(&folder),
         Command::Tail => tail::run(&at),
-        Command::Queue => queue::list(&at),
-        Command::Approve { ids } => queue::answer(&at, &ids, Reply::Approve),
-        Command::Refuse { ids } => queue::answer(&at, &ids, Reply::Refuse),
+        Command::Queue { standing: false } => queue::list(&at),
+        Command::Queue { standing: true } => standing::list(&at),
+        Command::Approve { ids, repeat: None, .. } => {
+            queue::answer(&at, &ids, Reply::Approve, None)
+        }
+        Command::Approve { ids, repeat: Some(count), within } => {
+            let wanted = standing::Wanted::read(&ids, count, &within)?;
+            queue::answer(&at, &ids, Reply::Approve, Some(&wanted))
+        }
+        Command::Refuse { ids } => queue::answer(&at, &ids, Reply::Refuse, None),
+        Command::Withdraw { id } => standing::withdraw(&at, &id),
         Command::Session(SessionCommand::List) => session::list(&at),
         Command::Session(SessionCommand::Request { session, text }) => {
             session::request(&at, session.as_deref(), &text)

@@ -14,9 +14,10 @@ use tipstaff_monitor::{Client, Reply, Statement};
 
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome};
+use crate::standing::{self, Terms, Wanted};
 
 /// Least digits that name a held call.
-const DIGITS_MIN: usize = 4;
+pub(crate) const DIGITS_MIN: usize = 4;
 
 pub(crate) fn list(at: &Place) -> Outcome {
     let Some(holds) = holds(at)? else {
@@ -41,7 +42,12 @@ pub(crate) fn list(at: &Place) -> Outcome {
 
 /// Answers calls that wait. All of them are found and shown before the first one is answered; each answer is
 /// signed for its own call.
-pub(crate) fn answer(at: &Place, ids: &[String], reply: Reply) -> Outcome {
+pub(crate) fn answer(
+    at: &Place,
+    ids: &[String],
+    reply: Reply,
+    standing: Option<&Wanted>,
+) -> Outcome {
     let word = reply.as_str();
     let undone = match ids {
         [_] => format!("The call was not answered ({word})."),
@@ -76,6 +82,14 @@ pub(crate) fn answer(at: &Place, ids: &[String], reply: Reply) -> Outcome {
             println!("{}", described(hold));
         }
     }
+    let terms = match (standing, chosen.first()) {
+        (Some(wanted), Some(hold)) => Some(Terms::of(hold, wanted, &undone)?),
+        _ => None,
+    };
+    // What is signed is said before it is.
+    if let Some(terms) = terms.as_ref().filter(|_| !at.json) {
+        println!("{terms}");
+    }
     let key = HomeKeys::approver(at.home.root()).map_err(|e| {
         Failure::undone(&undone, e, "Run it as the user whose home this is, or restore its keys.")
     })?;
@@ -85,7 +99,7 @@ pub(crate) fn answer(at: &Place, ids: &[String], reply: Reply) -> Outcome {
             0 => undone.clone(),
             _ => format!("From {} on, no call was answered ({word}).", short(&of)),
         };
-        answer_one(at, hold, reply, &key)
+        answer_one(at, hold, (reply, terms.as_ref()), &key)
             .map_err(|(cause, next)| Failure::undone(&undone, cause, next))?;
     }
     Ok(())
@@ -113,7 +127,7 @@ fn unanswerable<'a>(chosen: &[&'a Json], reply: Reply) -> Option<&'a Json> {
     let mut chosen = chosen.iter().copied();
     chosen.find(|hold| match (reply, text(hold, "state").as_str()) {
         (_, "waiting") | (Reply::Refuse, "deferred" | "ready") => false,
-        (Reply::Approve | Reply::Refuse, _) => true,
+        _ => true,
     })
 }
 
@@ -121,13 +135,16 @@ fn unanswerable<'a>(chosen: &[&'a Json], reply: Reply) -> Option<&'a Json> {
 fn answer_one(
     at: &Place,
     hold: &Json,
-    reply: Reply,
+    (reply, terms): (Reply, Option<&Terms>),
     key: &SigningKey,
 ) -> Result<(), (String, &'static str)> {
     let statement = statement(hold, reply).ok_or_else(|| {
         ("the monitor's list can't be read".to_owned(), "Update both to one release.")
     })?;
-    let answered = Client::answer(&at.home, &statement, key);
+    let repeat = terms.map(|terms| terms.repeat.clone());
+    let statement = Statement { repeat, ..statement };
+    let salt = terms.map(|terms| terms.salt);
+    let answered = Client::answer_salted(&at.home, &statement, salt, key);
     let answered = answered.map_err(|e| (e.to_string(), "Try again."))?;
     let answered = answered.ok_or_else(|| ("the monitor has ended".to_owned(), "Try again."))?;
     if answered.get("ok").and_then(Json::as_bool) != Some(true) {
@@ -135,7 +152,10 @@ fn answer_one(
     }
     let (of, receipt) = (text(hold, "of"), text(&answered, "receipt"));
     if at.json {
-        let said = serde_json::json!({ "answer": reply.as_str(), "of": of, "receipt": receipt });
+        let repeat = terms.map(|terms| terms.repeat.count);
+        let said = serde_json::json!({
+            "answer": reply.as_str(), "of": of, "receipt": receipt, "repeat": repeat,
+        });
         println!("{said}");
         return Ok(());
     }
@@ -143,9 +163,13 @@ fn answer_one(
     let came = match (reply, waits) {
         (Reply::Approve, true) => "Approved: it runs now, once.",
         (Reply::Approve, false) => "Approved: it runs once, when the agent repeats it.",
-        (Reply::Refuse, _) => "Refused: it does not run.",
+        (Reply::Refuse | Reply::Withdraw, _) => "Refused: it does not run.",
     };
     println!("{}  {came}\nReceipt {}.", short(&of), short(&receipt));
+    if let Some(terms) = terms {
+        let (count, id) = (terms.repeat.count, short(&receipt));
+        println!("It covers {count} more, until `tipstaff withdraw {id}` ends that.");
+    }
     Ok(())
 }
 
@@ -187,7 +211,7 @@ fn holds(at: &Place) -> Result<Option<Vec<Json>>, Failure> {
     }))
 }
 
-fn nothing(at: &Place, words: &str) -> Outcome {
+pub(crate) fn nothing(at: &Place, words: &str) -> Outcome {
     println!("{}", if at.json { "[]" } else { words });
     Ok(())
 }
@@ -203,6 +227,7 @@ fn statement(hold: &Json, reply: Reply) -> Option<Statement> {
         of: digest("of")?,
         policy_set: digest("policy_set")?,
         requester: hold.get("requester")?.as_str()?.to_owned(),
+        repeat: None,
     })
 }
 
@@ -255,7 +280,7 @@ fn described(hold: &Json) -> String {
             short(&id)
         );
     }
-    out
+    out + &standing::offered(hold)
 }
 
 /// What a deferred call waits for, and where that can be said.
@@ -281,7 +306,7 @@ fn deferred(hold: &Json, state: &str) -> String {
 }
 
 /// As much of an id as is shown.
-fn short(id: &str) -> &str {
+pub(crate) fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
@@ -292,7 +317,7 @@ fn left(hold: &Json) -> u64 {
         / 1000
 }
 
-fn text(json: &Json, name: &str) -> String {
+pub(crate) fn text(json: &Json, name: &str) -> String {
     json.get(name).and_then(Json::as_str).unwrap_or_default().to_owned()
 }
 

@@ -107,6 +107,7 @@ pub(crate) fn why(at: &Place, id: &str) -> Outcome {
             "rule": decision.rule, "reason": decision.reason, "class": receipt.action,
             "tier": receipt.tier.number(), "tool": tool, "outcome": outcome,
             "policy_set": decision.policy_set.to_hex(),
+            "approved_before": rests_on(receipt).map(|(yes, _)| yes),
         });
         println!("{answer}");
         return Ok(());
@@ -118,6 +119,11 @@ pub(crate) fn why(at: &Place, id: &str) -> Outcome {
     }
     if let Some(held) = receipt.continues {
         println!("  after     {}, which held it for a person", held.short());
+    }
+    if let Some((yes, number)) = rests_on(receipt) {
+        println!(
+            "  approved  before, by {yes}, which covers calls of its kind: this is its number {number}"
+        );
     }
     match &decision.rule {
         Some(rule) => println!("  rule      {rule} ({})", decision.reason),
@@ -145,6 +151,13 @@ pub(crate) fn why(at: &Place, id: &str) -> Outcome {
     Ok(())
 }
 
+/// The earlier yes that a verdict rests on, and how many did before and with it.
+fn rests_on(receipt: &Receipt) -> Option<(String, i64)> {
+    let approval = receipt.approval.as_ref()?;
+    let yes = approval.get("receipt")?.as_str()?;
+    Some((yes.get(..12).unwrap_or(yes).to_owned(), approval.get("use")?.as_integer()?))
+}
+
 /// The class of an action by how context bore on its verdict (AARM v1, table I).
 fn action_class(verdict: Verdict, reason: &str) -> &'static str {
     match (reason, verdict) {
@@ -155,6 +168,7 @@ fn action_class(verdict: Verdict, reason: &str) -> &'static str {
         ("needs_context" | "conflict" | "uncertain", _) => {
             "deferred: its context doesn't decide yet"
         }
+        ("approved_before", _) => "permitted by rule, with a person's earlier approval",
         (_, Verdict::Allow | Verdict::Modify) => "permitted by rule",
         (_, Verdict::StepUp) => "permitted by rule, with a person's approval",
         (_, Verdict::Defer) => "deferred",
@@ -292,6 +306,9 @@ fn describe(receipt: &Receipt) -> (String, String) {
                 (Some(why), _) => format!("rejected: {why}"),
                 (None, answer) => answer.unwrap_or_default(),
             };
+            let repeat =
+                receipt.approval.as_ref().and_then(|a| a.pointer("/repeat/count")?.as_integer());
+            let said = repeat.map_or(said.clone(), |count| format!("{said}, and {count} more,"));
             let of = receipt.of.map_or_else(String::new, |of| format!(" of {}", of.short()));
             ("approval".to_owned(), said + &of)
         }

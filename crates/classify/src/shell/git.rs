@@ -4,9 +4,9 @@
 
 use tipstaff_core::Tier;
 
-use super::Line;
 use super::args::{has, operands, option_value};
 use super::parse::Word;
+use super::{Line, lead};
 use crate::UNCLASSIFIED;
 
 impl Line {
@@ -21,6 +21,7 @@ impl Line {
                 break;
             }
             rest = tail;
+            self.leads.lost |= !matches!(text, "--no-pager" | "-P");
             match text {
                 "-C" | "--git-dir" | "--work-tree" | "--namespace" => {
                     if let Some(folder) = rest.first() {
@@ -128,6 +129,10 @@ impl Line {
                 self.found(Tier::T1, "git:read")
             }
             "remote" if matches!(sub, "" | "show" | "get-url") => self.found(Tier::T1, "git:read"),
+            // It says where pushes lead, as the configuration does.
+            "remote" if matches!(sub, "add" | "rename" | "remove" | "rm" | "set-url") => {
+                self.found(Tier::T4, "git:config");
+            }
             "remote" => self.local("git:write"),
             "reflog" if matches!(sub, "expire" | "delete") => {
                 self.found(Tier::T5, "git:history-destroy")
@@ -187,7 +192,7 @@ impl Line {
         } else if deletes {
             self.found(Tier::T5, "git:push-delete");
         } else {
-            self.found(Tier::T4, "git:push");
+            self.led("git:push", lead::push(args));
         }
     }
 

@@ -4,9 +4,9 @@
 
 use tipstaff_core::Tier;
 
-use super::Line;
 use super::args::{has, operands};
 use super::parse::Word;
+use super::{Line, lead};
 
 impl Line {
     pub(super) fn net_program(&mut self, name: &str, args: &[Word]) -> bool {
@@ -172,7 +172,9 @@ impl Line {
         let (tier, class) = match (get, deletes) {
             (_, true) => (Tier::T5, "http:delete"),
             (true, false) => (Tier::T1, "http:get"),
-            (false, false) => (Tier::T4, "http:write"),
+            (false, false) => {
+                return self.led("http:write", lead::post(args));
+            }
         };
         self.found(tier, class);
     }

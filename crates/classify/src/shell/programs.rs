@@ -28,6 +28,8 @@ impl Line {
             || self.proxy(name, args, feed)
             || self.interpreter(name, args, feed)
         {
+            // What runs another program may give it another place to work on.
+            self.leads.lost = true;
             return true;
         }
         match self.variants(name, args) {
@@ -53,7 +55,9 @@ impl Line {
         if computed && !takes_anything(name) {
             self.opaque();
         }
+        let given = args.len();
         let args = if has_subcommands(name) { self.past_options(name, args) } else { args };
+        self.leads.lost |= args.len() != given;
         self.file_program(name, args)
             || self.state_program(name, args)
             || self.git_program(name, args)
@@ -154,7 +158,8 @@ impl Line {
                     bases.push("/$".to_owned());
                 }
                 self.bases = bases;
-                self.found(Tier::T2, "shell:state");
+                // Where it leads from here on is said by the folders.
+                self.findings.push((Tier::T2, "shell:state"));
             }
             "export" | "declare" | "local" | "readonly" | "typeset" => {
                 for word in args {

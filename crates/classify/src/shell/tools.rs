@@ -7,7 +7,7 @@ use tipstaff_core::Tier;
 use super::args::{has, operands};
 use super::forge::forge;
 use super::parse::Word;
-use super::{Feed, Line};
+use super::{Feed, Line, lead};
 use crate::{UNCLASSIFIED, sql};
 
 impl Line {
@@ -138,6 +138,10 @@ impl Line {
             "gh" | "glab" | "hub" => forge(args, &names),
             _ => return false,
         };
+        if (name, tier, class) == ("gh", Tier::T4, "repo:write") {
+            self.led(class, lead::forge(args));
+            return true;
+        }
         if class == "git:write" {
             // It fetches into the current folder, as git does.
             self.path(".");

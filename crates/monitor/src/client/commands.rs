@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 
 use tipstaff_core::Json;
+use tipstaff_core::action::Salt;
 use tipstaff_core::key::SigningKey;
 use tipstaff_identity::{SignedOrder, SignedSuccession};
 
@@ -113,8 +114,22 @@ impl Client {
         statement: &Statement,
         key: &SigningKey,
     ) -> Result<Option<Json>, ClientError> {
+        Self::answer_salted(home, statement, None, key)
+    }
+
+    /// Brings an approver's answer that covers later calls too, with the salt of their kind. `None` if no monitor
+    /// runs.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`]
+    pub fn answer_salted(
+        home: &Home,
+        statement: &Statement,
+        salt: Option<Salt>,
+        key: &SigningKey,
+    ) -> Result<Option<Json>, ClientError> {
         let (key_id, signature) = (key.verifying_key().key_id(), statement.sign(key));
-        Self::request(home, &answer_to_json(statement, &key_id, &signature))
+        Self::request(home, &answer_to_json(statement, (&key_id, &signature), salt))
     }
 
     fn request(home: &Home, request: &Json) -> Result<Option<Json>, ClientError> {

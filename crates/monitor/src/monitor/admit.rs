@@ -13,17 +13,20 @@ use tipstaff_identity::Principals;
 use tipstaff_ledger::{Draft, LedgerError};
 
 use super::deferrals::{Earlier, Suspends};
-use super::recorded::{brought, deferred, obligations, resolved, rests_on, shown, waiting};
+use super::recorded::{
+    brought, deferred, obligations, resolved, rests_on, rests_on_one_of, shown, waiting,
+};
 use super::refusal::Words;
 use super::{Member, Monitor, Trust, capabilities, lock};
 use crate::deferral::Links;
 use crate::fold::fold_action;
-use crate::judge::{Answered, Authority, Barred, ENGINE, Facts, Kept, judge};
+use crate::judge::{Answered, Authority, Barred, ENGINE, Facts, Kept, judge, kind_here, offer};
 use crate::kept::kept_inputs;
 use crate::permit::{Permit, Refusal, Settlement, Sink};
 use crate::policies::Rules;
 use crate::proof::proved_by;
 use crate::queue::{Awaits, Hold, HoldState, Missing};
+use crate::repeat::REASON;
 use crate::resolve::resolve;
 use crate::sessions::{NO_MEMBER, OpenVerdict};
 use crate::standing::Standing;
@@ -277,8 +280,14 @@ impl Monitor {
             facts.barred = session.deferrals.bar(&links);
         }
         facts.depends_on.clone_from(&links.named);
-        let context = &session.context;
         let mut resolves = |facts: &mut Facts, paths: &[_]| resolve(facts, paths, &member.cwd);
+        if after.is_none() && !session.repeats.is_empty() {
+            let kind = kind_here(rules, action, &mut facts, &member.cwd, &mut resolves).ok();
+            let covering =
+                kind.and_then(|kind| session.repeats.covering(&kind, &member.cwd, facts.now));
+            facts.repeat = covering;
+        }
+        let context = &session.context;
         // What only ends is not let through by watching, nor what nobody vouches for.
         let observed = watched && !ends && facts.barred != Some(Barred::Unproven);
         let mut judged = judge(rules, action, &mut facts, context, &mut resolves);
@@ -363,6 +372,7 @@ impl Monitor {
         receipt.approval = match (expires, after) {
             (Some(expires), _) => Some(waiting(expires)),
             (None, Some(After { approval: Some(approval), .. })) => Some(rests_on(approval)),
+            (None, _) if judged.reason == REASON => facts.repeat.as_ref().map(rests_on_one_of),
             (None, _) => None,
         };
         receipt.deferral = match (suspended, &awaits, after) {
@@ -390,9 +400,11 @@ impl Monitor {
         }
         drop(used);
         session.deferral(appended.signed.receipt(), hash);
+        session.repeats.fold(&appended.signed, None);
         let news = if expires.is_some() { News::Held } else { News::Any };
         self.tails.tell(news, || shown(&appended.signed, action, expires));
         if let Some(expires) = expires.or(suspended) {
+            let offer = offer(rules, action, &judged, &facts, (&session.context, &member.cwd));
             let inputs_digest = appended.signed.receipt().inputs_digest.unwrap_or(hash);
             let hold = Hold {
                 receipt: hash,
@@ -415,6 +427,7 @@ impl Monitor {
                 session: Arc::clone(&member.session),
                 client: member.client,
                 asker: Some(Arc::clone(member)),
+                offer: Some(offer),
                 state: HoldState::Waiting,
                 waiters: Vec::new(),
             };

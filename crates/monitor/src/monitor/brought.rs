@@ -40,6 +40,6 @@ impl Monitor {
         (key_id, signature): (String, Signature),
         (pid, uid): (u32, u32),
     ) -> Result<Digest, Rejection> {
-        self.answer(&Said { statement, key_id, signature, pid, uid })
+        self.answer(&Said { statement, key_id, signature, salt: None, pid, uid })
     }
 }

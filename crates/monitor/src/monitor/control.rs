@@ -19,6 +19,7 @@ use crate::pace::Pace;
 use crate::permit::Refusal;
 use crate::pins::{ListedTool, PinChange, Pins, ServerPins, ToolReview, Withheld};
 use crate::policies::{Rules, read_policies};
+use crate::repeat::Repeats;
 use crate::required::keep;
 use crate::sessions::{CONTROL_CHAIN, Lasting, Review, Session};
 use crate::standing;
@@ -363,6 +364,7 @@ impl Monitor {
             client: None,
             service: String::new(),
             lasting: Lasting::Grace,
+            repeats: Repeats::default(),
             pace: Pace::default(),
             requests: std::sync::Arc::default(),
             deferrals: Deferrals::default(),

@@ -80,6 +80,7 @@ impl Monitor {
             class: None,
             deferrals_max: None,
             depends_on: Vec::new(),
+            repeat: None,
             said: law.standing.config.meaning_of(action),
             words: InWords::default(),
             distance: None,

@@ -49,6 +49,7 @@ impl Holds {
                 let answer = receipt.approval.as_ref().and_then(|approval| approval.get("answer"));
                 let reply = answer.and_then(|answer| Reply::parse(answer.as_str()?));
                 if let (Some(of), Some(reply)) = (receipt.of, reply)
+                    && reply != Reply::Withdraw
                     && let Some(found) = self.0.get_mut(&of)
                 {
                     found.answer = Some((reply, signed.hash()));
@@ -80,7 +81,7 @@ impl Holds {
                     hold.state = HoldState::Approved(approval);
                     waiting.push(hold);
                 }
-                Some((Reply::Refuse, approval)) => refused.push((hold, approval)),
+                Some((Reply::Refuse | Reply::Withdraw, approval)) => refused.push((hold, approval)),
             }
         }
         (waiting, refused)
@@ -112,6 +113,7 @@ impl Found {
             expires,
             session,
             client: None,
+            offer: None,
             state: HoldState::Waiting,
             waiters: Vec::new(),
         }

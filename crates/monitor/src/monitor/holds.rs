@@ -7,6 +7,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tipstaff_core::action::Salt;
 use tipstaff_core::key::Signature;
 use tipstaff_core::receipt::{Door, Kind};
 use tipstaff_core::{Digest, Json, Millis};
@@ -14,7 +15,7 @@ use tipstaff_identity::{ApproverFault, Approvers, Peer};
 use tipstaff_ledger::{Draft, LedgerError};
 
 use super::admit::{After, Answer, Asked, Why};
-use super::{Member, Monitor, lock};
+use super::{Member, Monitor, lock, repeats};
 use crate::approval::{Reply, Statement};
 use crate::error::Rejection;
 use crate::judge::Answered;
@@ -31,6 +32,8 @@ pub(crate) struct Said {
     pub(crate) statement: Statement,
     pub(crate) key_id: String,
     pub(crate) signature: Signature,
+    /// The salt of the kind that it covers besides the call.
+    pub(crate) salt: Option<Salt>,
     /// The process that brought it, and its user.
     pub(crate) pid: u32,
     pub(crate) uid: u32,
@@ -69,6 +72,9 @@ impl Monitor {
     /// # Errors
     /// [`Rejection`]; the attempt has a receipt.
     pub(crate) fn answer(&self, said: &Said) -> Result<Digest, Rejection> {
+        if said.statement.reply == Reply::Withdraw {
+            return self.end_repeat(said);
+        }
         let of = said.statement.of;
         // INVARIANT: nobody's key is replaced, and no time passes, between the look at the answer and its receipt's
         // place.
@@ -106,7 +112,7 @@ impl Monitor {
             }
             let waiter = match said.statement.reply {
                 Reply::Approve => hold.waiters.pop(),
-                Reply::Refuse => None,
+                Reply::Refuse | Reply::Withdraw => None,
             };
             if said.statement.reply == Reply::Approve && waiter.is_none() {
                 hold.state = HoldState::Approved(approval);
@@ -229,6 +235,7 @@ impl Monitor {
             of: hold.receipt,
             policy_set: hold.policy_set,
             requester: hold.agent.clone(),
+            repeat: said.statement.repeat.clone(),
         };
         if said.statement != asked {
             return Err(Rejection::AnotherCall);
@@ -250,6 +257,9 @@ impl Monitor {
         if self.is_requesters(hold, said) {
             return Err(Rejection::SelfApproval);
         }
+        if let Some(repeat) = &said.statement.repeat {
+            repeats::may_cover(hold, repeat, said, now)?;
+        }
         hold.state = HoldState::Answering;
         Ok(())
     }
@@ -265,19 +275,21 @@ impl Monitor {
     }
 
     fn record_answer(&self, said: &Said, now: Millis) -> Result<Digest, LedgerError> {
-        let (session, class, tier, agent) = {
+        let (session, class, tier, agent, kept) = {
             let mut queue = lock(&self.queue);
             let hold = queue.get_mut(said.statement.of);
             let hold = hold.ok_or_else(|| LedgerError::Unknown("the hold is gone".to_owned()))?;
-            (Arc::clone(&hold.session), hold.class.clone(), hold.tier, hold.agent.clone())
+            let kept = repeats::kept(hold, said);
+            (Arc::clone(&hold.session), hold.class.clone(), hold.tier, hold.agent.clone(), kept)
         };
         debug_assert_eq!(agent, said.statement.requester, "compared when it was accepted");
-        let session = lock(&session);
+        let mut session = lock(&session);
         let kind = (class.as_str(), tier);
         let mut receipt = session.receipt(Kind::Approval, kind, Door::Cli, now);
         receipt.of = Some(said.statement.of);
         receipt.approval = Some(self.approval_of(said, None));
-        let appended = self.ledger.append(Draft { receipt, inputs: None })?;
+        let appended = self.ledger.append(Draft { receipt, inputs: kept.clone() })?;
+        session.repeats.fold(&appended.signed, kept.as_deref());
         drop(session);
         self.ledger.commit(appended.index)?;
         Ok(appended.signed.hash())
@@ -289,7 +301,11 @@ impl Monitor {
         let _ = self.record_answer(said, self.now());
     }
 
-    fn record_rejection(&self, said: &Said, rejection: &Rejection) -> Result<(), LedgerError> {
+    pub(super) fn record_rejection(
+        &self,
+        said: &Said,
+        rejection: &Rejection,
+    ) -> Result<(), LedgerError> {
         let session = self.control_session();
         let kind = ("approval:rejected", tipstaff_core::Tier::T3);
         let mut receipt = session.receipt(Kind::Approval, kind, Door::Cli, self.now());
@@ -300,11 +316,11 @@ impl Monitor {
     }
 
     /// What a receipt says of an answer. The words of whoever gave it are bounded and not text.
-    fn approval_of(&self, said: &Said, rejection: Option<&Rejection>) -> Json {
+    pub(super) fn approval_of(&self, said: &Said, rejection: Option<&Rejection>) -> Json {
         let mut members = said.statement.members();
         // A requester that no hold has is anybody's text: the log is public.
         if rejection.is_some() {
-            members.retain(|(name, _)| !matches!(name.as_str(), "requester" | "log"));
+            members.retain(|(name, _)| !matches!(name.as_str(), "requester" | "log" | "repeat"));
         }
         let by = self.pseudonyms.of("principal", &said.uid.to_string());
         members.push(("by".to_owned(), Json::String(by)));
@@ -377,6 +393,7 @@ fn shown(hold: &Hold, log: &str) -> Json {
         after = context.after.iter().map(|of| Json::String(of.to_hex())).collect();
     }
     let unproven = hold.asker.as_ref().is_some_and(|asker| asker.trust == super::Trust::Unproven);
+    let offer = repeats::offered(hold);
     object([
         ("action", action_to_json(&hold.action)),
         ("after", Json::Array(after)),
@@ -390,6 +407,7 @@ fn shown(hold: &Hold, log: &str) -> Json {
         ("policy_set", Json::String(hold.policy_set.to_hex())),
         ("proof", text(unproven.then_some("none"))),
         ("reason", Json::string(&hold.reason)),
+        ("offer", offer),
         ("requester", Json::string(&hold.agent)),
         ("rule", text(hold.rule.as_deref())),
         ("service", Json::string(&hold.service)),

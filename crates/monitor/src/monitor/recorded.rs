@@ -10,6 +10,7 @@ use tipstaff_policy::Reason;
 use crate::fold::declassify;
 use crate::judge::Judged;
 use crate::queue::Missing;
+use crate::repeat::Covering;
 use crate::wire::{number, object, text};
 
 /// What a verdict obliges to: a changed action, labels that no longer apply.
@@ -62,6 +63,12 @@ pub(super) fn waiting(expires: Millis) -> Json {
 
 pub(super) fn rests_on(approval: Digest) -> Json {
     object([("receipt", Json::String(approval.to_hex()))])
+}
+
+/// What the receipt says of a call that an earlier yes covers: which one, and how many it is by now.
+pub(super) fn rests_on_one_of(covering: &Covering) -> Json {
+    let of = Json::String(covering.of.to_hex());
+    object([("receipt", of), ("use", number(covering.used.saturating_add(1)))])
 }
 
 /// What the receipt of a deferred call says of it.

@@ -30,6 +30,7 @@ use crate::home::Home;
 use crate::pace::Pace;
 use crate::pins::Pins;
 use crate::policies::{Rules, read_policies};
+use crate::repeat::Repeats;
 use crate::required::keep;
 use crate::resolve::real_path;
 use crate::sessions::{CONTROL_CHAIN, Lasting, NO_MEMBER, OpenVerdict, Review, Session};
@@ -247,6 +248,7 @@ fn reopened(
         client: None,
         service: String::new(),
         lasting: Lasting::Resumed,
+        repeats: Repeats::default(),
         pace: Pace::default(),
         requests: Arc::default(),
         deferrals: Deferrals::default(),
@@ -266,6 +268,7 @@ fn refold(
     let plain = kept.open(sealing, &receipt.chain, index).ok();
     let _ = fold(&mut session.context, signed, plain.as_deref());
     session.deferral(receipt, signed.hash());
+    session.repeats.fold(signed, plain.as_deref());
     match receipt.kind {
         Kind::Verdict if receipt.permits() => {
             let proof = receipt.identity.agent.proof;

@@ -11,7 +11,8 @@ use tipstaff_core::{Digest, Json, Verdict};
 use tipstaff_identity::Approvers;
 
 use crate::approval::{Reply, Statement};
-use crate::judge::Answered;
+use crate::judge::{Answered, Facts};
+use crate::repeat::{Event, REASON, event};
 use crate::wire::{digest_of, number_of, text_of};
 
 /// What the log said so far.
@@ -19,10 +20,19 @@ use crate::wire::{digest_of, number_of, text_of};
 pub(super) struct Approvals {
     approvers: Option<Approvers>,
     /// What a yes has to be bound to, by the receipt that held the call.
-    held: HashMap<Digest, Statement>,
+    held: HashMap<Digest, Asked>,
     /// The call that an answer is for, by the answer's receipt.
     approved: HashMap<Digest, Digest>,
     ran: HashSet<Digest>,
+    /// What covers later calls, by the answer's receipt, with how many rested on it.
+    standing: HashMap<Digest, (Statement, u64)>,
+}
+
+/// What a person was asked.
+#[derive(Debug)]
+struct Asked {
+    statement: Statement,
+    receipt: Receipt,
 }
 
 impl Approvals {
@@ -44,12 +54,18 @@ impl Approvals {
             }
             Kind::Verdict => {
                 if let Some(statement) = asked(receipt, signed.hash()) {
-                    self.held.insert(signed.hash(), statement);
+                    let asked = Asked { statement, receipt: receipt.clone() };
+                    self.held.insert(signed.hash(), asked);
                 }
             }
             Kind::Approval => {
-                if let Some(of) = self.answered(receipt) {
-                    self.approved.insert(signed.hash(), of);
+                if let Some(statement) = self.answered(receipt) {
+                    self.approved.insert(signed.hash(), statement.of);
+                    if statement.repeat.is_some() {
+                        self.standing.insert(signed.hash(), (statement, 0));
+                    }
+                } else if let Some(Event::Withdrawn(of)) = event(receipt) {
+                    self.standing.remove(&of);
                 }
             }
             Kind::Deferral | Kind::Outcome | Kind::Session | Kind::Void => {}
@@ -73,16 +89,53 @@ impl Approvals {
         }
     }
 
-    /// The call that an answer approves: it has to be signed by an approver over exactly what was held.
-    fn answered(&self, receipt: &Receipt) -> Option<Digest> {
+    /// Why a verdict does not rest on an earlier yes as its inputs say, if it doesn't.
+    pub(super) fn standing_fault(&self, receipt: &Receipt, facts: &Facts) -> Option<&'static str> {
+        let rests = match event(receipt) {
+            Some(Event::Used(of)) => Some(of),
+            _ => None,
+        };
+        let reason = receipt.decision.as_ref().map(|decision| decision.reason.as_str());
+        let Some(covering) = &facts.repeat else {
+            return (reason == Some(REASON)).then_some("standing approval");
+        };
+        let known = self.standing.get(&covering.of);
+        let same = known.is_some_and(|(statement, used)| {
+            statement.repeat.as_ref() == Some(&covering.repeat)
+                && statement.policy_set == covering.policy_set
+                && Some(&statement.requester) == receipt.identity.agent.id.as_ref()
+                && covering.repeat.session == receipt.chain
+                && *used == covering.used
+        });
+        let number = receipt.approval.as_ref().and_then(|approval| number_of(approval, "use"));
+        let named = reason != Some(REASON)
+            || rests == Some(covering.of) && number == Some(covering.used.saturating_add(1));
+        (!same || !named).then_some("standing approval")
+    }
+
+    /// Counts what rested on an earlier yes, after it was looked at.
+    pub(super) fn count(&mut self, receipt: &Receipt) {
+        if let Some(Event::Used(of)) = event(receipt)
+            && let Some((_, used)) = self.standing.get_mut(&of)
+        {
+            *used += 1;
+        }
+    }
+
+    /// The answer that approves a call: it has to be signed by an approver over exactly what was held.
+    fn answered(&self, receipt: &Receipt) -> Option<Statement> {
         let approval = receipt.approval.as_ref()?;
         let said = Statement::from_json(approval)?;
         let held = self.held.get(&receipt.of?)?;
-        let asked = Statement { reply: Reply::Approve, ..held.clone() };
+        let repeat = said.repeat.clone();
+        if repeat.as_ref().is_some_and(|repeat| !repeat.fits(&held.receipt, receipt.now)) {
+            return None;
+        }
+        let asked = Statement { reply: Reply::Approve, repeat, ..held.statement.clone() };
         let key_id = text_of(approval, "key_id")?;
         let signature = Signature::from_base64url(&text_of(approval, "signature")?).ok()?;
         let key = self.approvers.as_ref()?.key(&key_id, receipt.now).ok()?;
-        (said == asked && said.is_signed(key, &signature)).then_some(said.of)
+        (said == asked && said.is_signed(key, &signature)).then_some(said)
     }
 }
 
@@ -101,6 +154,7 @@ fn asked(receipt: &Receipt, of: Digest) -> Option<Statement> {
         of,
         policy_set: decision.policy_set,
         requester: receipt.identity.agent.id.clone()?,
+        repeat: None,
     })
 }
 
@@ -229,5 +283,106 @@ mod tests {
         let did = |key: &SigningKey| key.verifying_key().to_did_key();
         let forged = Approvers::from_text(&text.replace(&did(&new), &did(&thief))).unwrap();
         assert!(!counts(&forged, &thief) && counts(&forged, &old));
+    }
+
+    /// A world in which a person said yes to one call and two later ones.
+    fn stood(with: impl FnOnce(&mut Statement)) -> (Approvals, Digest, Facts) {
+        let key = SigningKey::from_seed(&[5; 32].into()).unwrap();
+        let mut approvals = Approvals {
+            approvers: Some(Approvers::first(vec![key.verifying_key().clone()])),
+            ..Approvals::default()
+        };
+        let mut held = decided(Verdict::StepUp, "held_for_approval");
+        held.decision.as_mut().unwrap().rule = Some("r".to_owned());
+        held.approval = Json::object(vec![("expires".to_owned(), Json::from(9))]);
+        let held = signed(held);
+        approvals.fold(&held, |_| None);
+        let mut covering = crate::repeat::tests::covering();
+        covering.repeat.count = 2;
+        covering.repeat.rule = "r".to_owned();
+        covering.repeat.session = "s".to_owned();
+        covering.repeat.tier = Tier::T3;
+        let mut statement = asked(held.receipt(), held.hash()).unwrap();
+        statement.repeat = Some(covering.repeat.clone());
+        with(&mut statement);
+        let mut members = statement.members();
+        let signature = statement.sign(&key).to_base64url();
+        members.push(("key_id".to_owned(), Json::String(key.verifying_key().key_id())));
+        members.push(("signature".to_owned(), Json::String(signature)));
+        let mut yes = receipt(Kind::Approval);
+        yes.of = Some(held.hash());
+        yes.approval = Json::object(members);
+        let yes = signed(yes);
+        approvals.fold(&yes, |_| None);
+        covering.of = yes.hash();
+        covering.policy_set = Digest::ZERO;
+        covering.used = 0;
+        let facts = Facts { repeat: Some(covering), ..crate::kept::tests::plain() };
+        (approvals, yes.hash(), facts)
+    }
+
+    fn uses(yes: Digest, number: i64) -> Receipt {
+        let mut used = decided(Verdict::Allow, "approved_before");
+        let of = ("receipt".to_owned(), Json::String(yes.to_hex()));
+        used.approval = Json::object(vec![of, ("use".to_owned(), Json::from(number))]);
+        used
+    }
+
+    #[test]
+    fn a_call_that_rests_on_an_earlier_yes_rests_on_one_in_the_log() {
+        const FAULT: Option<&str> = Some("standing approval");
+        let (mut approvals, yes, facts) = stood(|_| {});
+        let with = |used| {
+            let mut facts = facts.clone();
+            facts.repeat.as_mut().unwrap().used = used;
+            facts
+        };
+        assert_eq!(approvals.standing_fault(&uses(yes, 1), &facts), None);
+        approvals.count(&uses(yes, 1));
+        assert_eq!(approvals.standing_fault(&uses(yes, 1), &facts), FAULT, "the same use twice");
+        assert_eq!(approvals.standing_fault(&uses(yes, 2), &with(1)), None);
+        assert_eq!(approvals.standing_fault(&uses(yes, 1), &with(1)), FAULT);
+        let bare = crate::kept::tests::plain();
+        assert_eq!(approvals.standing_fault(&uses(yes, 2), &bare), FAULT, "no yes in its inputs");
+        assert_eq!(approvals.standing_fault(&uses(Digest::ZERO, 2), &with(1)), FAULT);
+        let mut elsewhere = uses(yes, 2);
+        elsewhere.chain = "t".to_owned();
+        assert_eq!(approvals.standing_fault(&elsewhere, &with(1)), FAULT, "another session");
+        let mut wider = with(1);
+        wider.repeat.as_mut().unwrap().repeat.count = 100;
+        assert_eq!(approvals.standing_fault(&uses(yes, 2), &wider), FAULT, "another bound");
+        // Withdrawn.
+        let mut statement = Statement { reply: Reply::Withdraw, ..asked_of(&approvals, yes) };
+        (statement.of, statement.repeat) = (yes, None);
+        let mut ended = receipt(Kind::Approval);
+        ended.approval = Json::object(statement.members());
+        approvals.fold(&signed(ended), |_| None);
+        assert_eq!(approvals.standing_fault(&uses(yes, 2), &with(1)), FAULT);
+        assert_eq!(approvals.standing_fault(&decided(Verdict::Allow, "permit"), &bare), None);
+    }
+
+    fn asked_of(approvals: &Approvals, yes: Digest) -> Statement {
+        approvals.standing.get(&yes).unwrap().0.clone()
+    }
+
+    #[test]
+    fn a_yes_without_bounds_or_for_another_call_covers_nothing() {
+        fn repeat(statement: &mut Statement) -> &mut crate::repeat::Repeat {
+            statement.repeat.as_mut().unwrap()
+        }
+        let wrong: [fn(&mut Statement); 6] = [
+            |said| repeat(said).count = 101,
+            |said| repeat(said).until = Millis(u64::MAX >> 12),
+            |said| repeat(said).session = "t".to_owned(),
+            |said| repeat(said).rule = "other".to_owned(),
+            |said| repeat(said).tier = Tier::T4,
+            |said| said.action = Digest::of(b"other"),
+        ];
+        for change in wrong {
+            let (approvals, yes, _) = stood(change);
+            assert!(!approvals.standing.contains_key(&yes));
+            assert!(!approvals.approved.contains_key(&yes));
+        }
+        assert!(stood(|_| {}).0.approved.len() == 1);
     }
 }

@@ -17,6 +17,7 @@ use tipstaff_identity::{Change, SignedOrder, SignedSuccession};
 use super::Out;
 use crate::approval::Statement;
 use crate::monitor::{Asker, Monitor, Said, Switch, Wanted, log_line};
+use crate::repeat::salt_of;
 use crate::service::Stopper;
 use crate::tails::{Line, News};
 use crate::told::SignedTold;
@@ -49,6 +50,9 @@ pub(super) fn answer(
             Err(error) => failed(&error.to_string()),
         },
         "queue" => object([("holds", Json::Array(monitor.waiting())), ("ok", Json::from(true))]),
+        "repeats" => {
+            object([("ok", Json::from(true)), ("repeats", Json::Array(monitor.repeats_shown()))])
+        }
         "answer" => answered(hello, asker, monitor),
         "sessions" => {
             let sessions = Json::Array(monitor.sessions_shown());
@@ -200,6 +204,7 @@ fn answered(hello: &Json, asker: Asker, monitor: &Monitor) -> Json {
             statement: Statement::from_json(hello.get("statement")?)?,
             key_id: text_of(hello, "key_id")?,
             signature: Signature::from_base64url(&text_of(hello, "signature")?).ok()?,
+            salt: salt_of(hello),
             pid: asker.pid,
             uid: asker.uid,
         })

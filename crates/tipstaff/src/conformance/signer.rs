@@ -37,6 +37,7 @@ impl Approver for Signer {
             of: digest("of")?,
             policy_set: digest("policy_set")?,
             requester: text("requester")?.to_owned(),
+            repeat: None,
         };
         let signature = statement.sign(&self.key).to_base64url();
         Some(serde_json::json!({

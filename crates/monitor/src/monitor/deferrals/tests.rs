@@ -180,7 +180,14 @@ impl Desk {
         let members = members.with("answer", Json::string(reply.as_str())).with("action", action);
         let statement = Statement::from_json(&Json::Object(members)).unwrap();
         let (signature, key_id) = (statement.sign(&self.key), self.key.verifying_key().key_id());
-        self.monitor.answer(&Said { statement, key_id, signature, pid: 4_194_305, uid: 1000 })
+        self.monitor.answer(&Said {
+            statement,
+            key_id,
+            signature,
+            salt: None,
+            pid: 4_194_305,
+            uid: 1000,
+        })
     }
 }
 

@@ -18,6 +18,7 @@ use crate::pins::ListedTool;
 use crate::replay::replay;
 
 mod edges;
+mod standing;
 
 /// No process has this number.
 const STRANGER: u32 = 4_194_305;
@@ -128,7 +129,7 @@ impl Desk {
     fn say(&self, statement: Statement, key: &SigningKey, pid: u32) -> Result<Digest, Rejection> {
         let signature = statement.sign(key);
         let key_id = key.verifying_key().key_id();
-        self.monitor.answer(&Said { statement, key_id, signature, pid, uid: 1000 })
+        self.monitor.answer(&Said { statement, key_id, signature, salt: None, pid, uid: 1000 })
     }
 
     fn approve(&self, of: Digest) -> Result<Digest, Rejection> {
@@ -198,6 +199,7 @@ fn an_answer_that_is_not_for_this_call_is_refused_with_a_receipt() {
         signature: refused.sign(&desk.key),
         statement: good.clone(),
         key_id: desk.key.verifying_key().key_id(),
+        salt: None,
         pid: STRANGER,
         uid: 1000,
     };
@@ -375,6 +377,7 @@ impl Desk {
             of,
             policy_set: of,
             requester: String::new(),
+            repeat: None,
         };
         self.say(statement, &self.key, STRANGER)
     }

@@ -90,7 +90,7 @@ fn what_ended_stays_ended_and_takes_its_dependents_with_it() {
         let members = hold.with("answer", Json::string("refuse")).with("action", action);
         let statement = Statement::from_json(&Json::Object(members)).unwrap();
         let (signature, key_id) = (statement.sign(&desk.key), desk.key.verifying_key().key_id());
-        Said { statement, key_id, signature, pid: 4_194_305, uid: 1000 }
+        Said { statement, key_id, signature, salt: None, pid: 4_194_305, uid: 1000 }
     };
     desk.monitor.record_no(&said);
     drop(desk);

@@ -166,9 +166,11 @@ fn a_refusal_before_a_crash_stays_one_though_its_verdict_was_not_written() {
     let hold = desk.hold("/srv/a");
     let statement = desk.statement(hold, Reply::Refuse);
     let (signature, key_id) = (statement.sign(&desk.key), desk.key.verifying_key().key_id());
-    let said = Said { statement, key_id, signature, pid: STRANGER, uid: 1000 };
-    desk.monitor.accept(&said).unwrap();
-    desk.monitor.record_answer(&said).unwrap();
+    let said = Said { statement, key_id, signature, salt: None, pid: STRANGER, uid: 1000 };
+    let approvers = desk.monitor.approvers.read().unwrap();
+    desk.monitor.accept(&said, &approvers, desk.monitor.now()).unwrap();
+    drop(approvers);
+    desk.monitor.record_answer(&said, desk.monitor.now()).unwrap();
     let Desk { monitor, member, .. } = desk;
     drop((member, monitor));
     let desk = world.open();
