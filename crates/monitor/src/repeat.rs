@@ -191,6 +191,8 @@ pub(crate) struct Known {
     /// Hash of the receipt of the yes.
     pub(crate) of: Digest,
     pub(crate) statement: Statement,
+    /// Thumbprint of the key that signed it.
+    pub(crate) by: String,
     pub(crate) repeat: Repeat,
     pub(crate) kind: ActionKind,
     pub(crate) salt: Salt,
@@ -212,8 +214,10 @@ impl Repeats {
                 if self.0.len() >= REPEATS_MAX {
                     self.0.remove(0);
                 }
+                let by = signed.receipt().approval.as_ref();
+                let by = by.and_then(|approval| text_of(approval, "key_id")).unwrap_or_default();
                 let of = signed.hash();
-                self.0.push(Known { of, statement, repeat, kind, salt, used: 0 });
+                self.0.push(Known { of, statement, by, repeat, kind, salt, used: 0 });
             }
             Some(Event::Withdrawn(of)) => self.0.retain(|known| known.of != of),
             Some(Event::Used(of)) => {
@@ -233,14 +237,17 @@ impl Repeats {
         &self.0
     }
 
-    /// The one that a call of this kind may rest on: the newest with something left, or else the newest.
+    /// The one that a call of this kind may rest on: the newest with something left, or else the newest. Whose
+    /// key doesn't count any more gave none.
     pub(crate) fn covering(
         &self,
         kind: &ActionKind,
         folder: &str,
         now: Millis,
+        counts: impl Fn(&str) -> bool,
     ) -> Option<Covering> {
-        let of_kind = || self.0.iter().rev().filter(|known| known.kind == *kind);
+        let is_of_kind = |known: &&Known| known.kind == *kind && counts(&known.by);
+        let of_kind = || self.0.iter().rev().filter(is_of_kind);
         let is_live = |known: &&Known| known.used < known.repeat.count && now < known.repeat.until;
         let known = of_kind().find(is_live).or_else(|| of_kind().next())?;
         Some(Covering {

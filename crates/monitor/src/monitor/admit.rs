@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use tipstaff_core::action::Salt;
 use tipstaff_core::receipt::{DecisionRef, Door, Enforcement, Kind};
 use tipstaff_core::{Action, Digest, Labels, Millis, Tier, Verdict};
-use tipstaff_identity::Principals;
+use tipstaff_identity::{Approvers, Principals};
 use tipstaff_ledger::{Draft, LedgerError};
 
 use super::deferrals::{Earlier, Suspends};
@@ -109,6 +109,7 @@ pub(super) struct Law<'a> {
     pub(super) rules: &'a Rules,
     pub(super) standing: &'a Standing,
     pub(super) principals: &'a Principals,
+    pub(super) approvers: &'a Approvers,
 }
 
 impl Asked {
@@ -198,10 +199,16 @@ impl Monitor {
     ) -> Vec<Answer> {
         // INVARIANT: rules and standing are not replaced between a judgement and its receipt's place in
         // the log, so that what was in force at a position is what the receipts before it say (law 7).
+        let approvers = self.approvers.read().unwrap_or_else(PoisonError::into_inner);
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         let standing = self.standing.read().unwrap_or_else(PoisonError::into_inner);
         let principals = self.principals.read().unwrap_or_else(PoisonError::into_inner);
-        let law = Law { rules: &rules, standing: &standing, principals: &principals };
+        let law = Law {
+            rules: &rules,
+            standing: &standing,
+            principals: &principals,
+            approvers: &approvers,
+        };
         let mut last = None;
         let mut answers: Vec<Answer> = asked
             .into_iter()
@@ -213,7 +220,7 @@ impl Monitor {
                 Err(error) => Answer::Refused(Refusal::unrecorded(&error.to_string())),
             })
             .collect();
-        drop((principals, standing, rules));
+        drop((principals, standing, rules, approvers));
         if let Some(Err(error)) = last.map(|index| self.ledger.commit(index)) {
             // Nothing of this batch is known to be durable: nothing of it may run.
             for answer in &mut answers {
@@ -283,8 +290,9 @@ impl Monitor {
         let mut resolves = |facts: &mut Facts, paths: &[_]| resolve(facts, paths, &member.cwd);
         if after.is_none() && !session.repeats.is_empty() {
             let kind = kind_here(rules, action, &mut facts, &member.cwd, &mut resolves).ok();
-            let covering =
-                kind.and_then(|kind| session.repeats.covering(&kind, &member.cwd, facts.now));
+            let counts = |by: &str| law.approvers.key(by, facts.now).is_ok();
+            let covering = kind
+                .and_then(|kind| session.repeats.covering(&kind, &member.cwd, facts.now, counts));
             facts.repeat = covering;
         }
         let context = &session.context;

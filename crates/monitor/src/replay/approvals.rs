@@ -25,7 +25,7 @@ pub(super) struct Approvals {
     approved: HashMap<Digest, Digest>,
     ran: HashSet<Digest>,
     /// What covers later calls, by the answer's receipt, with how many rested on it.
-    standing: HashMap<Digest, (Statement, u64)>,
+    standing: HashMap<Digest, Standing>,
 }
 
 /// What a person was asked.
@@ -62,7 +62,10 @@ impl Approvals {
                 if let Some(statement) = self.answered(receipt) {
                     self.approved.insert(signed.hash(), statement.of);
                     if statement.repeat.is_some() {
-                        self.standing.insert(signed.hash(), (statement, 0));
+                        let by = receipt.approval.as_ref();
+                        let by = by.and_then(|approval| text_of(approval, "key_id"));
+                        let standing = Standing { statement, by: by.unwrap_or_default(), used: 0 };
+                        self.standing.insert(signed.hash(), standing);
                     }
                 } else if let Some(Event::Withdrawn(of)) = event(receipt) {
                     self.standing.remove(&of);
@@ -100,12 +103,14 @@ impl Approvals {
             return (reason == Some(REASON)).then_some("standing approval");
         };
         let known = self.standing.get(&covering.of);
-        let same = known.is_some_and(|(statement, used)| {
+        let same = known.is_some_and(|Standing { statement, by, used }| {
+            let counts = |known: &Approvers| known.key(by, receipt.now).is_ok();
             statement.repeat.as_ref() == Some(&covering.repeat)
                 && statement.policy_set == covering.policy_set
                 && Some(&statement.requester) == receipt.identity.agent.id.as_ref()
                 && covering.repeat.session == receipt.chain
                 && *used == covering.used
+                && self.approvers.as_ref().is_some_and(counts)
         });
         let number = receipt.approval.as_ref().and_then(|approval| number_of(approval, "use"));
         let named = reason != Some(REASON)
@@ -116,9 +121,9 @@ impl Approvals {
     /// Counts what rested on an earlier yes, after it was looked at.
     pub(super) fn count(&mut self, receipt: &Receipt) {
         if let Some(Event::Used(of)) = event(receipt)
-            && let Some((_, used)) = self.standing.get_mut(&of)
+            && let Some(standing) = self.standing.get_mut(&of)
         {
-            *used += 1;
+            standing.used += 1;
         }
     }
 
@@ -137,6 +142,15 @@ impl Approvals {
         let key = self.approvers.as_ref()?.key(&key_id, receipt.now).ok()?;
         (said == asked && said.is_signed(key, &signature)).then_some(said)
     }
+}
+
+/// A yes that covers later calls.
+#[derive(Debug)]
+struct Standing {
+    statement: Statement,
+    /// Thumbprint of the key that signed it.
+    by: String,
+    used: u64,
 }
 
 /// What a person was asked.
@@ -362,7 +376,7 @@ mod tests {
     }
 
     fn asked_of(approvals: &Approvals, yes: Digest) -> Statement {
-        approvals.standing.get(&yes).unwrap().0.clone()
+        approvals.standing.get(&yes).unwrap().statement.clone()
     }
 
     #[test]
