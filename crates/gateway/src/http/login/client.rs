@@ -121,7 +121,9 @@ impl Client {
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(CONTENT_TYPE, form);
         headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
+        // The id goes in the form in any case: the official Python SDK looks for it there even beside a header.
         let mut pairs = said.to_vec();
+        pairs.push(("client_id", &self.id));
         match (self.method, secret) {
             (Method::Basic, Some(secret)) => {
                 let both = Zeroizing::new(format!(
@@ -135,10 +137,8 @@ impl Client {
                     headers.insert(AUTHORIZATION, value);
                 }
             }
-            (Method::Post, Some(secret)) => {
-                pairs.extend([("client_id", self.id.as_str()), ("client_secret", secret.reveal())]);
-            }
-            _ => pairs.push(("client_id", &self.id)),
+            (Method::Post, Some(secret)) => pairs.push(("client_secret", secret.reveal())),
+            _ => {}
         }
         (headers, Bytes::copy_from_slice(form::write(&pairs).as_bytes()))
     }
@@ -273,7 +273,7 @@ mod tests {
             (basic, String::from_utf8(body.to_vec()).unwrap())
         };
         let basic = format!("Basic {}", STANDARD.encode("a%20b:s%3A%2F%3F"));
-        assert_eq!(text(Method::Basic), (Some(basic), "grant_type=x".to_owned()));
+        assert_eq!(text(Method::Basic), (Some(basic), "grant_type=x&client_id=a%20b".to_owned()));
         let (none, body) = text(Method::Post);
         assert_eq!(
             (none, body.as_str()),

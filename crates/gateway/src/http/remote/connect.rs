@@ -187,6 +187,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_address_out_of_reach_is_not_connected_to() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for (host, reach, is_permitted) in [
+            ("127.0.0.1", Reach::Public, false),
+            ("localhost", Reach::Public, false),
+            ("127.0.0.1", Reach::Private, false),
+            ("127.0.0.1", Reach::Here, true),
+            ("127.0.0.1", Reach::Anywhere, true),
+        ] {
+            let target = Target::within(&format!("http://{host}:{port}/"), reach).unwrap();
+            let connected = runtime.block_on(target.connect());
+            assert_eq!(connected.is_ok(), is_permitted, "{host} {reach:?}");
+            let why = connected.err().unwrap_or_else(|| "not a public one".to_owned());
+            assert!(why.contains("not a public one"), "{why}");
+        }
+    }
+
+    #[test]
     fn only_the_same_server_is_redirected_to() {
         let target = Target::parse("http://Far.example:8080/mcp").unwrap();
         let to = |location| {
