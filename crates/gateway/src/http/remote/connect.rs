@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::super::body::Body;
@@ -137,7 +137,8 @@ impl Target {
     async fn connect(&self) -> Result<SendRequest<Body>, String> {
         let failed = |error: std::io::Error| format!("it can't be reached: {error}");
         // The number is looked at that is connected to: a name may stand for another one a moment later.
-        let found = lookup_host((self.host.as_str(), self.port)).await.map_err(failed)?;
+        let found =
+            tokio::net::lookup_host((self.host.as_str(), self.port)).await.map_err(failed)?;
         let permitted = found.filter(|address| self.reach.permits(address.ip()));
         let permitted: Vec<SocketAddr> = permitted.take(ADDRESSES_MAX).collect();
         if permitted.is_empty() {
