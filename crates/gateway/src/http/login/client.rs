@@ -81,8 +81,8 @@ impl Client {
             if client_secret.is_none() {
                 return Ok(Self { id, proof: Proof::None, method: Method::None });
             }
-            let known = [Method::Basic, Method::Post];
-            let method = known.into_iter().find(|method| issuer.methods.contains(method));
+            // The first that the issuer names: some take at their other endpoints only that.
+            let method = issuer.methods.iter().copied().find(|method| *method != Method::None);
             let method = method.ok_or_else(|| {
                 let what = "the issuer takes a client's secret in no way that is known here";
                 LoginFault::Configuration(what.to_owned())
@@ -158,8 +158,8 @@ async fn register(
         );
         return Err(LoginFault::Configuration(what));
     };
-    let asked = [Method::None, Method::Basic, Method::Post];
-    let asked = asked.into_iter().find(|method| issuer.methods.contains(method));
+    let open = issuer.methods.iter().find(|method| **method == Method::None);
+    let asked = open.or(issuer.methods.first()).copied();
     let asked = asked.ok_or_else(|| {
         let what = "the issuer wants its clients to prove themselves in no way that is known here";
         LoginFault::Configuration(what.to_owned())
