@@ -3,6 +3,8 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test; the lints know only `#[test]`, and it starts processes and opens pages"
 )]
@@ -382,9 +384,16 @@ fn a_no_is_a_no_and_a_server_without_a_login_says_so() {
     assert_eq!(world.run(&["logout", "../x"]).code, 2);
     let none = world.run(&["login", "--list"]);
     assert!(none.code == 0 && none.out.starts_with("There is no login."), "{none:?}");
+    // One that wants a token and describes itself nowhere, and one that wants none.
     world.config(&format!("[servers.far]\nurl = \"{}/other\"\n", far.url()));
-    let ran = world.run(&["login", "far", "--no-browser"]);
-    assert!(ran.code == 3 && ran.err.contains("who issues them"), "{ran:?}");
+    for (knobs, word) in [
+        (json!({ "challenge": "Bearer" }), "who issues them"),
+        (json!({ "quiet": true }), "asks for no login"),
+    ] {
+        far.set(knobs);
+        let ran = world.run(&["login", "far", "--no-browser", "--wait", "5"]);
+        assert!(ran.code == 3 && ran.err.contains(word), "{ran:?}");
+    }
     world.config("[servers.far]\ncommand = [\"x\"]\n");
     let ran = world.run(&["login", "far", "--no-browser"]);
     assert!(ran.code == 3 && ran.err.contains("only a server with a `url`"), "{ran:?}");
@@ -606,12 +615,11 @@ fn clients_are_what_the_configuration_or_the_issuer_says() {
 }
 
 #[test]
-fn a_server_elsewhere_sends_nobody_to_this_machine() {
-    // The server's own host is no number of this machine's: what it names must be public.
+fn a_server_here_may_be_called_localhost() {
     let (world, far) = one("");
     world.config(&format!("[servers.far]\nurl = \"http://localhost:{}/mcp\"\n", far.server));
     far.set(json!({ "resource": format!("http://localhost:{}/mcp", far.server) }));
-    // `localhost` is this machine, and so is what it names.
-    let waiting = Waiting::begin(&world, &["far"]);
+    // It is this machine, and so is what it names.
+    let waiting = Waiting::begin(&world, &["far", "--wait", "5"]);
     assert!(waiting.is_ok(), "{:?}", waiting.err());
 }

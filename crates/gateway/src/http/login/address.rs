@@ -63,7 +63,8 @@ impl Address {
         text.get(scheme..base).filter(|found| *found == authority.as_str())?;
         let port = match authority.port() {
             Some(port) => port.as_u16(),
-            None if authority.as_str().ends_with(':') => return None,
+            // Something stands behind the host that is no port.
+            None if authority.as_str().len() != authority.host().len() => return None,
             None if secure => 443,
             None => 80,
         };
@@ -85,12 +86,12 @@ impl Address {
 
     /// Whether this names `other`, or the part of its server in which `other` is.
     pub(super) fn covers(&self, other: &Self) -> bool {
-        let (own, path) = (self.path(), other.path());
-        let own = own.strip_suffix('/').unwrap_or(own);
-        let rest = path.strip_prefix(own);
-        let is_within = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
-        self.is_beside(other) && !own.contains('?') && (is_within || self.rest() == other.rest())
-            || self.text == other.text
+        if self.rest().contains('?') {
+            return self.text == other.text;
+        }
+        let own = self.path();
+        let rest = other.path().strip_prefix(own.strip_suffix('/').unwrap_or(own));
+        self.is_beside(other) && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Whether the two differ at most in the slash of an empty path.

@@ -198,7 +198,6 @@ mod tests {
         for wrong in [
             "Bearer scope=\"a\", scope=\"b\"",
             "Bearer scope=\"a",
-            "Bearer scope=",
             "scope=\"a\", Bearer",
             "Bearer scope=\"a\"x=\"b\", (",
             "Bearer \u{1}",

@@ -81,8 +81,8 @@ impl Client {
             if client_secret.is_none() {
                 return Ok(Self { id, proof: Proof::None, method: Method::None });
             }
-            let known = [Method::Basic, Method::Post];
-            let method = known.into_iter().find(|method| issuer.methods.contains(method));
+            // The first that the issuer names: some take at their other endpoints only that.
+            let method = issuer.methods.iter().copied().find(|method| *method != Method::None);
             let method = method.ok_or_else(|| {
                 let what = "the issuer takes a client's secret in no way that is known here";
                 LoginFault::Configuration(what.to_owned())
@@ -121,7 +121,9 @@ impl Client {
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(CONTENT_TYPE, form);
         headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
+        // The id goes in the form in any case: the official Python SDK looks for it there even beside a header.
         let mut pairs = said.to_vec();
+        pairs.push(("client_id", &self.id));
         match (self.method, secret) {
             (Method::Basic, Some(secret)) => {
                 let both = Zeroizing::new(format!(
@@ -135,10 +137,8 @@ impl Client {
                     headers.insert(AUTHORIZATION, value);
                 }
             }
-            (Method::Post, Some(secret)) => {
-                pairs.extend([("client_id", self.id.as_str()), ("client_secret", secret.reveal())]);
-            }
-            _ => pairs.push(("client_id", &self.id)),
+            (Method::Post, Some(secret)) => pairs.push(("client_secret", secret.reveal())),
+            _ => {}
         }
         (headers, Bytes::copy_from_slice(form::write(&pairs).as_bytes()))
     }
@@ -158,8 +158,8 @@ async fn register(
         );
         return Err(LoginFault::Configuration(what));
     };
-    let asked = [Method::None, Method::Basic, Method::Post];
-    let asked = asked.into_iter().find(|method| issuer.methods.contains(method));
+    let open = issuer.methods.iter().find(|method| **method == Method::None);
+    let asked = open.or(issuer.methods.first()).copied();
     let asked = asked.ok_or_else(|| {
         let what = "the issuer wants its clients to prove themselves in no way that is known here";
         LoginFault::Configuration(what.to_owned())
@@ -273,7 +273,7 @@ mod tests {
             (basic, String::from_utf8(body.to_vec()).unwrap())
         };
         let basic = format!("Basic {}", STANDARD.encode("a%20b:s%3A%2F%3F"));
-        assert_eq!(text(Method::Basic), (Some(basic), "grant_type=x".to_owned()));
+        assert_eq!(text(Method::Basic), (Some(basic), "grant_type=x&client_id=a%20b".to_owned()));
         let (none, body) = text(Method::Post);
         assert_eq!(
             (none, body.as_str()),

@@ -41,7 +41,7 @@ fn challenge(verifier: &str) -> String {
 fn word() -> Result<Zeroizing<String>, LoginFault> {
     let mut bytes = Zeroizing::new([0; 32]);
     SystemRandom.fill(&mut *bytes).map_err(|error| LoginFault::Kept(error.to_string()))?;
-    Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes)))
+    Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice())))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::super::body::Body;
@@ -137,7 +137,8 @@ impl Target {
     async fn connect(&self) -> Result<SendRequest<Body>, String> {
         let failed = |error: std::io::Error| format!("it can't be reached: {error}");
         // The number is looked at that is connected to: a name may stand for another one a moment later.
-        let found = lookup_host((self.host.as_str(), self.port)).await.map_err(failed)?;
+        let found =
+            tokio::net::lookup_host((self.host.as_str(), self.port)).await.map_err(failed)?;
         let permitted = found.filter(|address| self.reach.permits(address.ip()));
         let permitted: Vec<SocketAddr> = permitted.take(ADDRESSES_MAX).collect();
         if permitted.is_empty() {
@@ -185,6 +186,26 @@ fn connector() -> Result<TlsConnector, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_out_of_reach_is_not_connected_to() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for (host, reach, is_permitted) in [
+            ("127.0.0.1", Reach::Public, false),
+            ("localhost", Reach::Public, false),
+            ("127.0.0.1", Reach::Private, false),
+            ("127.0.0.1", Reach::Here, true),
+            ("127.0.0.1", Reach::Anywhere, true),
+        ] {
+            let target = Target::within(&format!("http://{host}:{port}/"), reach).unwrap();
+            let connected = runtime.block_on(target.connect());
+            assert_eq!(connected.is_ok(), is_permitted, "{host} {reach:?}");
+            let why = connected.err().unwrap_or_else(|| "not a public one".to_owned());
+            assert!(why.contains("not a public one"), "{why}");
+        }
+    }
 
     #[test]
     fn only_the_same_server_is_redirected_to() {
