@@ -249,3 +249,32 @@ fn a_question_about_risk_is_put_each_time() {
     agent.end();
     world.assert_whole();
 }
+
+#[test]
+fn a_yes_to_later_calls_ends_with_the_key_that_gave_it() {
+    let world = world();
+    let mut agent = Agent::new(&world);
+    let (first, hold) = agent.held("git push origin topic");
+    let done = world.run(&["approve", &id(&hold), "--repeat", "5"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(agent.said(first), "0");
+    agent.passes("git push origin topic");
+    // Both keys count for a while, and so does what either signed.
+    let rotated = world.run(&["approver", "rotate", "--overlap", "1h"]);
+    assert_eq!(rotated.code, 0, "{rotated:?}");
+    agent.passes("git push origin topic");
+    let (second, hold) = agent.held("git push origin other");
+    let done = world.run(&["approve", &id(&hold), "--repeat", "5"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(agent.said(second), "0");
+    agent.passes("git push origin other");
+    let rotated = world.run(&["approver", "rotate"]);
+    assert_eq!(rotated.code, 0, "{rotated:?}");
+    // The second key ended at once; the first lasts until the end of its hour.
+    agent.refuse("git push origin other");
+    agent.passes("git push origin topic");
+    agent.end();
+    world.config("approval_wait_s = 60");
+    world.settle();
+    world.assert_whole();
+}
