@@ -149,6 +149,7 @@ fn a_key_gives_way_at_once_and_what_it_approved_counts_on() {
     assert_ne!(done["isError"], json!(true), "{done}");
     // The same again after a kill: the state is the fold of its receipts.
     let before = shown(&world);
+    drop(session);
     restart(&world);
     assert_eq!(shown(&world), before);
     let mut session = client(&world);

@@ -167,8 +167,10 @@ fn a_refusal_before_a_crash_stays_one_though_its_verdict_was_not_written() {
     let statement = desk.statement(hold, Reply::Refuse);
     let (signature, key_id) = (statement.sign(&desk.key), desk.key.verifying_key().key_id());
     let said = Said { statement, key_id, signature, pid: STRANGER, uid: 1000 };
-    desk.monitor.accept(&said).unwrap();
-    desk.monitor.record_answer(&said).unwrap();
+    let approvers = desk.monitor.approvers.read().unwrap().clone();
+    let now = desk.monitor.now();
+    desk.monitor.accept(&said, &approvers, now).unwrap();
+    desk.monitor.record_answer(&said, now).unwrap();
     let Desk { monitor, member, .. } = desk;
     drop((member, monitor));
     let desk = world.open();
