@@ -388,7 +388,7 @@ mod tests {
         for moved in [
             Succession { until: Millis(21), ..good.clone() },
             Succession { log: "m".to_owned(), ..good.clone() },
-            Succession { at: Millis(11), ..good.clone() },
+            Succession { at: Millis(11), ..good },
         ] {
             let moved = SignedSuccession { succession: moved, ..signed.clone() };
             assert_eq!(fault(moved), ApproverFault::Unknown);
