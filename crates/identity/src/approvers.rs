@@ -243,6 +243,12 @@ impl Approvers {
             return Err(ApproverFault::TooMany);
         }
         let mut next = self.clone();
+        if signed.is_recovery() {
+            // Who lost one key may have lost the others too.
+            for (_, ends) in &mut next.ended {
+                *ends = (*ends).min(*at);
+            }
+        }
         next.ended.push((old.clone(), *until));
         if let Some(place) = next.keys.get_mut(place) {
             *place = key.clone();
@@ -388,7 +394,7 @@ mod tests {
         for moved in [
             Succession { until: Millis(21), ..good.clone() },
             Succession { log: "m".to_owned(), ..good.clone() },
-            Succession { at: Millis(11), ..good.clone() },
+            Succession { at: Millis(11), ..good },
         ] {
             let moved = SignedSuccession { succession: moved, ..signed.clone() };
             assert_eq!(fault(moved), ApproverFault::Unknown);
@@ -410,5 +416,11 @@ mod tests {
         assert!(next.by().unwrap().is_recovery() && next.follows(&before));
         assert_eq!(next.key(&id(1), Millis(10)), Err(ApproverFault::Ended));
         assert_eq!(Approvers::from_text(&next.to_text()), Some(next));
+        // Nor does one go on that was replaced before and had time left.
+        let twice = rotated(&before, (1, 2), (5, 50));
+        let signed = succession(&twice, (2, 3), (10, 10)).sign(&key(3), None);
+        let next = twice.succeeded(&signed).unwrap();
+        assert_eq!(twice.key(&id(1), Millis(10)).err(), None);
+        assert_eq!(next.key(&id(1), Millis(10)), Err(ApproverFault::Ended));
     }
 }

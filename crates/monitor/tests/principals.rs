@@ -1,12 +1,7 @@
 //! Orders on principals: whose count, in which place, and what a restart makes of them. The adversary forges an
 //! order, brings an old one or one of another home, or changes what was kept of it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::unreachable,
-    reason = "a test that can't go on has failed"
-)]
+#![expect(clippy::unwrap_used, clippy::unreachable, reason = "a test that can't go on has failed")]
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};

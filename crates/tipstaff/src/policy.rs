@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tipstaff_classify::{Annotations, Catalogue, classify as judge_class};
-use tipstaff_core::receipt::Kind;
+use tipstaff_core::receipt::Signed;
 use tipstaff_core::{Action, Digest, Json, Millis, Verdict};
 use tipstaff_monitor::{Explainer, MonitorError, check_policies, read_policies};
 use tipstaff_policy::{PolicySource, Words};
@@ -223,13 +223,38 @@ pub(crate) fn last_control(at: &Place, what: &str) -> Result<Option<Digest>, Fai
     if !at.home.exists() {
         return Ok(None);
     }
-    let receipts = at.open()?.reader.receipts().map_err(|error| {
-        Failure::undone("The log can't be read.", error, "Look with `tipstaff log fsck`.")
-    })?;
-    let control =
-        receipts.iter().rev().filter(|(_, signed)| signed.receipt().kind == Kind::Control);
-    let mut last = control.filter_map(|(_, signed)| signed.receipt().control.as_ref());
-    Ok(last.find(|control| control.what == what).map(|control| control.to))
+    let unread =
+        |error| Failure::undone("The log can't be read.", error, "Look with `tipstaff log fsck`.");
+    let (opened, wanted) = (at.open()?, format!("\"what\":\"{what}\""));
+    // Of a long log only what may be meant is read.
+    let mut likely = Vec::new();
+    let looked = opened.reader.each_leaf(|index, leaf| {
+        if leaf.contains(&wanted) {
+            likely.push(index);
+        }
+        Ok(())
+    });
+    looked.map_err(unread)?;
+    for first in likely.into_iter().rev() {
+        let mut found = None;
+        let read = opened.reader.each_leaf_from(first, |index, leaf| {
+            if index == first {
+                let signed = Signed::from_leaf(leaf)?;
+                found = signed
+                    .receipt()
+                    .control
+                    .as_ref()
+                    .filter(|control| control.what == what)
+                    .map(|control| control.to);
+            }
+            Ok(())
+        });
+        read.map_err(unread)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 fn refused(at: &Place, error: MonitorError) -> Outcome {

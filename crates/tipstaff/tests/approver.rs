@@ -1,7 +1,11 @@
 //! The approver's key, end to end: replaced by its own word, replaced when it was lost, and what a crash in the middle
 //! leaves. The adversary answers with an old key, or is an agent that would like a key of its own to count.
 
-#![expect(clippy::unwrap_used, reason = "a test; the lint knows only `#[test]`")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test; the lints know only `#[test]`"
+)]
 
 mod support;
 
@@ -149,6 +153,7 @@ fn a_key_gives_way_at_once_and_what_it_approved_counts_on() {
     assert_ne!(done["isError"], json!(true), "{done}");
     // The same again after a kill: the state is the fold of its receipts.
     let before = shown(&world);
+    drop(session);
     restart(&world);
     assert_eq!(shown(&world), before);
     let mut session = client(&world);

@@ -1,7 +1,11 @@
 //! A principal's key that changes while a call of theirs is held: what was asked with it runs while it is valid, and is
 //! refused once, with a receipt, when it is not. The adversary has the old key, or is the one who was suspended.
 
-#![expect(clippy::unwrap_used, reason = "a test; the lint knows only `#[test]`")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test; the lints know only `#[test]`"
+)]
 
 mod support;
 

@@ -1,7 +1,11 @@
 //! Enrolling many from a file: every line is looked at first, each principal has an order and a receipt of its own, and
 //! what stopped goes on. The adversary is a file of which a line is wrong, and a crash in the middle.
 
-#![expect(clippy::unwrap_used, reason = "a test; the lint knows only `#[test]`")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test; the lints know only `#[test]`"
+)]
 
 mod support;
 

@@ -321,7 +321,7 @@ impl Principals {
                     return Err(ChangeFault::NoSuchKey);
                 }
                 let (to, root, holder) = (name.clone(), root.clone(), holder.clone());
-                self.grants.grant(*id, Grant { to, root, holder, at: at })?;
+                self.grants.grant(*id, Grant { to, root, holder, at })?;
             }
             Change::Convene { name, members, join_within, inactive_after } => {
                 for member in members {
