@@ -118,7 +118,13 @@ impl<'a> Agent<'a> {
     fn end(mut self) {
         fs::write(self.world.at("end"), "").unwrap();
         self.child.wait().unwrap();
-        let _ = self.asked;
+    }
+}
+
+impl Drop for Agent<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -143,7 +149,7 @@ fn a_yes_to_later_pushes_covers_them_says_what_it_covers_and_ends() {
     let yes = world.run(&["approve", &id(&hold), "--repeat", "2", "--within", "10m"]);
     assert_eq!(yes.code, 0, "{yes:?}");
     let covers = yes.out.find("also covers up to 2 later calls").unwrap();
-    let named = yes.out.find("`git push origin topic` in").unwrap();
+    let named = yes.out.rfind("`git push origin topic` in").unwrap();
     let signed = yes.out.find("Approved: it runs now").unwrap();
     assert!(covers < named && named < signed, "it is said before it is signed: {yes:?}");
     for part in ["It does not cover:", "each T4 at most", "policy `high-tiers`", "until 2"] {
