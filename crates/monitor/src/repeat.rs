@@ -213,7 +213,7 @@ impl Repeats {
                     self.0.remove(0);
                 }
                 let of = signed.hash();
-                self.0.push(Known { of, statement, repeat, kind, salt, used: 0 });
+                self.0.push(Known { of, statement: *statement, repeat, kind, salt, used: 0 });
             }
             Some(Event::Withdrawn(of)) => self.0.retain(|known| known.of != of),
             Some(Event::Used(of)) => {
@@ -270,7 +270,7 @@ impl Known {
 
 /// What a receipt says of such a yes.
 pub(crate) enum Event {
-    Given(Statement),
+    Given(Box<Statement>),
     Withdrawn(Digest),
     Used(Digest),
 }
@@ -282,7 +282,7 @@ pub(crate) fn event(receipt: &Receipt) -> Option<Event> {
         Kind::Approval if approval.get("rejected").is_none() => {
             let statement = Statement::from_json(approval)?;
             match (statement.reply, &statement.repeat) {
-                (Reply::Approve, Some(_)) => Some(Event::Given(statement)),
+                (Reply::Approve, Some(_)) => Some(Event::Given(Box::new(statement))),
                 (Reply::Withdraw, None) => Some(Event::Withdrawn(statement.of)),
                 _ => None,
             }
