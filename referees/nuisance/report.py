@@ -51,7 +51,7 @@ def load(folder):
 
 def each(call):
     """What a call is for a person who answers each by itself: one that a yes covered is one more question."""
-    return {**call, "asked": call["asked"] + call["covered"]}
+    return {**call, "asked": call["asked"] + call.get("covered", False)}
 
 
 def table(head, rows):
@@ -103,7 +103,7 @@ def covered(found, stood):
                       for way in (found, stood))
         minutes = sum(one["minutes"] for one in found if one["half"] == half)
         asked = [sum(call["asked"] for call in calls) for calls in (each, once)]
-        covers = [call for call in once if call["covered"]]
+        covers = [call for call in once if call.get("covered")]
         quiet = [sum(not any(call["asked"] or is_refused(call) for call in counted(one["calls"]))
                      for one in way if one["half"] == half) for way in (found, stood)]
         rows.append([half, asked[0], asked[1], len(covers), f"{asked[0] / minutes * 30:.2f}",
