@@ -183,9 +183,9 @@ fn a_yes_to_later_pushes_covers_them_says_what_it_covers_and_ends() {
     assert_eq!(agent.said(next), "0");
     let new = yes.json()["receipt"].as_str().unwrap().to_owned();
     agent.passes("git push origin topic");
-    let ended = world.run(&["withdraw", &new[..10]]);
+    let ended = world.run(&["withdraw", new.get(..10).unwrap()]);
     assert!(ended.code == 0 && ended.out.contains("covers nothing more"), "{ended:?}");
-    assert_eq!(world.run(&["withdraw", &new[..10]]).code, 3);
+    assert_eq!(world.run(&["withdraw", new.get(..10).unwrap()]).code, 3);
     agent.refuse("git push origin topic");
     agent.end();
 
@@ -196,7 +196,7 @@ fn a_yes_to_later_pushes_covers_them_says_what_it_covers_and_ends() {
         .collect();
     assert_eq!(used.len(), 3);
     let why = world.run(&["why", used[1]["hash"].as_str().unwrap()]).out;
-    assert!(why.contains(&format!("before, by {}", &of[..12])), "{why}");
+    assert!(why.contains(&format!("before, by {}", of.get(..12).unwrap())), "{why}");
     assert!(why.contains("its number 2") && why.contains("high-tiers"), "{why}");
     let log = json!(receipts).to_string();
     assert!(!log.contains("topic"), "the log says where nothing led");
