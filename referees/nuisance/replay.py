@@ -1,8 +1,6 @@
 """Replays recorded sessions through `tipstaff hook`, with the policies that a new home ships. Nothing is executed.
 
-    replay.py --sessions FOLDER --results FOLDER [--half tuned|held-out] [--only WORD] [--workers N] [--standing]
-
-With --standing the person who approves says yes to later calls too, where the queue offers that.
+    replay.py --sessions FOLDER --results FOLDER [--half tuned|held-out] [--only WORD] [--workers N]
 """
 
 import argparse
@@ -28,7 +26,7 @@ TIPSTAFF = os.environ["TIPSTAFF"]
 LIMIT_S = 90
 LOOK_S = 0.03
 REPEAT, WITHIN_S = 10, 30 * 60
-"""What the person says yes to with --standing. The time is that of the recording, which a replay is faster than."""
+"""What the person says yes to, where the queue offers it. The time is that of the recording, which a replay is faster than."""
 DENIED = re.compile(r"\((?P<verdict>[A-Z_]+)(?: by policy `(?P<rule>[^`]+)`)?; (?P<class>[^,]+), T(?P<tier>\d)\)")
 REASON = re.compile(r"Reason: ([\w-]+)")
 
@@ -36,9 +34,9 @@ REASON = re.compile(r"Reason: ([\w-]+)")
 class Session:
     """One recording in a fresh home: its agent, and the person who approves what is held."""
 
-    def __init__(self, data, scratch, standing=False):
+    def __init__(self, data, scratch):
         self.recording = recording.read(data)
-        self.standing, self.given, self.at = standing, [], 0.0
+        self.given, self.at = [], 0.0
         self.user, self.home = scratch / "user", scratch / "home"
         self.moved = recording.Moved(self.recording, self.user)
         self.root = pathlib.Path(self.moved(self.recording.root))
@@ -78,7 +76,7 @@ class Session:
         return json.loads(line), list(held.values())
 
     def answer(self, hold, may):
-        if not (may and self.standing and (hold.get("offer") or {}).get("kind")):
+        if not (may and (hold.get("offer") or {}).get("kind")):
             self.tell("approve" if may else "refuse", hold["of"])
             return
         said = self.tell("--json", "approve", hold["of"], "--repeat", str(REPEAT), "--within", "8h")
@@ -176,14 +174,14 @@ def classes(session, calls):
     return at == len(verdicts)
 
 
-def replay(line, sessions, standing):
+def replay(line, sessions):
     file = sessions / f"{line.sha256}.jsonl"
     data = file.read_bytes()
     if hashlib.sha256(data).hexdigest() != line.sha256:
         raise RuntimeError(f"{file} is not what the manifest says")
     scratch = pathlib.Path(tempfile.mkdtemp(prefix="nuisance-"))
     try:
-        session = Session(data, scratch, standing)
+        session = Session(data, scratch)
         try:
             calls = session.play()
             whole = classes(session, calls)
@@ -203,7 +201,6 @@ def main():
     parser.add_argument("--half", choices=("tuned", "held-out"))
     parser.add_argument("--only", default="")
     parser.add_argument("--workers", type=int, default=3)
-    parser.add_argument("--standing", action="store_true")
     options = parser.parse_args()
     wanted = [line for line in manifest.read() if options.half in (None, line.half)
               and (options.only in line.repository or line.sha256.startswith(options.only))]
@@ -217,7 +214,7 @@ def main():
     program = hashlib.sha256(pathlib.Path(TIPSTAFF).read_bytes()).hexdigest()
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
-        running = {pool.submit(replay, line, options.sessions, options.standing): line for line in wanted}
+        running = {pool.submit(replay, line, options.sessions): line for line in wanted}
         for number, done in enumerate(concurrent.futures.as_completed(running), 1):
             line = running[done]
             try:

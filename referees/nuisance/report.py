@@ -1,6 +1,6 @@
 """Writes RESULTS.md from the result files of `replay.py`. Every figure is counted here.
 
-    report.py --results FOLDER --standing FOLDER
+    report.py --results FOLDER
 
 Refuses if a recording of the manifest has no result, or if the results are of different programs.
 """
@@ -47,6 +47,11 @@ def load(folder):
     if not all(one["whole"] for one in found):
         sys.exit("some session has more verdicts than calls")
     return found
+
+
+def each(call):
+    """What a call is for a person who answers each by itself: one that a yes covered is one more question."""
+    return {**call, "asked": call["asked"] + call.get("covered", False)}
 
 
 def table(head, rows):
@@ -98,7 +103,7 @@ def covered(found, stood):
                       for way in (found, stood))
         minutes = sum(one["minutes"] for one in found if one["half"] == half)
         asked = [sum(call["asked"] for call in calls) for calls in (each, once)]
-        covers = [call for call in once if call["covered"]]
+        covers = [call for call in once if call.get("covered")]
         quiet = [sum(not any(call["asked"] or is_refused(call) for call in counted(one["calls"]))
                      for one in way if one["half"] == half) for way in (found, stood)]
         rows.append([half, asked[0], asked[1], len(covers), f"{asked[0] / minutes * 30:.2f}",
@@ -184,11 +189,8 @@ def declined(found):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--results", type=pathlib.Path, required=True)
-    parser.add_argument("--standing", type=pathlib.Path, required=True)
-    options = parser.parse_args()
-    found, stood = load(options.results), load(options.standing)
-    if found[0]["program"] != stood[0]["program"]:
-        sys.exit("the two ways are of different programs")
+    stood = load(parser.parse_args().results)
+    found = [{**one, "calls": [each(call) for call in one["calls"]]} for one in stood]
     faults = sum(call["answer"] == "fault" for one in found for call in one["calls"])
     asked_after = sum(is_refused(call) and bool(call["asked"]) for one in found for call in counted(one["calls"]))
     said = [

@@ -217,6 +217,7 @@ impl Repeats {
                 let by = signed.receipt().approval.as_ref();
                 let by = by.and_then(|approval| text_of(approval, "key_id")).unwrap_or_default();
                 let of = signed.hash();
+                let statement = *statement;
                 self.0.push(Known { of, statement, by, repeat, kind, salt, used: 0 });
             }
             Some(Event::Withdrawn(of)) => self.0.retain(|known| known.of != of),
@@ -277,7 +278,7 @@ impl Known {
 
 /// What a receipt says of such a yes.
 pub(crate) enum Event {
-    Given(Statement),
+    Given(Box<Statement>),
     Withdrawn(Digest),
     Used(Digest),
 }
@@ -289,7 +290,7 @@ pub(crate) fn event(receipt: &Receipt) -> Option<Event> {
         Kind::Approval if approval.get("rejected").is_none() => {
             let statement = Statement::from_json(approval)?;
             match (statement.reply, &statement.repeat) {
-                (Reply::Approve, Some(_)) => Some(Event::Given(statement)),
+                (Reply::Approve, Some(_)) => Some(Event::Given(Box::new(statement))),
                 (Reply::Withdraw, None) => Some(Event::Withdrawn(statement.of)),
                 _ => None,
             }

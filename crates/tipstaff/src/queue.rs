@@ -125,9 +125,9 @@ fn place(holds: &[Json], id: &str, undone: &str) -> Result<usize, Failure> {
 /// The first of these calls that can't be answered so.
 fn unanswerable<'a>(chosen: &[&'a Json], reply: Reply) -> Option<&'a Json> {
     let mut chosen = chosen.iter().copied();
-    chosen.find(|hold| match (reply, text(hold, "state").as_str()) {
-        (_, "waiting") | (Reply::Refuse, "deferred" | "ready") => false,
-        _ => true,
+    chosen.find(|hold| {
+        let state = text(hold, "state");
+        !matches!((reply, state.as_str()), (_, "waiting") | (Reply::Refuse, "deferred" | "ready"))
     })
 }
 

@@ -3,7 +3,7 @@
 //! The adversary is a yes whose reach nobody read: it is said in one sentence, made from what is signed and from
 //! nothing else, before it is signed.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tipstaff_classify::ActionKind;
@@ -137,7 +137,7 @@ pub(crate) fn offered(hold: &Json) -> String {
     {
         let (of, words) = (text(hold, "of"), words(&kind));
         let of = short(&of);
-        out += &format!("\n    approve {of} --repeat 10 would also cover: 10 more of {words}");
+        let _ = write!(out, "\n    approve {of} --repeat 10 would also cover: 10 more of {words}");
     }
     out
 }
