@@ -174,7 +174,8 @@ impl Api {
                 let fresh = random::<16>()?;
                 let by = signer(request).map(|key| (key, capability(request)));
                 if by.is_none() && request.headers().contains_key(&CAPABILITY) {
-                    return Err(Fault::bad(
+                    return Err(Fault::new(
+                        StatusCode::FORBIDDEN,
                         "capability_unsigned",
                         "A capability is presented by its holder alone.",
                         "Sign the request with the holder's key (RFC 9421).",

@@ -294,3 +294,13 @@ fn a_client_that_never_names_its_session_is_served_on() {
     let outcomes = world.get("/api/v1/receipts?kind=outcome");
     assert_eq!(outcomes["receipts"][0]["receipt"]["outcome"]["status"], "ok");
 }
+
+#[test]
+fn the_homes_token_presents_no_capability() {
+    let world = World::new();
+    let bearer = format!("Bearer {}", world.token);
+    let headers = [("authorization", bearer.as_str()), ("tipstaff-capability", "abcd")];
+    let asked = r#"{"server":"notes","tool":"list_notes","parameters":{}}"#;
+    let reply = world.send("POST", "/api/v1/actions", &headers, asked);
+    assert_eq!((reply.status().as_u16(), code(&reply).as_str()), (403, "capability_unsigned"));
+}
