@@ -216,7 +216,7 @@ impl Ledger {
         }
         while tail.durable <= index {
             if let Err(stopped) = tail.check() {
-                tail.waiting.end(Ended::Again);
+                tail.waiting.end();
                 return Err(stopped);
             }
             if tail.committing {
@@ -312,7 +312,7 @@ impl Ledger {
     pub fn stop(&self, why: &LedgerError) {
         let mut tail = self.tail();
         tail.stop(why);
-        tail.waiting.end(Ended::Again);
+        tail.waiting.end();
         drop(tail);
         self.progress.notify_all();
         self.low.notify_all();
@@ -466,7 +466,7 @@ impl Ledger {
             Err(error) => {
                 let error = LedgerError::from(error);
                 tail.stop(&error);
-                tail.waiting.end(Ended::Again);
+                tail.waiting.end();
                 Err(error)
             }
         }

@@ -171,6 +171,15 @@ pub enum Disobeyed {
     Unrecorded(#[from] MonitorError),
 }
 
+impl From<ApproverFault> for Rejection {
+    fn from(fault: ApproverFault) -> Self {
+        match fault {
+            ApproverFault::Ended => Self::KeyEnded,
+            _ => Self::NotSigned,
+        }
+    }
+}
+
 impl Disobeyed {
     /// The word in receipts.
     #[must_use]

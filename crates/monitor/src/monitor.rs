@@ -8,6 +8,7 @@ mod admit;
 mod approvers;
 pub use admit::Held;
 pub(crate) use admit::{Answer, Asked};
+pub(crate) use approvers::APPROVERS;
 mod brought;
 mod capabilities;
 mod closing;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tipstaff_core::Millis;
 use tipstaff_gateway::{LoggedIn, LoggedOut, LoginFault, LoginOptions, ToOpen};
-use tipstaff_monitor::Config;
+use tipstaff_monitor::{Config, ServerConfig};
 
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome};
@@ -79,7 +79,7 @@ pub(crate) fn login(at: &Place, name: &str, wanted: &Wanted) -> Outcome {
 
 pub(crate) fn logout(at: &Place, name: &str) -> Outcome {
     let undone = format!("The login to {name} could not be ended.");
-    if !is_name(name) {
+    if !ServerConfig::is_name(name) {
         return Err(Failure::Usage(format!("`{name}` is no server's name")));
     }
     // Whatever the configuration says by now, a login can be ended.
@@ -186,9 +186,4 @@ fn browse(url: &str) {
     let mut command = Command::new(program);
     command.arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let _ = command.spawn();
-}
-
-fn is_name(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    !name.is_empty() && name.len() <= 40 && name.chars().all(plain)
 }

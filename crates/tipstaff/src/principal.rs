@@ -414,15 +414,16 @@ pub(crate) fn public(text: &str) -> Result<VerifyingKey, Failure> {
 pub(crate) fn milliseconds(option: &str, text: &str) -> Result<u64, Failure> {
     let wrong =
         || Failure::Usage(format!("{option} wants a number with s, m, h or d, such as 12h"));
-    let unit = text.chars().last().ok_or_else(wrong)?;
+    let end = text.len().checked_sub(1).and_then(|end| text.split_at_checked(end));
+    let (number, unit) = end.ok_or_else(wrong)?;
     let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 60 * 60,
-        'd' => 24 * 60 * 60,
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
         _ => return Err(wrong()),
     };
-    let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| wrong())?;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(seconds * 1000).ok_or_else(wrong)
 }
 

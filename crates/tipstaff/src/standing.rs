@@ -4,7 +4,6 @@
 //! nothing else, before it is signed.
 
 use std::fmt::{self, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tipstaff_classify::ActionKind;
 use tipstaff_core::action::Salt;
@@ -15,6 +14,8 @@ use tipstaff_store::Random as _;
 
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome};
+use crate::policy::now;
+use crate::principal::milliseconds;
 use crate::queue::{DIGITS_MIN, nothing, plain, short, text};
 
 /// What is asked for: how many calls, for how long.
@@ -40,24 +41,12 @@ impl Wanted {
                 "--repeat is for one call: name it alone, so that you see what else it covers";
             return Err(Failure::Usage(what.to_owned()));
         }
-        let ms = milliseconds(within).filter(|ms| (1000..=LASTS_MAX_MS).contains(ms));
-        let wrong = || {
-            let what = "--within is a number with s, m or h behind it, such as 45m: 8h at most";
-            Failure::Usage(what.to_owned())
-        };
-        Ok(Self { count, ms: ms.ok_or_else(wrong)? })
+        let ms = milliseconds("--within", within)?;
+        if !(1000..=LASTS_MAX_MS).contains(&ms) {
+            return Err(Failure::Usage("--within is from 1s to 8h".to_owned()));
+        }
+        Ok(Self { count, ms })
     }
-}
-
-fn milliseconds(within: &str) -> Option<u64> {
-    let (number, unit) = within.split_at_checked(within.len().checked_sub(1)?)?;
-    let unit = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(unit)?.checked_mul(1000)
 }
 
 impl Terms {
@@ -86,7 +75,7 @@ impl Terms {
                 rule: hold.get("rule")?.as_str()?.to_owned(),
                 session: text(hold, "session"),
                 tier: Tier::from_number(tier)?,
-                until: Millis(now().saturating_add(wanted.ms)),
+                until: Millis(now().0.saturating_add(wanted.ms)),
             })
         };
         let unread = || {
@@ -165,7 +154,7 @@ fn described(one: &Json) -> String {
     let repeat = one.get("repeat").and_then(Repeat::from_json);
     let (used, count) = (number("/used"), number("/repeat/count"));
     let until = repeat.as_ref().map_or(0, |repeat| repeat.until.0);
-    let left = until.saturating_sub(now()) / 1000;
+    let left = until.saturating_sub(now().0) / 1000;
     format!(
         "{}  {} of {count} left, {left} s: {}\n    session {}",
         short(&text(one, "of")),
@@ -218,11 +207,6 @@ fn standing(at: &Place) -> Result<Vec<Json>, Failure> {
     Ok(listed.map(<[Json]>::to_vec).unwrap_or_default())
 }
 
-fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    u64::try_from(now).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +228,7 @@ mod tests {
             "481m",
             "-1m",
             "1d",
+            "5mm",
             "1.5h",
             "5 m",
             "99999999999999999999h",

@@ -103,13 +103,6 @@ fn rejected(world: &World) -> Vec<String> {
     found.map(|r| r["receipt"]["approval"]["rejected"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Ends everything, and looks at what is left.
-fn whole(world: &World) {
-    world.config("approval_wait_s = 60");
-    world.settle();
-    world.assert_whole();
-}
-
 #[test]
 fn a_key_gives_way_at_once_and_what_it_approved_counts_on() {
     let world = world();
@@ -161,7 +154,7 @@ fn a_key_gives_way_at_once_and_what_it_approved_counts_on() {
     assert_eq!(rotate(&world, &[]).code, 0);
     approved(&world, &mut session, "d.md");
     drop(session);
-    whole(&world);
+    world.ends_whole();
 }
 
 #[test]
@@ -192,7 +185,7 @@ fn over_a_stated_overlap_both_keys_answer() {
     assert_eq!(world.run(&["approve", &waits]).code, 0);
     assert_eq!(rotate(&world, &["--overlap", "31d"]).code, 3);
     drop(session);
-    whole(&world);
+    world.ends_whole();
 }
 
 #[test]
@@ -225,7 +218,7 @@ fn a_crash_in_the_middle_loses_no_key() {
     assert_eq!(files(&world), ["approver.key"]);
     approved(&world, &mut session, "c.md");
     drop(session);
-    whole(&world);
+    world.ends_whole();
 }
 
 #[test]
@@ -266,7 +259,7 @@ fn a_lost_key_is_replaced_by_naming_it_and_the_log_says_so() {
     let mut session = client(&world);
     approved(&world, &mut session, "b.md");
     drop(session);
-    whole(&world);
+    world.ends_whole();
 }
 
 #[test]

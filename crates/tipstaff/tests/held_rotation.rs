@@ -20,24 +20,11 @@ fn world() -> World {
     let world = World::new();
     world.config("approval_wait_s = 60\nidle_exit_s = 60\nsession_grace_s = 60");
     fs::write(world.work().join("a.md"), "keep").unwrap();
-    let (ada, coder) = (key(&world, "ada.key"), key(&world, "coder.key"));
-    order(&world, &["enrol", "ada", "--kind", "human", "--key", &ada]);
+    let (ada, coder) = (world.principal_key("ada.key"), world.principal_key("coder.key"));
+    world.order(&["enrol", "ada", "--kind", "human", "--key", &ada]);
     let rest = ["--kind", "agent", "--owner", "ada", "--key", &coder, "--role", "reader"];
-    order(&world, &[&["enrol", "coder"][..], &rest].concat());
+    world.order(&[&["enrol", "coder"][..], &rest].concat());
     world
-}
-
-/// Makes a key; its public half.
-fn key(world: &World, file: &str) -> String {
-    let file = world.work().join(file);
-    let made = world.run(&["principal", "key", file.to_str().unwrap()]);
-    assert_eq!(made.code, 0, "{made:?}");
-    made.out.trim().to_owned()
-}
-
-fn order(world: &World, words: &[&str]) {
-    let done = world.run(&[&["principal"][..], words].concat());
-    assert_eq!(done.code, 0, "{done:?}");
 }
 
 fn acts_with(world: &World, key: &str) -> Session {
@@ -102,21 +89,14 @@ fn assert_refused(world: &World, session: &mut Session, call: u64, hold: &str) {
     assert_eq!(again.code, 3, "the approval is used up: {again:?}");
 }
 
-/// Ends everything, and looks at what is left.
-fn whole(world: &World) {
-    world.config("approval_wait_s = 60");
-    world.settle();
-    world.assert_whole();
-}
-
 #[test]
 fn within_the_overlap_what_was_held_runs() {
     let world = world();
     let mut session = acts_with(&world, "coder.key");
     let call = delete(&mut session);
     let hold = held(&world);
-    let new = key(&world, "new.key");
-    order(&world, &["rotate", "coder", "--key", &new, "--overlap", "1h"]);
+    let new = world.principal_key("new.key");
+    world.order(&["rotate", "coder", "--key", &new, "--overlap", "1h"]);
     approve(&world, &hold);
     let done = session.answer(call)["result"].clone();
     assert_ne!(done["isError"], json!(true), "{done}");
@@ -124,7 +104,7 @@ fn within_the_overlap_what_was_held_runs() {
     let verdicts = verdicts_after(&world, &hold);
     assert_eq!(verdicts, [("approved".to_owned(), key_id(&world, "coder.key"))]);
     drop(session);
-    whole(&world);
+    world.ends_whole();
 }
 
 #[test]
@@ -133,8 +113,8 @@ fn after_the_old_keys_end_it_is_refused_once_and_asked_again_with_the_new_one() 
     let mut session = acts_with(&world, "coder.key");
     let call = delete(&mut session);
     let hold = held(&world);
-    let new = key(&world, "new.key");
-    order(&world, &["rotate", "coder", "--key", &new, "--overlap", "2s"]);
+    let new = world.principal_key("new.key");
+    world.order(&["rotate", "coder", "--key", &new, "--overlap", "2s"]);
     thread::sleep(Duration::from_millis(2200));
     approve(&world, &hold);
     assert_refused(&world, &mut session, call, &hold);
@@ -149,7 +129,7 @@ fn after_the_old_keys_end_it_is_refused_once_and_asked_again_with_the_new_one() 
     let verdicts = verdicts_after(&world, &hold);
     assert_eq!(verdicts, [("approved".to_owned(), key_id(&world, "new.key"))]);
     drop((session, next));
-    whole(&world);
+    world.ends_whole();
 }
 
 #[test]
@@ -165,8 +145,8 @@ fn what_was_approved_while_nobody_waited_runs_for_whoever_proves_again_to_be_the
         assert!(Instant::now() < until, "the door stays");
         thread::sleep(Duration::from_millis(20));
     }
-    let new = key(&world, "new.key");
-    order(&world, &["rotate", "coder", "--key", &new, "--overlap", "0s"]);
+    let new = world.principal_key("new.key");
+    world.order(&["rotate", "coder", "--key", &new, "--overlap", "0s"]);
     approve(&world, &hold);
     assert!(kept(&world));
 
@@ -185,7 +165,7 @@ fn what_was_approved_while_nobody_waited_runs_for_whoever_proves_again_to_be_the
     let verdicts = verdicts_after(&world, &hold);
     assert_eq!(verdicts, [("approved".to_owned(), key_id(&world, "new.key"))]);
     drop(next);
-    whole(&world);
+    world.ends_whole();
 }
 
 #[test]
@@ -194,10 +174,10 @@ fn a_key_that_is_declared_compromised_carries_nothing_that_was_held() {
     let mut session = acts_with(&world, "coder.key");
     let call = delete(&mut session);
     let hold = held(&world);
-    let new = key(&world, "new.key");
-    order(&world, &["rotate", "coder", "--key", &new, "--overlap", "1h"]);
+    let new = world.principal_key("new.key");
+    world.order(&["rotate", "coder", "--key", &new, "--overlap", "1h"]);
     let lost = key_id(&world, "coder.key");
-    order(&world, &["compromise", "coder", "--key-id", &lost]);
+    world.order(&["compromise", "coder", "--key-id", &lost]);
     approve(&world, &hold);
     assert_refused(&world, &mut session, call, &hold);
     drop(session);
@@ -205,7 +185,7 @@ fn a_key_that_is_declared_compromised_carries_nothing_that_was_held() {
     let verify = world.run(&["--json", "verify"]).json();
     let discounted = verify["discounted"].as_array().unwrap();
     assert!(discounted.iter().any(|one| one["receipt"] == json!(hold)), "{verify}");
-    whole(&world);
+    world.ends_whole();
 }
 
 #[test]
@@ -214,20 +194,20 @@ fn whoever_is_suspended_gets_nothing_that_was_held_until_restored() {
     let mut session = acts_with(&world, "coder.key");
     let call = delete(&mut session);
     let hold = held(&world);
-    order(&world, &["suspend", "coder"]);
+    world.order(&["suspend", "coder"]);
     approve(&world, &hold);
     assert_refused(&world, &mut session, call, &hold);
 
-    order(&world, &["restore", "coder"]);
+    world.order(&["restore", "coder"]);
     let call = delete(&mut session);
     let hold = held(&world);
     // Its owner's end is its own; before the answer it is taken back.
-    order(&world, &["suspend", "ada"]);
-    order(&world, &["restore", "ada"]);
+    world.order(&["suspend", "ada"]);
+    world.order(&["restore", "ada"]);
     approve(&world, &hold);
     let done = session.answer(call)["result"].clone();
     assert_ne!(done["isError"], json!(true), "{done}");
     assert!(!kept(&world));
     drop(session);
-    whole(&world);
+    world.ends_whole();
 }

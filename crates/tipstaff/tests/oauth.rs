@@ -108,15 +108,10 @@ fn world(keys: &str, servers: &str) -> World {
     for name in ["ada", "bo"] {
         let file = work.join(format!("{name}.key"));
         let did = world.run(&["principal", "key", file.to_str().unwrap()]).out.trim().to_owned();
-        order(&world, &["enrol", name, "--kind", "human", "--key", &did]);
+        world.order(&["enrol", name, "--kind", "human", "--key", &did]);
     }
     world.settle();
     world
-}
-
-fn order(world: &World, words: &[&str]) {
-    let done = world.run(&[&["principal"][..], words].concat());
-    assert_eq!(done.code, 0, "{done:?}");
 }
 
 #[test]
@@ -150,7 +145,7 @@ fn a_token_is_taken_for_its_principal_and_ends_with_it() {
         401,
         "it is no operator's"
     );
-    order(&world, &["suspend", "ada"]);
+    world.order(&["suspend", "ada"]);
     let no = ask(&served, &ada, Some(&session), &read());
     assert_eq!(no.status, 401, "{no:?}");
     assert!(no.body.contains("suspended"), "{no:?}");

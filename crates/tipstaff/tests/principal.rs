@@ -16,25 +16,12 @@ fn world() -> (World, PathBuf) {
 
 fn enrolled(world: World) -> (World, PathBuf) {
     fs::write(world.work().join("a.md"), "hi").unwrap();
-    let (ada, coder) = (key(&world, "ada.key"), key(&world, "coder.key"));
-    order(&world, &["enrol", "ada", "--kind", "human", "--key", &ada]);
+    let (ada, coder) = (world.principal_key("ada.key"), world.principal_key("coder.key"));
+    world.order(&["enrol", "ada", "--kind", "human", "--key", &ada]);
     let rest = ["--kind", "agent", "--owner", "ada", "--key", &coder, "--role", "reader"];
-    order(&world, &[&["enrol", "coder"][..], &rest].concat());
+    world.order(&[&["enrol", "coder"][..], &rest].concat());
     let file = world.work().join("coder.key");
     (world, file)
-}
-
-/// Makes a key; its public half.
-fn key(world: &World, file: &str) -> String {
-    let file = world.work().join(file);
-    let made = world.run(&["principal", "key", file.to_str().unwrap()]);
-    assert_eq!(made.code, 0, "{made:?}");
-    made.out.trim().to_owned()
-}
-
-fn order(world: &World, words: &[&str]) {
-    let done = world.run(&[&["principal"][..], words].concat());
-    assert_eq!(done.code, 0, "{done:?}");
 }
 
 fn refused(world: &World, words: &[&str], why: &str) {
@@ -63,7 +50,7 @@ fn an_agent_acts_in_its_name_until_it_may_not() {
     let mut session = acts_as(&world, &key);
     assert_eq!(text(&read(&mut session)), "hi");
 
-    order(&world, &["suspend", "coder"]);
+    world.order(&["suspend", "coder"]);
     let no = read(&mut session);
     assert!(text(&no).contains("may not act any more"), "{no}");
     // And no new door opens.
@@ -74,15 +61,15 @@ fn an_agent_acts_in_its_name_until_it_may_not() {
     assert_eq!(late.code, 3, "{late:?}");
     assert!(late.err.contains("suspended"), "{late:?}");
 
-    order(&world, &["restore", "coder"]);
+    world.order(&["restore", "coder"]);
     assert_eq!(text(&read(&mut session)), "hi");
     // Whoever acts for somebody acts no longer than they.
-    order(&world, &["suspend", "ada"]);
+    world.order(&["suspend", "ada"]);
     assert!(text(&read(&mut session)).contains("may not act any more"));
-    order(&world, &["restore", "ada"]);
+    world.order(&["restore", "ada"]);
     assert_eq!(text(&read(&mut session)), "hi");
     // The kill of the monitor changes nothing of who may act.
-    order(&world, &["retire", "coder"]);
+    world.order(&["retire", "coder"]);
     let before = world.run(&["--json", "principal", "list"]).json();
     kill(world.monitor().unwrap(), "KILL");
     let after = world.run(&["--json", "principal", "list"]).json();
@@ -115,8 +102,8 @@ fn a_key_is_replaced_while_its_session_goes_on() {
     let (world, old) = world();
     let mut session = acts_as(&world, &old);
     assert_eq!(text(&read(&mut session)), "hi");
-    let new = key(&world, "new.key");
-    order(&world, &["rotate", "coder", "--key", &new, "--overlap", "1h"]);
+    let new = world.principal_key("new.key");
+    world.order(&["rotate", "coder", "--key", &new, "--overlap", "1h"]);
     assert_eq!(text(&read(&mut session)), "hi", "both are valid");
     let mut next = acts_as(&world, &world.work().join("new.key"));
     assert_eq!(text(&read(&mut next)), "hi");
@@ -125,7 +112,7 @@ fn a_key_is_replaced_while_its_session_goes_on() {
 
     // Nobody's key, and a key that is taken.
     let stranger = world.work().join("stranger.key");
-    let did = key(&world, "stranger.key");
+    let did = world.principal_key("stranger.key");
     let folder = world.work();
     let words = ["wrap", "--name", "notes", "--key", stranger.to_str().unwrap(), "--", BINARY];
     let words = [&words[..], &["notes", folder.to_str().unwrap()]].concat();
@@ -147,7 +134,7 @@ fn what_rests_on_a_lost_key_stops_counting_and_everybody_can_see_it() {
     let list = world.receipts();
     let from = list.len().to_string();
     assert_eq!(text(&read(&mut session)), "hi");
-    order(&world, &["compromise", "coder", "--from", &from]);
+    world.order(&["compromise", "coder", "--from", &from]);
     assert!(text(&read(&mut session)).contains("may not act any more"));
     drop(session);
     world.settle();
@@ -173,7 +160,11 @@ fn what_rests_on_a_lost_key_stops_counting_and_everybody_can_see_it() {
 fn an_order_that_does_not_count_has_a_receipt_and_an_agent_orders_nothing() {
     let (world, key) = world();
     refused(&world, &["suspend", "nobody"], "nobody of this name");
-    refused(&world, &["enrol", "x", "--kind", "agent", "--key", &self::key(&world, "x")], "owner");
+    refused(
+        &world,
+        &["enrol", "x", "--kind", "agent", "--key", &world.principal_key("x")],
+        "owner",
+    );
     let rejected = world.receipts();
     let rejected = rejected.iter().filter(|r| r["receipt"]["action"] == "control:order-rejected");
     let why: Vec<Value> = rejected.map(|r| r["receipt"]["authority"]["rejected"].clone()).collect();
@@ -222,10 +213,10 @@ fn policies_name_agents_people_and_roles() {
     assert!(is_allowed(&mut session, "list_notes", json!({})));
     assert!(is_allowed(&mut session, "search_notes", json!({ "text": "h" })));
     // A role that is taken away is gone at the next action.
-    order(&world, &["roles", "coder", "writer"]);
+    world.order(&["roles", "coder", "writer"]);
     assert!(!is_allowed(&mut session, "read_note", json!({ "name": "a.md" })));
     assert!(is_allowed(&mut session, "list_notes", json!({})));
-    order(&world, &["roles", "coder", "reader", "writer"]);
+    world.order(&["roles", "coder", "reader", "writer"]);
     assert!(is_allowed(&mut session, "read_note", json!({ "name": "a.md" })));
 
     // Who proves nothing is none of them.
@@ -255,7 +246,7 @@ fn a_hook_acts_as_a_principal_too() {
     };
     let file = key.to_str().unwrap();
     assert_eq!(hook(file), (0, String::new()));
-    order(&world, &["suspend", "coder"]);
+    world.order(&["suspend", "coder"]);
     let (code, why) = hook(file);
     assert_eq!(code, 2, "{why}");
     assert!(why.contains("suspended"), "{why}");
@@ -273,7 +264,7 @@ fn whoever_asks_is_told_who_they_are_in_the_words_of_policies() {
     assert_eq!(told.code, 0, "{told:?}");
     assert!(told.out.contains("Agent::\"coder\" in User::\"ada\""), "{told:?}");
     assert!(told.out.contains("Role::\"reader\"") && told.out.contains("active"), "{told:?}");
-    let stranger = self::key(&world, "s.key");
+    let stranger = world.principal_key("s.key");
     assert!(stranger.starts_with("did:key:"));
     let file = world.work().join("s.key");
     assert_eq!(world.run(&["whoami", "--key", file.to_str().unwrap()]).code, 3);

@@ -118,16 +118,11 @@ fn world() -> (World, SigningKey) {
         (tipstaff_identity::key_at(&file).unwrap(), made.out.trim().to_owned())
     };
     let ((_, ada), (coder, did)) = (key("ada.key"), key("coder.key"));
-    order(&world, &["enrol", "ada", "--kind", "human", "--key", &ada]);
+    world.order(&["enrol", "ada", "--kind", "human", "--key", &ada]);
     let rest = ["--kind", "agent", "--owner", "ada", "--role", "reader", "--key", &did];
-    order(&world, &[&["enrol", "coder"][..], &rest].concat());
+    world.order(&[&["enrol", "coder"][..], &rest].concat());
     world.settle();
     (world, coder)
-}
-
-fn order(world: &World, words: &[&str]) {
-    let done = world.run(&[&["principal"][..], words].concat());
-    assert_eq!(done.code, 0, "{done:?}");
 }
 
 #[test]
@@ -138,11 +133,11 @@ fn a_signed_request_is_its_principals_and_ends_with_it() {
     let session = signer.open();
     let done = signer.post(Some(&session), &read(), &Changed::default());
     assert_eq!(done.json()["result"]["content"][0]["text"], "hi", "{done:?}");
-    order(&world, &["suspend", "coder"]);
+    world.order(&["suspend", "coder"]);
     let no = signer.post(Some(&session), &read(), &Changed::default());
     assert_eq!(no.status, 401, "{no:?}");
     assert!(no.body.contains("suspended"), "{no:?}");
-    order(&world, &["restore", "coder"]);
+    world.order(&["restore", "coder"]);
     let done = signer.post(Some(&session), &read(), &Changed::default());
     assert_eq!(done.json()["result"]["content"][0]["text"], "hi", "{done:?}");
     assert_eq!(served.end(), 0);
@@ -256,7 +251,7 @@ fn an_action_of_the_api_is_its_signers_and_nobody_elses() {
     let other = world.work().join("other.key");
     let did = world.run(&["principal", "key", other.to_str().unwrap()]);
     let rest = ["--kind", "agent", "--owner", "ada", "--key", did.out.trim()];
-    order(&world, &[&["enrol", "other"][..], &rest].concat());
+    world.order(&[&["enrol", "other"][..], &rest].concat());
     world.settle();
     let mut served = Served::start(&world);
     let signer = |key| Signer { served: &served, key, count: Cell::new(0) };

@@ -280,7 +280,5 @@ fn a_yes_to_later_calls_ends_with_the_key_that_gave_it() {
     agent.refuse("git push origin other");
     agent.passes("git push origin topic");
     agent.end();
-    world.config("approval_wait_s = 60");
-    world.settle();
-    world.assert_whole();
+    world.ends_whole();
 }

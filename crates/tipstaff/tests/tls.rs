@@ -135,11 +135,11 @@ fn world(more: &str) -> World {
         let file = work.join(format!("{name}.key"));
         let did = world.run(&["principal", "key", file.to_str().unwrap()]).out.trim().to_owned();
         match name {
-            "ada" => order(&world, &["enrol", name, "--kind", "human", "--key", &did]),
+            "ada" => world.order(&["enrol", name, "--kind", "human", "--key", &did]),
             "stranger" => {}
             _ => {
                 let rest = ["--kind", "agent", "--owner", "ada", "--role", "reader", "--key", &did];
-                order(&world, &[&["enrol", name][..], &rest].concat());
+                world.order(&[&["enrol", name][..], &rest].concat());
             }
         }
     }
@@ -147,16 +147,11 @@ fn world(more: &str) -> World {
     world
 }
 
-fn order(world: &World, words: &[&str]) {
-    let done = world.run(&[&["principal"][..], words].concat());
-    assert_eq!(done.code, 0, "{done:?}");
-}
-
 /// What the command makes for a key.
 fn certificate(world: &World, name: &str) -> Shown {
     let at = |end: &str| world.work().join(format!("{name}.{end}")).to_str().unwrap().to_owned();
     let words = ["certificate", &at("key"), "--out", &at("crt"), "--pem", &at("pem")];
-    order(world, &words);
+    world.order(&words);
     shown(Path::new(&at("crt")), Path::new(&at("pem")))
 }
 
@@ -196,15 +191,15 @@ fn a_client_is_whose_key_it_has_and_ends_with_it() {
     let no = thief.call(&mut thief.connect(), &session, &read());
     assert_eq!(no.status, 404, "{no:?}");
     // The end of a principal is the end of its open connection and session, at the next request.
-    order(&world, &["suspend", "coder"]);
+    world.order(&["suspend", "coder"]);
     let no = client.call(&mut stream, &session, &read());
     assert_eq!(no.status, 401, "{no:?}");
     assert!(no.body.contains("suspended"), "{no:?}");
     assert_eq!(client.once("GET /healthz", &[], &json!({})).status, 401, "and of each new one");
-    order(&world, &["restore", "coder"]);
+    world.order(&["restore", "coder"]);
     let done = client.call(&mut stream, &session, &read());
     assert_eq!(done.json()["result"]["content"][0]["text"], "hi", "{done:?}");
-    order(&world, &["compromise", "coder", "--from", "0"]);
+    world.order(&["compromise", "coder", "--from", "0"]);
     let no = client.call(&mut stream, &session, &read());
     assert_eq!(no.status, 401, "{no:?}");
     assert!(no.body.contains("compromised"), "{no:?}");
@@ -417,7 +412,7 @@ fn each_door_says_its_own_proof_and_an_open_stream_ends_with_its_principal() {
     let mut head = [0; 12];
     listening.read_exact(&mut head).unwrap();
     assert_eq!(&head, b"HTTP/1.1 200");
-    order(&world, &["suspend", "coder"]);
+    world.order(&["suspend", "coder"]);
     // The last chunk of an answer is an empty one.
     let until = Instant::now() + Duration::from_secs(25);
     let mut rest = Vec::new();

@@ -66,6 +66,10 @@ fn a_push_is_of_one_kind_with_pushes_to_the_same_remote_and_branch() {
     ] {
         assert_ne!(line(other).unwrap(), push, "{other}");
     }
+    for name in ["cwd", "workdir"] {
+        let at = format!("{{\"command\":\"git push origin main\",\"{name}\":\"/home/me/other\"}}");
+        assert_eq!(of("claude", "Bash", &at, true).unwrap().folders, ["/home/me/other"], "{name}");
+    }
 }
 
 #[test]

@@ -209,6 +209,10 @@ pub fn logout(
     name: &str,
     server: Option<&ServerConfig>,
 ) -> Result<LoggedOut, LoginFault> {
+    if !ServerConfig::is_name(name) {
+        // It would name a file elsewhere.
+        return Ok(LoggedOut::None);
+    }
     let _held = kept::lock(home, name)?;
     let found = kept::read(home, name);
     // Forgotten first: whoever is slow to take it back keeps nobody from that.

@@ -94,6 +94,13 @@ impl std::fmt::Debug for Setting {
 }
 
 impl ServerConfig {
+    /// Whether a server may be called so. No such name holds a slash.
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        !name.is_empty() && name.len() <= NAME_MAX && name.chars().all(plain)
+    }
+
     /// Whether the operator has set what it is sent as `Authorization`.
     #[must_use]
     pub fn has_authorization(&self) -> bool {
@@ -122,8 +129,7 @@ pub(super) fn fault(servers: &Servers) -> Option<String> {
 }
 
 fn fault_of(name: &str, server: &ServerConfig) -> Option<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(plain) {
+    if !ServerConfig::is_name(name) {
         return Some(format!("a name has 1 to {NAME_MAX} of the characters a-z A-Z 0-9 - _ ."));
     }
     if name.contains(SEPARATOR) || name.starts_with('_') || name.ends_with('_') {

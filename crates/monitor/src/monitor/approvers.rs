@@ -11,15 +11,14 @@ use tipstaff_core::{Digest, Json, Millis, Tier};
 use tipstaff_identity::{Approvers, HomeKeys, SignedSuccession};
 use tipstaff_ledger::{Draft, State};
 
+use super::principals::SKEW;
 use super::{Monitor, lock, log_line};
 use crate::error::{Disobeyed, MonitorError};
 use crate::home::Home;
 use crate::wire::{number, object};
 
 /// The kind of control state.
-pub(super) const APPROVERS: &str = "approvers";
-/// How far the time of a change may be from the monitor's, in milliseconds.
-const SKEW: u64 = 10 * 60 * 1000;
+pub(crate) const APPROVERS: &str = "approvers";
 
 impl Monitor {
     /// Replaces an approver's key.

@@ -11,7 +11,7 @@ use tipstaff_identity::{Peer, Process};
 use tipstaff_ledger::{Draft, State};
 use tipstaff_policy::PolicySource;
 
-use super::{Member, Monitor, lock};
+use super::{APPROVERS, Member, Monitor, lock};
 use crate::config::Config;
 use crate::deferral::Deferrals;
 use crate::error::MonitorError;
@@ -198,11 +198,11 @@ impl Monitor {
         }
         lock(&self.tried).config = Some(config);
         // Who may approve is control state: a key that appears later on the disk approves nothing.
-        if !state.control.contains_key("approvers") {
+        if !state.control.contains_key(APPROVERS) {
             let approvers = self.approvers.read().unwrap_or_else(PoisonError::into_inner);
             let keys = self.home.keep(&approvers.to_text())?;
             drop(approvers);
-            self.append_control("approvers", None, keys)?;
+            self.append_control(APPROVERS, None, keys)?;
         }
         if !state.control.contains_key("tool-pins") {
             self.append_control("tool-pins", None, rules.pins_digest)?;

@@ -11,7 +11,7 @@ use tipstaff_core::action::Salt;
 use tipstaff_core::key::Signature;
 use tipstaff_core::receipt::{Door, Kind};
 use tipstaff_core::{Digest, Json, Millis};
-use tipstaff_identity::{ApproverFault, Approvers, Peer};
+use tipstaff_identity::{Approvers, Peer};
 use tipstaff_ledger::{Draft, LedgerError};
 
 use super::admit::{After, Answer, Asked, Why};
@@ -240,10 +240,7 @@ impl Monitor {
         if said.statement != asked {
             return Err(Rejection::AnotherCall);
         }
-        let known = approvers.key(&said.key_id, now).map_err(|fault| match fault {
-            ApproverFault::Ended => Rejection::KeyEnded,
-            _ => Rejection::NotSigned,
-        })?;
+        let known = approvers.key(&said.key_id, now)?;
         let signed = asked.is_signed(known, &said.signature);
         if !signed {
             return Err(Rejection::NotSigned);

@@ -27,7 +27,7 @@ use crate::wire::{number, object};
 /// The kind of control state.
 const PRINCIPALS: &str = "principals";
 /// How far an order's time may be from the monitor's, in milliseconds.
-const SKEW: u64 = 10 * 60 * 1000;
+pub(super) const SKEW: u64 = 10 * 60 * 1000;
 /// The same for a member who says that it is there: nobody joins at a time that suits it.
 const JOIN_SKEW: u64 = 5 * 1000;
 /// Orders after which the log begins a new segment.
@@ -326,7 +326,9 @@ fn checked(signed: &[SignedOrder], approvers: &[VerifyingKey]) -> Vec<bool> {
         let looks: Vec<_> = parts.map(|part| scope.spawn(move || look(part))).collect();
         // A look that did not end found nothing signed, and nothing after it counts.
         let ended = looks.into_iter().map_while(|look| look.join().ok());
-        ended.flatten().collect()
+        let mut checked: Vec<bool> = ended.flatten().collect();
+        checked.resize(signed.len(), false);
+        checked
     })
 }
 

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tipstaff_core::receipt::{Door, Kind};
 use tipstaff_core::{Digest, Json, Millis};
-use tipstaff_identity::ApproverFault;
 use tipstaff_ledger::Draft;
 
 use super::{Monitor, lock};
@@ -96,10 +95,7 @@ impl Monitor {
             if said.statement != asked {
                 return Err(Rejection::AnotherCall);
             }
-            let by = approvers.key(&said.key_id, now).map_err(|fault| match fault {
-                ApproverFault::Ended => Rejection::KeyEnded,
-                _ => Rejection::NotSigned,
-            })?;
+            let by = approvers.key(&said.key_id, now)?;
             if !asked.is_signed(by, &said.signature) {
                 return Err(Rejection::NotSigned);
             }

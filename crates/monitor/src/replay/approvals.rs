@@ -12,6 +12,7 @@ use tipstaff_identity::Approvers;
 
 use crate::approval::{Reply, Statement};
 use crate::judge::{Answered, Facts};
+use crate::monitor::APPROVERS;
 use crate::repeat::{Event, REASON, event};
 use crate::wire::{digest_of, number_of, text_of};
 
@@ -41,8 +42,7 @@ impl Approvals {
         let receipt = signed.receipt();
         match receipt.kind {
             Kind::Control => {
-                let control =
-                    receipt.control.as_ref().filter(|control| control.what == "approvers");
+                let control = receipt.control.as_ref().filter(|control| control.what == APPROVERS);
                 let next = control.and_then(|control| Approvers::from_text(&kept(control.to)?));
                 // What the log says without the word of those before, or without saying that there is none, is nothing.
                 let counts = |next: &Approvers| {
@@ -365,6 +365,26 @@ mod tests {
         let mut wider = with(1);
         wider.repeat.as_mut().unwrap().repeat.count = 100;
         assert_eq!(approvals.standing_fault(&uses(yes, 2), &wider), FAULT, "another bound");
+        // Its key was replaced, and its time is over.
+        let next = SigningKey::from_seed(&[6; 32].into()).unwrap();
+        let before = approvals.approvers.clone().unwrap();
+        let old = SigningKey::from_seed(&[5; 32].into()).unwrap();
+        let replaced = |until| {
+            let succession = tipstaff_identity::Succession {
+                key: next.verifying_key().clone(),
+                replaces: old.verifying_key().key_id(),
+                until: Millis(until),
+                log: "l".to_owned(),
+                prev: before.digest(),
+                at: Millis(2),
+            };
+            before.succeeded(&succession.sign(&next, Some(&old))).ok()
+        };
+        approvals.approvers = replaced(6);
+        assert_eq!(approvals.standing_fault(&uses(yes, 2), &with(1)), None);
+        approvals.approvers = replaced(5);
+        assert_eq!(approvals.standing_fault(&uses(yes, 2), &with(1)), FAULT, "an ended key");
+        approvals.approvers = Some(before);
         // Withdrawn.
         let mut statement = Statement { reply: Reply::Withdraw, ..asked_of(&approvals, yes) };
         (statement.of, statement.repeat) = (yes, None);

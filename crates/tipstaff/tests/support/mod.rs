@@ -201,6 +201,27 @@ impl World {
         }
     }
 
+    /// Makes a principal's key in the work folder; its public half.
+    pub fn principal_key(&self, file: &str) -> String {
+        let file = self.work().join(file);
+        let made = self.run(&["principal", "key", file.to_str().unwrap()]);
+        assert_eq!(made.code, 0, "{made:?}");
+        made.out.trim().to_owned()
+    }
+
+    /// Gives an order on principals.
+    pub fn order(&self, words: &[&str]) {
+        let done = self.run(&[&["principal"][..], words].concat());
+        assert_eq!(done.code, 0, "{done:?}");
+    }
+
+    /// Ends a world whose monitor lasts, and looks at what is left.
+    pub fn ends_whole(&self) {
+        self.config("approval_wait_s = 60");
+        self.settle();
+        self.assert_whole();
+    }
+
     /// What must hold of every log, whatever happened.
     pub fn assert_whole(&self) {
         let verify = self.run(&["--json", "verify"]);
