@@ -2,7 +2,9 @@
 """Traces as TLA+: what a simulated or a real store says happened, as a behaviour that the specification may allow.
 
     traces.py module FILE...        prints the module `Traces` for traces in JSON lines
-    traces.py home EXPORT ORDERS    prints the trace of a home: its exported receipts, and its file of orders
+    traces.py home EXPORT ORDERS TOOLS CAPABILITY...
+                                    prints the trace of a home: its exported receipts, its file of orders, which tool
+                                    each verdict is about, and what `tipstaff --json inspect` says of its capabilities
     traces.py tamper KIND FILE      prints a trace with one thing changed, which must be refused
 
 The adversary is a trace that says less than what happened, or is made to fit. Each line becomes one step of the
@@ -12,6 +14,7 @@ fresh that is, and a step that it does not allow ends the check. Standard librar
 import base64
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -121,6 +124,10 @@ TAMPERINGS = {
     "revoked": "a capability is revoked before the last action that used it, and nobody takes notice",
     "acted-after": "whoever was suspended first is said to have acted once more (of a home)",
     "order-left-out": "an order that ends nothing is left out (of a home)",
+    "grant-left-out": "an order that granted what was used is said to have been another one (of a home)",
+    "used-after": "a capability is said to have been used once more after it was revoked (of a home)",
+    "holder-out": "somebody through whom a capability came is suspended, and it is used all the same (of a home)",
+    "other-tool": "a capability is said to have been used for a tool that it does not name (of a home)",
     "sooner": "an answer is said to be to the request after the one that it is to",
 }
 
@@ -137,6 +144,8 @@ def tamper(kind, file):
     if kind == "order-left-out":
         del lines[next(at for at, line in enumerate(lines) if line["op"] == "other")]
         return lines
+    if kind in ("grant-left-out", "used-after", "holder-out", "other-tool"):
+        return tamper_with_capability(kind, lines)
     high = [at for at, line in enumerate(lines) if line["op"] == "judge" and line["tier"] >= 3]
     acted = max(high)
     judge = lines[acted]
@@ -166,6 +175,31 @@ def tamper(kind, file):
     return lines
 
 
+def tamper_with_capability(kind, lines):
+    """A trace of a home up to the first use of a capability that was given on, or one later, with one thing changed.
+
+    It ends there, so that nothing else can be why it is refused.
+    """
+    used = next(at for at, line in enumerate(lines) if line.get("by") == "capability" and line["through"])
+    last = lines[used]
+    made = {line["id"]: line for line in lines if line["op"] == "make"}
+    root = last["cap"]
+    while made[root]["parent"]:
+        root = made[root]["parent"]
+    if kind == "grant-left-out":
+        return [{"op": "other"} if line == {"op": "grant", "id": root} else line for line in lines[:used + 1]]
+    if kind == "used-after":
+        ended = lines.index({"op": "revoke", "id": root})
+        entries = sum(line["op"] in ("grant", "revoke", "other") for line in lines[:ended + 1])
+        return lines[:ended + 1] + [last | {"revision": entries}]
+    if kind == "holder-out":
+        through = next(at for at in range(used, -1, -1) if lines[at].get("by") == "through")
+        out, key = last["revision"] + 1, lines[through]
+        return lines[:through] + [{"op": "revoke", "id": key["cap"]}, key | {"revision": out}]
+    # Of what its giver has: only the block that gave it on says that it is not its holder's.
+    return lines[:used] + [last | {"tool": min(set(made[root]["tools"]) - set(made[last["cap"]]["tools"]))}]
+
+
 BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
@@ -184,22 +218,56 @@ def b64(data):
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
+TOOL = re.compile(r'(tool|server)\("([^"]*)"\)')
+TIER = re.compile(r"check if tier\(\$v\), \$v <= (\d+);")
+
+
+def scope(source, tools):
+    """What a block leaves, by its checks of tools and tiers: which of these tools, and up to which tier."""
+    left, ceiling = set(tools), 5
+    for check in source.splitlines():
+        named = TOOL.findall(check)
+        if named:
+            said = {(kind, name) for kind, name in named}
+            left &= {tool for tool in tools if ("tool", tool) in said or ("server", tool.split("/")[0]) in said}
+        if TIER.match(check):
+            ceiling = min(ceiling, int(TIER.match(check)[1]))
+    return sorted(tools[tool] for tool in left), ceiling
+
+
 class Home:
     """What the orders of a home say, as capabilities: a principal's derives from its owner's, a key's from both.
 
     Enrolment grants, suspension, retirement and a lost key revoke; whoever is restored has another capability from
     then on, and so has everybody who acts for them. The end of an overlap is no order: it is not looked at.
+
+    A token is one more, each of its blocks made from the one before, of the tools and tiers that its checks leave; its
+    other checks are not looked at. A verdict that permits becomes an action of the key that proved its caller, one of
+    each key that the token came through, and one of the token's last block: each has to be allowed by itself.
     """
 
-    def __init__(self):
+    def __init__(self, tools, tokens):
         self.lines, self.made = [{"op": "begin", "nodes": 0}], 0
         self.owner, self.keys, self.cap, self.out, self.lost = {}, {}, {}, set(), set()
+        names = {tool for token in tokens for block in token for kind, tool in TOOL.findall(block["source"])
+                 if kind == "tool"}
+        self.tools = {tool: at for at, tool in enumerate(sorted(names | set(tools)))}
+        self.holders = {}
+        for token in tokens:
+            parent, through = 0, []
+            for block in token:
+                through = through + [key_id(block["holder"])]
+                if ("block", block["id"]) not in self.cap:
+                    self.cap["block", block["id"]] = self.make(parent, *scope(block["source"], self.tools))
+                    self.holders[block["id"]] = through
+                parent = self.cap["block", block["id"]]
 
-    def make(self, parent):
-        """A capability that may do everything that its parent may."""
+    def make(self, parent, tools=None, ceiling=5):
+        """A capability that may do this, or everything that its parent may."""
         self.made += 1
+        tools = sorted(self.tools.values()) if tools is None else tools
         self.lines.append(
-            {"op": "make", "id": self.made, "parent": parent, "tools": [0], "ceiling": 5})
+            {"op": "make", "id": self.made, "parent": parent, "tools": tools, "ceiling": ceiling})
         return self.made
 
     def anew(self, name):
@@ -212,9 +280,15 @@ class Home:
             if owner == name and other not in self.out:
                 self.anew(other)
 
+    def block(self, known):
+        """A block by its id. One that no token here has is worth nothing, and may be revoked."""
+        if ("block", known) not in self.cap:
+            self.cap["block", known] = self.make(0)
+        return self.cap["block", known]
+
     def order(self, change):
         """One order: one entry of the log."""
-        what, name = change["what"], change["name"]
+        what, name = change["what"], change.get("name")
         entry = {"op": "other"}
         if what == "enrol":
             self.owner[name], self.keys[name] = change["owner"], [key_id(change["key"])]
@@ -234,9 +308,17 @@ class Home:
         elif what == "compromise":
             self.lost.add(change["key_id"])
             entry = {"op": "revoke", "id": self.cap["key", change["key_id"]]}
+        elif what in ("grant", "revoke"):
+            entry = {"op": what, "id": self.block(change["id"])}
         self.lines.append(entry)
 
-    def receipt(self, receipt, orders):
+    def judged(self, receipt, tool, **said):
+        """One action of one capability."""
+        act = sum(line["op"] == "judge" for line in self.lines) + 1
+        self.lines.append({"op": "judge", "node": 0, "act": act, "tool": self.tools[tool], "tier": receipt["tier"],
+                           "revision": receipt["as_of"]["control"]} | said)
+
+    def receipt(self, receipt, tool, orders):
         """One receipt of the export."""
         control, decision = receipt["control"], receipt["decision"]
         if control and control["what"] == "principals":
@@ -246,24 +328,33 @@ class Home:
         elif control:
             self.lines.append({"op": "other"})
         elif receipt["kind"] == "verdict" and decision["verdict"] in ("ALLOW", "MODIFY"):
-            holder = (receipt["authority"] or {}).get("holder")
+            authority = receipt["authority"] or {}
+            holder, blocks = authority.get("holder"), authority.get("capability") or []
             if holder:
-                act = sum(line["op"] == "judge" for line in self.lines) + 1
-                self.lines.append({
-                    "op": "judge", "node": 0, "act": act, "cap": self.cap.get(("key", holder), 0),
-                    "tool": 0, "tier": receipt["tier"], "revision": receipt["as_of"]["control"]})
+                self.judged(receipt, tool, by="holder", cap=self.cap.get(("key", holder), 0))
+            if blocks:
+                if blocks[-1] not in self.holders:
+                    raise SystemExit(f"a verdict rests on block {blocks[-1]}, which no capability here has")
+                through = self.holders[blocks[-1]]
+                if through[-1] != holder:
+                    raise SystemExit(f"block {blocks[-1]} is for another key than the one that used it")
+                for key in through[:-1]:
+                    self.judged(receipt, tool, by="through", cap=self.cap.get(("key", key), 0))
+                self.judged(receipt, tool, by="capability", cap=self.block(blocks[-1]), through=len(through) - 1)
 
 
-def home(export, orders):
-    """The trace of a home, from its export and the file of its orders."""
-    seen = Home()
+def home(export, orders, tools, *tokens):
+    """The trace of a home, from its export, its orders, the tools asked for and what is inside of its capabilities."""
     texts = Path(orders).read_bytes().splitlines()
     orders = {hashlib.sha256(text).hexdigest(): text for text in texts}
-    lines = Path(export).read_text(encoding="utf-8").splitlines()
-    receipts = [json.loads(line)["receipt"] for line in lines]
+    said = [json.loads(line) for line in Path(tools).read_text(encoding="utf-8").splitlines()]
+    tools = {line["hash"]: line["tool"] for line in said}
+    tokens = [json.loads(Path(token).read_text(encoding="utf-8"))["blocks"] for token in tokens]
+    seen = Home(tools.values(), tokens)
+    exported = [json.loads(line) for line in Path(export).read_text(encoding="utf-8").splitlines()]
     # An export goes chain by chain; the order of the log is that of their places in it.
-    for receipt in sorted(receipts, key=lambda receipt: receipt["as_of"]["size"]):
-        seen.receipt(receipt, orders)
+    for line in sorted(exported, key=lambda line: line["receipt"]["as_of"]["size"]):
+        seen.receipt(line["receipt"], tools.get(line["hash"]), orders)
     return seen.lines
 
 
@@ -291,7 +382,7 @@ def main():
         for line in tamper(sys.argv[2], sys.argv[3]):
             print(json.dumps(line, sort_keys=True))
     elif sys.argv[1] == "home":
-        for line in home(sys.argv[2], sys.argv[3]):
+        for line in home(*sys.argv[2:]):
             print(json.dumps(line, sort_keys=True))
     else:
         raise SystemExit(__doc__)
