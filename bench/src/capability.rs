@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::echo::{SERVER, TOOL};
 use crate::failure::Failure;
 use crate::inprocess::{one, thread_time, unsynced};
-use crate::machine::median;
+use crate::machine::{Load, median};
 use crate::out::Out;
 
 /// Repetitions of what takes microseconds, and rounds of which the middle one counts.
@@ -38,9 +38,11 @@ pub(crate) fn run(scratch: &Path, out: &Out) -> Result<(), Failure> {
     let (bytes, root) = three()?;
     let capability = Token::decode(&bytes).and_then(|token| token.verify(&root));
     let capability = Arc::new(capability.map_err(Failure::wrong)?);
+    let look = Load::look(scratch);
     let (warm, (cold, checks, times)) = (warm(&capability)?, cold(&bytes, &root)?);
     let (added, without) = whole(scratch)?;
     let (revoked, looked) = revoking(&bytes, &capability)?;
+    let foreign = Load::look(scratch).since(look).foreign;
     println!("a capability of 3 blocks, {} bytes, median of {ROUNDS}:", bytes.len());
     println!(
         "  warm: {warm:.2} µs to look at; {added:.2} µs more of processor time in an action of"
@@ -52,12 +54,12 @@ pub(crate) fn run(scratch: &Path, out: &Out) -> Result<(), Failure> {
     println!(
         "revoking one of {LIVE} that stand: {revoked:.2} µs; then one of the {MADE} made from it is"
     );
-    println!("  refused after {looked:.2} µs");
+    println!("  refused after {looked:.2} µs; foreign load {foreign:.2}");
     out.write(
         "capability",
         &json!({ "warm_us": warm, "added_us": added, "action_us": without, "cold_us": cold,
                  "checks_us": checks, "times_checks": times, "revoke_us": revoked,
-                 "refused_us": looked, "live": LIVE, "made": MADE }),
+                 "refused_us": looked, "live": LIVE, "made": MADE, "bytes": bytes.len(), "foreign": foreign }),
     )
 }
 

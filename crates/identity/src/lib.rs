@@ -29,7 +29,8 @@ pub use keys::{
 pub use peer::{Peer, Process, Pseudonyms};
 pub use principal::{
     Book, BookError, Change, ChangeFault, Group, GroupFault, Kind, Name, Order, OrderFault,
-    PRINCIPALS_MAX, Principal, Principals, SignedOrder, Silence, Speaker, Standing, Status,
+    PRINCIPALS_MAX, Principal, Principals, Service, ServiceFault, SignedOrder, Silence, Speaker,
+    Standing, Status,
 };
 pub use tls::{
     CertificateFault, Leaf, ServerAuthority, ServerName, certificate_key, principal_certificate,

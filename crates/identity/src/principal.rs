@@ -10,12 +10,14 @@ mod group;
 mod name;
 mod order;
 mod registry;
+mod service;
 
 pub use book::{Book, BookError};
 pub use group::{Group, GroupFault, Standing};
 pub use name::Name;
 pub use order::{Change, Order, OrderFault, SignedOrder};
 pub use registry::{ChangeFault, PRINCIPALS_MAX, Principal, Principals, Silence, Speaker};
+pub use service::{Service, ServiceFault};
 
 use tipstaff_core::Json;
 

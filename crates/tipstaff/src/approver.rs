@@ -43,10 +43,6 @@ impl Known {
     fn of(at: &Place) -> Result<Self, Failure> {
         let undone = "The approvers can't be looked at.";
         let failed = |error: ClientError| Failure::undone(undone, error, "Run `tipstaff doctor`.");
-        if !at.home.exists() {
-            let cause = format!("{} is not a home", at.home.root().display());
-            return Err(Failure::undone(undone, cause, "Make one with `tipstaff init`."));
-        }
         Client::ensure_monitor(&at.home).map_err(failed)?;
         let known = Client::control(&at.home, "approvers", None).map_err(failed)?;
         known

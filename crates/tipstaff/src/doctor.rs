@@ -15,7 +15,7 @@ use tipstaff_store::{Disk, NativeDisk};
 
 use crate::home::Place;
 use crate::install::Mode;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome, counted};
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -78,8 +78,7 @@ pub(crate) fn run(at: &Place) -> Outcome {
         }
         match found.len() {
             0 => println!("Nothing is wrong."),
-            1 => println!("1 thing is wrong."),
-            count => println!("{count} things are wrong."),
+            count => println!("{} wrong.", counted(count, "thing is", "things are")),
         }
     }
     if found.is_empty() { Ok(()) } else { Err(Failure::No) }

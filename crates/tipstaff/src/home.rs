@@ -38,20 +38,27 @@ impl Place {
         Ok(Self { home, json })
     }
 
+    /// Whether the home is there and can be read; if not, a sentence that says so.
+    pub(crate) fn is_there(&self) -> Outcome {
+        let root = self.home.root().display();
+        match self.home.root().join("keys").metadata() {
+            Ok(_) if self.home.exists() => Ok(()),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                let what = format!("The home at {root} can't be read.");
+                let next = "Run this as the home's owner, or name another home with --home.";
+                Err(Failure::undone(&what, error, next))
+            }
+            _ => {
+                let what = format!("There is no home at {root}.");
+                let next = "Run `tipstaff init`, or name another home with --home.";
+                Err(Failure::undone(&what, "the folder has no keys", next))
+            }
+        }
+    }
+
     /// The log as it stands; a running monitor is asked to publish first.
     pub(crate) fn open(&self) -> Result<Opened, Failure> {
-        let missing = "Run `tipstaff init`, or name another home with --home.";
-        if let Err(error) = self.home.root().join("keys").metadata()
-            && error.kind() != ErrorKind::NotFound
-        {
-            let what = format!("The home at {} can't be read.", self.home.root().display());
-            let next = "Run this as the home's owner, or name another home with --home.";
-            return Err(Failure::undone(&what, error, next));
-        }
-        if !self.home.exists() {
-            let what = format!("There is no home at {}.", self.home.root().display());
-            return Err(Failure::undone(&what, "the folder has no keys", missing));
-        }
+        self.is_there()?;
         let keys = HomeKeys::open(self.home.root())
             .map_err(|e| Failure::undone("The keys can't be read.", e, "See `ls -l` of keys/."))?;
         // A monitor that can't answer has stopped; what is durable is read all the same.

@@ -137,10 +137,6 @@ pub(crate) fn found(at: &Place) -> Result<Vec<LoggedIn>, Failure> {
 }
 
 fn config(at: &Place, undone: &str) -> Result<Config, Failure> {
-    if !at.home.exists() {
-        let cause = format!("{} is not a home", at.home.root().display());
-        return Err(Failure::undone(undone, cause, "Make one with `tipstaff init`."));
-    }
     at.home
         .config()
         .map_err(|error| Failure::undone(undone, error, "Mend config.toml and try again."))

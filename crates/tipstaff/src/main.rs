@@ -53,7 +53,7 @@ use clap::Parser as _;
 use tipstaff_monitor::Reply;
 
 use crate::cli::{
-    Cli, Command, DriftCommand, KeysCommand, LogCommand, PolicyCommand, ReceiptsCommand,
+    Cli, Command, DriftCommand, KeysCommand, LogCommand, Needs, PolicyCommand, ReceiptsCommand,
     SessionCommand, ToolsCommand,
 };
 use crate::hook::{Options, Permitted};
@@ -112,6 +112,10 @@ fn misused(error: &clap::Error) -> ExitCode {
 
 fn run(cli: Cli) -> Outcome {
     let at = home::Place::new(cli.home, cli.json)?;
+    match cli.command.needs() {
+        Needs::Home => at.is_there()?,
+        Needs::Nothing => {}
+    }
     match cli.command {
         Command::Init => home::init(&at),
         Command::Demo { keep } => demo::run(&at, keep),

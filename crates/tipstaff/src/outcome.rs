@@ -9,6 +9,11 @@ pub(crate) fn emit(text: std::fmt::Arguments<'_>) {
     }
 }
 
+/// So many, with the word for one or for more.
+pub(crate) fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 /// Nothing, or why not.
 pub(crate) type Outcome = Result<(), Failure>;
 

@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tipstaff_core::key::{SigningKey, VerifyingKey};
 use tipstaff_core::{Json, Millis};
 use tipstaff_identity::{
-    Book, Change, HomeKeys, Kind, Name, Order, Peer, Principals, Pseudonyms, key_at, key_pem_at,
-    make_key, principal_certificate,
+    Book, Change, HomeKeys, Kind, Name, Order, Peer, Principals, Pseudonyms, Service, key_at,
+    key_pem_at, make_key, principal_certificate,
 };
 use tipstaff_monitor::{Client, Wanted};
 use tipstaff_store::NativeDisk;
@@ -26,7 +26,7 @@ pub(crate) use self::known::Known;
 use self::known::{PAGE_MAX, TRIES};
 use crate::cli::PrincipalCommand;
 use crate::home::Place;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome, counted};
 
 /// Shown of a key's name in a listing.
 const SHOWN: usize = 12;
@@ -74,6 +74,10 @@ pub(crate) fn run(at: &Place, command: PrincipalCommand) -> Outcome {
             let roles = roles.iter().map(|role| named(role)).collect::<Result<_, _>>()?;
             let change = Change::Roles { name: named(&name)?, roles };
             order(at, "has these roles now", |_| Ok(change))
+        }
+        PrincipalCommand::Services { name, service } => {
+            let (name, services) = (named(&name)?, services(&service)?);
+            order(at, "can be reached there now", |_| Ok(Change::Services { name, services }))
         }
         PrincipalCommand::Suspend { name } => {
             let change = Change::Suspend { name: named(&name)? };
@@ -250,11 +254,11 @@ fn list(at: &Place, after: Option<&str>, limit: usize) -> Outcome {
             roles => format!(", {}", roles.join(" ")),
         };
         println!(
-            "{:<20} {:<8} {:<10} {} keys{owner}{roles}",
+            "{:<20} {:<8} {:<10} {}{owner}{roles}",
             text(principal, "name"),
             text(principal, "kind"),
             text(principal, "status"),
-            keys.len()
+            counted(keys.len(), "key", "keys")
         );
     }
     let count = known.json.get("count").and_then(Json::as_integer).unwrap_or_default();
@@ -288,6 +292,10 @@ fn show(at: &Place, name: &Name, did: bool) -> Outcome {
     if !names(&found).is_empty() {
         println!("  roles    {}", names(&found).join(" "));
     }
+    for service in found.get("services").and_then(Json::as_array).unwrap_or_default() {
+        let [id, kind, at] = ["id", "type", "serviceEndpoint"].map(|member| text(service, member));
+        println!("  service  {id}, {kind}, {at}");
+    }
     for key in found.get("keys").and_then(Json::as_array).unwrap_or_default() {
         let number =
             |name| key.get(name).and_then(Json::as_integer).and_then(|n| u64::try_from(n).ok());
@@ -299,6 +307,16 @@ fn show(at: &Place, name: &Name, did: bool) -> Outcome {
         println!("  key      {}{ends}", text(key, "key_id"));
     }
     Ok(())
+}
+
+/// Services from the words of a command, three for each.
+fn services(words: &[String]) -> Result<Vec<Service>, Failure> {
+    let three = words.chunks(3).map(|words| match words {
+        [id, kind, at] => Service::new(id, kind, at)
+            .map_err(|fault| Failure::Usage(format!("--service {id} {kind} {at}: {fault}"))),
+        _ => Err(Failure::Usage("--service wants an id, a type and an address".to_owned())),
+    });
+    three.collect()
 }
 
 /// Who is known in the log as it stands, and its origin.

@@ -91,10 +91,7 @@ pub(crate) fn authority(at: &Place) -> Outcome {
 
 fn home_authority(at: &Place) -> Result<ServerAuthority, Failure> {
     let undone = "The home's certificate authority can't be used.";
-    if !at.home.exists() {
-        let cause = format!("{} is not a home", at.home.root().display());
-        return Err(Failure::undone(undone, cause, "Make one with `tipstaff init`."));
-    }
+    at.is_there()?;
     let failed = |error| Failure::undone(undone, error, "Mend that and try again.");
     let keys = HomeKeys::open(at.home.root()).map_err(failed)?;
     let now = Millis(SystemClock.now_ms());

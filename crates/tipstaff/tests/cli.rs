@@ -32,7 +32,7 @@ fn without_a_home_every_command_says_what_to_do() {
         (3, "log fsck"),
         (3, "log proof abcd"),
         (3, "tools accept fake"),
-        (0, "tools diff"),
+        (3, "tools diff"),
         (0, "policy check"),
         (0, "policy explain read_file"),
         (1, "policy explain delete_everything"),
@@ -54,6 +54,39 @@ fn without_a_home_every_command_says_what_to_do() {
         }
     }
     assert!(!world.home().exists(), "looking makes no home");
+    // A mistyped home is not paused, watched or empty: it isn't there.
+    for words in [
+        "queue",
+        "queue --standing",
+        "pause",
+        "resume",
+        "tail",
+        "approve 3f2a9c",
+        "refuse 3f2a9c",
+        "withdraw 3f2a9c",
+        "session list",
+        "principal list",
+        "principal suspend coder",
+        "approver rotate",
+        "group list",
+        "grants",
+        "revoke 3f2a9c",
+        "whoami",
+        "login tickets",
+        "login --list",
+        "logout tickets",
+        "keys jwks",
+        "keys ca",
+        "tools accept notes",
+        "policy suggest",
+    ] {
+        let ran = world.run(&words.split(' ').collect::<Vec<_>>());
+        assert_eq!(ran.code, 3, "{words}: {ran:?}");
+        let home = world.home().display().to_string();
+        assert!(ran.err.contains(&format!("There is no home at {home}.")), "{words}: {ran:?}");
+        assert!(ran.err.contains("tipstaff init"), "{words}: {ran:?}");
+    }
+    assert!(!world.home().exists(), "and none was made");
     let failed = world.run(&["--json", "verify"]).json();
     assert!(
         failed["error"].is_string() && failed["cause"].is_string() && failed["next"].is_string()

@@ -45,6 +45,46 @@ fn read(session: &mut Session) -> Value {
 }
 
 #[test]
+fn the_document_says_where_an_agent_is_reached_and_the_log_keeps_it() {
+    let (world, _) = world();
+    let document = || world.run(&["principal", "show", "coder", "--did"]).json();
+    assert_eq!(document().get("service"), None);
+    let at = "https://agents.example/coder/mcp";
+    world.order(&["services", "coder", "--service", "mcp", "McpServer", at]);
+    let with = document();
+    let did = with["id"].as_str().unwrap();
+    let expected = json!([
+        { "id": format!("{did}#mcp"), "type": "McpServer", "serviceEndpoint": at }
+    ]);
+    assert_eq!(with["service"], expected);
+    let shown = world.run(&["principal", "show", "coder"]);
+    assert!(shown.out.contains(&format!("service  mcp, McpServer, {at}")), "{shown:?}");
+    // What could be a secret is never written down.
+    for (words, why) in [
+        (
+            &["mcp", "McpServer", "https://me:secret@agents.example/"][..],
+            "without a name or password",
+        ),
+        (&["mcp", "McpServer", "agents.example"], "a scheme and a host"),
+        (&["mcp", "Mcp Server", at], "the kind of a service"),
+        (&["mcp", "McpServer"], "3 values required"),
+    ] {
+        let done =
+            world.run(&[&["principal", "services", "coder", "--service"][..], words].concat());
+        assert_eq!(done.code, 2, "{done:?}");
+        assert!(done.err.contains(why), "{done:?}");
+    }
+    let twice = ["--service", "mcp", "McpServer", at, "--service", "mcp", "Other", at];
+    refused(&world, &[&["services", "coder"][..], &twice].concat(), "an id of its own");
+    kill(world.monitor().unwrap(), "KILL");
+    assert_eq!(document(), with, "a restart knows the same");
+    world.order(&["services", "coder"]);
+    assert_eq!(document().get("service"), None);
+    assert_eq!(world.run(&["verify"]).code, 0);
+    world.settle();
+}
+
+#[test]
 fn an_agent_acts_in_its_name_until_it_may_not() {
     let (world, key) = world();
     let mut session = acts_as(&world, &key);

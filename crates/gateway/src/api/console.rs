@@ -106,7 +106,7 @@ fn array<'a>(json: &'a Json, name: &str) -> &'a [Json] {
 }
 
 fn principals(page: &mut String, known: &Json) {
-    page.push_str("<table><tr><th>Name</th><th>Kind</th><th>Stands</th><th>Acts for</th><th>Roles</th><th>Keys</th></tr>");
+    page.push_str("<table><tr><th>Name</th><th>Kind</th><th>Stands</th><th>Acts for</th><th>Roles</th><th>Keys</th><th>Reached at</th></tr>");
     for principal in array(known, "known").iter().filter_map(|entry| entry.get("principal")) {
         let name = escaped(text(principal, "name"));
         let roles: Vec<&str> = array(principal, "roles").iter().filter_map(Json::as_str).collect();
@@ -129,6 +129,11 @@ fn principals(page: &mut String, known: &Json) {
                     (None, None) => String::new(),
                 };
             let _ = write!(page, "<code>{}</code>{ends}<br>", escaped(text(key, "key_id")));
+        }
+        page.push_str("</td><td>");
+        for service in array(principal, "services") {
+            let [kind, at] = ["type", "serviceEndpoint"].map(|name| escaped(text(service, name)));
+            let _ = write!(page, "{kind} <code>{at}</code><br>");
         }
         page.push_str("</td></tr>");
     }

@@ -7,7 +7,7 @@
 use tipstaff_core::key::{Signature, SigningKey, VerifyingKey};
 use tipstaff_core::{Digest, Json, Millis};
 
-use super::{Kind, Name, number, object};
+use super::{Kind, Name, Service, number, object};
 
 /// Distinguishes this signature from every other kind.
 const FORM: &str = "tipstaff-order-1";
@@ -43,6 +43,13 @@ pub enum Change {
         name: Name,
         /// All of them.
         roles: Vec<Name>,
+    },
+    /// Where it can be reached, instead of where it could be before.
+    Services {
+        /// Who.
+        name: Name,
+        /// All of them.
+        services: Vec<Service>,
     },
     /// It may not act until it is restored.
     Suspend {
@@ -146,6 +153,7 @@ impl Change {
             Self::Enrol { .. } => "enrol",
             Self::Rotate { .. } => "rotate",
             Self::Roles { .. } => "roles",
+            Self::Services { .. } => "services",
             Self::Suspend { .. } => "suspend",
             Self::Restore { .. } => "restore",
             Self::Retire { .. } => "retire",
@@ -165,6 +173,7 @@ impl Change {
             Self::Enrol { name, .. }
             | Self::Rotate { name, .. }
             | Self::Roles { name, .. }
+            | Self::Services { name, .. }
             | Self::Suspend { name }
             | Self::Restore { name }
             | Self::Retire { name }
@@ -194,6 +203,10 @@ impl Change {
                 members.push(("until", number(until.0)));
             }
             Self::Roles { roles, .. } => members.push(("roles", names(roles))),
+            Self::Services { services, .. } => {
+                let services = services.iter().map(Service::to_json).collect();
+                members.push(("services", Json::Array(services)));
+            }
             Self::Compromise { key_id, from, .. } => {
                 members.push(("key_id", Json::string(key_id)));
                 members.push(("from", number(*from)));
@@ -254,6 +267,12 @@ impl Change {
             },
             "rotate" => Self::Rotate { name, key: key()?, until: Millis(whole(json, "until")?) },
             "roles" => Self::Roles { name, roles: roles()? },
+            "services" => {
+                let services = json.get("services").and_then(Json::as_array);
+                let services = services.ok_or(OrderFault("services"))?;
+                let services = services.iter().map(Service::from_json).collect::<Option<_>>();
+                Self::Services { name, services: services.ok_or(OrderFault("services"))? }
+            }
             "convene" => Self::Convene {
                 name,
                 members: several("members")?,
@@ -392,6 +411,11 @@ mod tests {
             },
             Change::Rotate { name: name("ci"), key: public.clone(), until: Millis(7) },
             Change::Roles { name: name("ci"), roles: Vec::new() },
+            Change::Services {
+                name: name("ci"),
+                services: vec![Service::new("mcp", "McpServer", "https://ci.example/mcp").unwrap()],
+            },
+            Change::Services { name: name("ci"), services: Vec::new() },
             Change::Suspend { name: name("ci") },
             Change::Restore { name: name("ci") },
             Change::Retire { name: name("ci") },
@@ -418,6 +442,25 @@ mod tests {
             for order in moved {
                 assert!(!SignedOrder { order, ..signed.clone() }.is_by(&keys));
             }
+        }
+    }
+
+    #[test]
+    fn a_service_that_is_none_is_no_order() {
+        let services = vec![Service::new("mcp", "McpServer", "https://ci.example/mcp").unwrap()];
+        let change = Change::Services { name: name("ci"), services };
+        let order = Order { change, log: "l".to_owned(), prev: None, at: Millis(5) };
+        let good = order.sign(&key(1)).to_canonical();
+        for (from, to) in [
+            ("https://ci", "https://me:secret@ci"),
+            ("\"type\"", "\"kind\""),
+            ("McpServer", "Mcp Server"),
+            ("\"id\":\"mcp\"", "\"id\":\"MCP\""),
+            ("\"services\":[", "\"services\":[7,"),
+        ] {
+            let bad = good.replacen(from, to, 1);
+            assert_ne!(bad, good);
+            assert_eq!(SignedOrder::from_canonical(&bad), Err(OrderFault("services")), "{bad}");
         }
     }
 

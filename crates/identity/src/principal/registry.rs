@@ -3,6 +3,8 @@
 //! The adversary asks in the name of somebody who may no longer act, with a key that ended, or under an owner who
 //! is gone. Whether a key speaks for a principal is decided in one place, at one time, from the whole fold.
 
+mod document;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
@@ -10,7 +12,8 @@ use tipstaff_core::key::VerifyingKey;
 use tipstaff_core::{Digest, Json, Millis};
 
 use super::group::{GROUPS_MAX, Group, GroupFault, Standing};
-use super::{Change, Kind, Name, SignedOrder, Status, number, object};
+use super::service::{Service, ordered as services_in_order};
+use super::{Change, Kind, Name, SignedOrder, Status};
 use crate::capability::{Capability, Fault, Grant, GrantFault, Grants};
 
 /// Principals that a home knows at most, those that ended included.
@@ -44,6 +47,8 @@ pub struct Principal {
     pub owner: Option<Name>,
     /// Its roles, in their order.
     pub roles: Vec<Name>,
+    /// Where it can be reached, in the order of ids.
+    pub services: Vec<Service>,
     /// How it stands.
     pub status: Status,
     /// When it was enrolled.
@@ -134,6 +139,9 @@ pub enum ChangeFault {
     /// The position is not in the log yet.
     #[error("the position is after the end of the log")]
     Position,
+    /// Too many services, or two of one id.
+    #[error("a principal has at most 16 services, each with an id of its own")]
+    Services,
     /// Too many of something.
     #[error("more than {0}")]
     TooMany(&'static str),
@@ -161,6 +169,7 @@ impl ChangeFault {
             Self::NoSuchKey => "no_such_key",
             Self::Overlap => "overlap",
             Self::Position => "position",
+            Self::Services => "services",
             Self::TooMany(_) | Self::Grant(GrantFault::TooMany) => "too_many",
             Self::Group(fault) => fault.as_str(),
             Self::Grant(GrantFault::Already) => "already",
@@ -257,6 +266,7 @@ impl Principals {
                     kind: *kind,
                     owner: owner.clone(),
                     roles: ordered(roles)?,
+                    services: Vec::new(),
                     status: Status::Active,
                     since: at,
                     keys: vec![Held {
@@ -294,6 +304,14 @@ impl Principals {
                     return Err(ChangeFault::Already);
                 }
                 principal.roles = roles;
+            }
+            Change::Services { name, services } => {
+                let services = services_in_order(services).ok_or(ChangeFault::Services)?;
+                let principal = self.lasting(name)?;
+                if principal.services == services {
+                    return Err(ChangeFault::Already);
+                }
+                principal.services = services;
             }
             Change::Suspend { name } => self.stand(name, Status::Suspended)?,
             Change::Restore { name } => self.stand(name, Status::Active)?,
@@ -463,52 +481,6 @@ impl Principals {
         Digest::of(Json::Array(all.collect()).to_canonical().as_bytes())
     }
 
-    /// The DID document of a principal (W3C DID Core 1.0) under the home whose log has this origin: its valid keys
-    /// as `Multikey`, its owner as controller.
-    #[must_use]
-    pub fn document(&self, origin: &str, name: &Name, now: Millis) -> Option<Json> {
-        let principal = self.known.get(name)?;
-        let did = did(origin, name);
-        let valid = principal.keys.iter().filter(|held| {
-            principal.status != Status::Retired
-                && held.lost_at.is_none()
-                && held.until.is_none_or(|until| until > now)
-        });
-        let methods: Vec<(String, Json)> = valid
-            .map(|held| {
-                let id = format!("{did}#{}", held.id);
-                let multibase = held.key.to_did_key().replace("did:key:", "");
-                let method = object(vec![
-                    ("controller", Json::string(&did)),
-                    ("id", Json::string(&id)),
-                    ("publicKeyMultibase", Json::String(multibase)),
-                    ("type", Json::string("Multikey")),
-                ]);
-                (id, method)
-            })
-            .collect();
-        let ids = || Json::Array(methods.iter().map(|(id, _)| Json::string(id)).collect());
-        let controller =
-            principal.owner.as_ref().map_or_else(|| did.clone(), |owner| self::did(origin, owner));
-        Some(object(vec![
-            (
-                "@context",
-                Json::Array(vec![
-                    Json::string("https://www.w3.org/ns/did/v1"),
-                    Json::string("https://w3id.org/security/multikey/v1"),
-                ]),
-            ),
-            ("assertionMethod", ids()),
-            ("authentication", ids()),
-            ("controller", Json::String(controller)),
-            ("id", Json::string(&did)),
-            (
-                "verificationMethod",
-                Json::Array(methods.iter().map(|(_, method)| method.clone()).collect()),
-            ),
-        ]))
-    }
-
     fn unused(&self, key: &VerifyingKey) -> Result<String, ChangeFault> {
         let id = key.key_id();
         if self.keys.contains_key(&id) { Err(ChangeFault::KeyTaken) } else { Ok(id) }
@@ -575,35 +547,6 @@ impl Principal {
     pub fn has_role(&self, role: &Name) -> bool {
         self.roles.contains(role)
     }
-
-    /// Its listing: status, keys with their ends, owner, roles.
-    #[must_use]
-    pub fn to_json(&self, name: &Name) -> Json {
-        let keys = self.keys.iter().map(|held| {
-            object(vec![
-                ("did", Json::String(held.key.to_did_key())),
-                ("key_id", Json::string(&held.id)),
-                ("lost_at", held.lost_at.map_or(Json::Null, number)),
-                ("until", held.until.map_or(Json::Null, |until| number(until.0))),
-            ])
-        });
-        let keys = Json::Array(keys.collect());
-        let roles = self.roles.iter().map(|role| Json::string(role.as_str())).collect();
-        object(vec![
-            ("keys", keys),
-            ("kind", Json::string(self.kind.as_str())),
-            ("name", Json::string(name.as_str())),
-            ("owner", self.owner.as_ref().map_or(Json::Null, |owner| Json::string(owner.as_str()))),
-            ("roles", Json::Array(roles)),
-            ("since", number(self.since.0)),
-            ("status", Json::string(self.status.as_str())),
-        ])
-    }
-}
-
-/// The DID of a principal: anchored in the log whose origin it names, which says who its keys are.
-fn did(origin: &str, name: &Name) -> String {
-    format!("did:tipstaff:{}:{name}", origin.replace('/', ":"))
 }
 
 fn ordered(roles: &[Name]) -> Result<Vec<Name>, ChangeFault> {

@@ -112,6 +112,14 @@ pub(crate) enum PrincipalCommand {
         /// All of them
         roles: Vec<String>,
     },
+    /// Say where a principal can be reached, instead of where it could be before: what its DID document has as services
+    Services {
+        /// Whose
+        name: String,
+        /// One of them: its id in the document, its type, and its address (repeatable)
+        #[arg(long, num_args = 3, value_names = ["ID", "TYPE", "URL"])]
+        service: Vec<String>,
+    },
     /// Let a principal, and whom it owns, do nothing until it is restored
     Suspend {
         /// Who
@@ -148,7 +156,7 @@ pub(crate) enum PrincipalCommand {
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,
     },
-    /// One of them: keys, owner, roles
+    /// One of them: keys, owner, roles, services
     Show {
         /// Who
         name: String,

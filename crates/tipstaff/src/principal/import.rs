@@ -20,7 +20,7 @@ use tipstaff_store::NativeDisk;
 use super::known::{Known, TRIES};
 use super::{SHOWN, approver, text};
 use crate::home::Place;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome, counted};
 
 /// Orders that are brought at a time.
 const BATCH: usize = 512;
@@ -91,10 +91,11 @@ fn said(at: &Place, plan: &Plan, folder: &KeyFolder, last: Option<String>) {
     if !already.is_empty() {
         let shown = already.get(..SHOWN.min(already.len())).unwrap_or_default().join(", ");
         let more = if already.len() > SHOWN { ", …" } else { "" };
-        println!("{} were enrolled already, and passed over: {shown}{more}", already.len());
+        let were = counted(already.len(), "was", "were");
+        println!("{were} enrolled already, and passed over: {shown}{more}");
     }
     if made > 0 {
-        println!("{made} keys were made, in {}", folder.path().display());
+        println!("{} made, in {}", counted(made, "key was", "keys were"), folder.path().display());
     }
 }
 

@@ -30,10 +30,6 @@ impl Known {
         let failed = |error: tipstaff_monitor::ClientError| {
             Failure::undone(undone, error, "Run `tipstaff doctor`.")
         };
-        if !at.home.exists() {
-            let cause = format!("{} is not a home", at.home.root().display());
-            return Err(Failure::undone(undone, cause, "Make one with `tipstaff init`."));
-        }
         // One that was just ending takes the connection with it: the next one knows the same.
         let mut tries = 0;
         let json = loop {

@@ -168,11 +168,49 @@ fn the_document_has_the_valid_keys_alone() {
     assert_eq!(methods(&known, 31), 0);
 }
 
+#[test]
+fn the_document_says_where_a_principal_is_reached_until_it_retires() {
+    let mut known = some();
+    let service = |id: &str, at: &str| Service::new(id, "McpServer", at).unwrap();
+    let services = |services| Change::Services { name: name("coder"), services };
+    let shown = |known: &Principals| {
+        let document = known.document("tipstaff.local/ab", &name("coder"), Millis(15)).unwrap();
+        document.get("service").map(Json::to_canonical)
+    };
+    let before = known.digest();
+    assert_eq!(shown(&known), None);
+    let (mcp, inbox) =
+        (service("mcp", "https://a.example/mcp"), service("inbox", "https://b.example"));
+    give(&mut known, services(vec![mcp.clone(), inbox.clone()]), 10).unwrap();
+    let did = "did:tipstaff:tipstaff.local:ab:coder";
+    let expected = format!(
+        "[{{\"id\":\"{did}#inbox\",\"serviceEndpoint\":\"https://b.example\",\"type\":\"McpServer\"}},\
+         {{\"id\":\"{did}#mcp\",\"serviceEndpoint\":\"https://a.example/mcp\",\"type\":\"McpServer\"}}]"
+    );
+    assert_eq!(shown(&known), Some(expected));
+    let with = known.digest();
+    assert_ne!(with, before);
+    // The order in which they are said makes no difference.
+    let again = give(&mut known, services(vec![inbox.clone(), mcp.clone()]), 11);
+    assert_eq!(again, Err(ChangeFault::Already));
+    let twice = vec![mcp.clone(), service("mcp", "https://c.example")];
+    assert_eq!(give(&mut known, services(twice), 11), Err(ChangeFault::Services));
+    let many = (0..17).map(|at| service(&format!("s{at}"), "https://a.example")).collect();
+    assert_eq!(give(&mut known, services(many), 11), Err(ChangeFault::Services));
+    assert_eq!(known.digest(), with, "what is refused changes nothing");
+    give(&mut known, services(Vec::new()), 12).unwrap();
+    assert_eq!((shown(&known), known.digest()), (None, before));
+    give(&mut known, services(vec![mcp.clone()]), 13).unwrap();
+    give(&mut known, Change::Retire { name: name("coder") }, 14).unwrap();
+    assert_eq!(shown(&known), None);
+    assert_eq!(give(&mut known, services(Vec::new()), 15), Err(ChangeFault::Retired));
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let who = prop::sample::select(vec!["ada", "ops", "coder", "ci"]);
     let kind = prop::sample::select(Kind::ALL.to_vec());
     let owner = prop::option::of(who.clone());
-    (who, kind, owner, 1_u8..9, 0_u8..7, 0_u64..60).prop_map(
+    (who, kind, owner, 1_u8..9, 0_u8..8, 0_u64..60).prop_map(
         |(who, kind, owner, seed, what, number)| {
             let name = name(who);
             match what {
@@ -182,6 +220,10 @@ fn change() -> impl Strategy<Value = Change> {
                 3 => Change::Restore { name },
                 4 => Change::Retire { name },
                 5 => Change::Compromise { name, key_id: key(seed).key_id(), from: number },
+                6 => Change::Services {
+                    name,
+                    services: vec![Service::new("mcp", "McpServer", "https://a.example").unwrap()],
+                },
                 _ => Change::Roles { name, roles: Vec::new() },
             }
         },
