@@ -45,6 +45,39 @@ fn a_session_from_hello_to_farewell() {
 }
 
 #[test]
+fn a_connection_whose_request_is_refused_unread_goes_on_or_says_that_it_ends() {
+    let world = notes();
+    let served = Served::start(&world);
+    let head = |host: &str, more: &str, length: usize| {
+        format!(
+            "POST /mcp HTTP/1.1\r\nHost: {host}\r\nAccept: application/json, text/event-stream\r\n\
+             Content-Type: application/json\r\n{more}Content-Length: {length}\r\n\r\n"
+        )
+    };
+    // The body comes after the head, as many clients send it, and the next request over the same connection.
+    let mut stream = served.connect();
+    stream.write_all(head("evil.example", "", hello().len()).as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    stream.write_all(hello().as_bytes()).unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let refused = read_answer(&mut reader);
+    assert_eq!((refused.status, refused.header("connection")), (403, None), "{refused:?}");
+    let host = format!("127.0.0.1:{}", served.port);
+    stream.write_all((head(&host, "", hello().len()) + &hello()).as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut reader).status, 200);
+    // What is long, or was not asked to come, is not waited for.
+    for (more, length) in [("", 1 << 20), ("Expect: 100-continue\r\n", 10)] {
+        let mut stream = served.connect();
+        let began = Instant::now();
+        stream.write_all(head("evil.example", more, length).as_bytes()).unwrap();
+        let refused = read_answer(&mut BufReader::new(stream));
+        let ends = refused.header("connection");
+        assert_eq!((refused.status, ends.as_deref()), (403, Some("close")), "{refused:?}");
+        assert!(began.elapsed() < Duration::from_secs(20), "before a body's time is over");
+    }
+}
+
+#[test]
 fn who_may_not_ask_is_told_so_and_nothing_happens() {
     let world = notes();
     let served = Served::start(&world);

@@ -538,6 +538,32 @@ fn logging_out_ends_it_at_the_next_request() {
 }
 
 #[test]
+fn without_a_login_a_call_says_the_next_step_too() {
+    let (world, far) = one("");
+    let mut command = world.command();
+    command.args(["wrap", "--name", "far", "--url", &far.url()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    // A client that doesn't stop at the refused `initialize`: its call waits for the gateway's own look at the tools.
+    let mut input = child.stdin.take().unwrap();
+    let call = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/call",
+                       "params": { "name": "echo", "arguments": {} } });
+    writeln!(input, "{}\n{call}", support::http::hello()).unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let heard: Vec<Value> = (0..2)
+        .map(|_| {
+            let mut line = String::new();
+            out.read_line(&mut line).unwrap();
+            serde_json::from_str(&line).unwrap()
+        })
+        .collect();
+    drop(input);
+    child.wait().unwrap();
+    assert!(heard.iter().any(|answer| answer["id"] == 3), "{heard:?}");
+    assert!(heard.iter().all(|answer| said(answer).contains("`tipstaff login far`")), "{heard:?}");
+}
+
+#[test]
 fn more_is_asked_for_when_the_server_wants_it() {
     let (world, far) = one("");
     far.set(json!({ "scopes": ["files:read", "profile"], "issuer_scopes": ["files:read", "offline_access"] }));

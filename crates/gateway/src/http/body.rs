@@ -23,6 +23,9 @@ use super::stream::{Answered, Next, Reader};
 const ALIVE: Duration = Duration::from_secs(15);
 /// Time to send a request's body.
 const BODY_WAIT: Duration = Duration::from_secs(30);
+/// What is passed over of a request that is answered unread, and how long that may take.
+const PASSED_MAX: usize = 64 << 10;
+const PASSED_WAIT: Duration = Duration::from_secs(1);
 
 /// The body of an answer.
 pub(super) enum Body {
@@ -51,6 +54,15 @@ pub(super) enum Unread {
     TooLarge,
     TooSlow,
     Broken,
+}
+
+/// What became of the rest of a request that was answered before it was read whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// There is none any more: the next request can come.
+    Gone,
+    /// It is still there, or still to come.
+    There,
 }
 
 impl Drop for Reading {
@@ -126,7 +138,7 @@ impl Events {
 /// Reads a request's body.
 pub(super) async fn read(
     headers: &http::HeaderMap,
-    body: Incoming,
+    body: &mut Incoming,
     limit: usize,
 ) -> Result<Vec<u8>, Unread> {
     let said = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -141,14 +153,14 @@ pub(super) async fn read(
 
 /// A body of at most `limit` bytes.
 pub(super) async fn collect(
-    mut body: Incoming,
+    body: &mut Incoming,
     limit: usize,
     room: usize,
 ) -> Result<Vec<u8>, Unread> {
     // What is only announced costs little.
     let mut read = Vec::with_capacity(room.min(64 << 10));
     loop {
-        let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
         let Some(frame) = frame else { return Ok(read) };
         if let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() {
             if read.len() + data.len() > limit {
@@ -156,5 +168,20 @@ pub(super) async fn collect(
             }
             read.extend_from_slice(&data);
         }
+    }
+}
+
+/// Passes over what is left of a request, within bounds. A connection whose request was not read to its end is closed
+/// after the answer, and a client that doesn't know sends its next request into nothing.
+pub(super) async fn pass_over(body: &mut Incoming) -> Rest {
+    if body.is_end_stream() {
+        return Rest::Gone;
+    }
+    if body.size_hint().lower() > PASSED_MAX as u64 {
+        return Rest::There;
+    }
+    match tokio::time::timeout(PASSED_WAIT, collect(body, PASSED_MAX, 0)).await {
+        Ok(Ok(_)) => Rest::Gone,
+        Ok(Err(_)) | Err(_) => Rest::There,
     }
 }

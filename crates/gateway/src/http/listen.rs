@@ -11,8 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING,
+};
 use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,7 +29,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 
-use super::body::{Body, read};
+use super::body::{Body, Rest, pass_over, read};
 use super::connection::Connection;
 use super::guard::{Credential, Stopped, names};
 use super::mcp::{Mcp, json};
@@ -296,7 +299,26 @@ where
 
 impl Shared {
     async fn answer(&self, connection: &Connection, request: Request<Incoming>) -> Response<Body> {
-        let (mut parts, incoming) = request.into_parts();
+        let (parts, mut incoming) = request.into_parts();
+        let asks_first = parts.headers.contains_key(EXPECT);
+        let mut answer = self.answer_to(connection, parts, &mut incoming).await;
+        // Whoever asks before sending is not asked to send what nobody reads.
+        let rest = match asks_first && !incoming.is_end_stream() {
+            true => Rest::There,
+            false => pass_over(&mut incoming).await,
+        };
+        if rest == Rest::There {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    async fn answer_to(
+        &self,
+        connection: &Connection,
+        mut parts: http::request::Parts,
+        incoming: &mut Incoming,
+    ) -> Response<Body> {
         let to = if parts.uri.path() == "/mcp" { Reader::Mcp } else { Reader::Pages };
         let certified = self.tls.as_ref().map(|tls| tls.names.as_slice());
         if let Err(stopped) = names(&parts.headers, self.port, certified) {

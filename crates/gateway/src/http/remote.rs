@@ -36,7 +36,7 @@ pub(super) use reach::Reach;
 pub use webhook::notify;
 
 use crate::answer::{self, Failure};
-use crate::message::Id;
+use crate::message::{Id, OWN_ID};
 use crate::raw::{self, Members};
 use crate::request::Form;
 
@@ -63,6 +63,9 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 /// Called with the id of a request whose answer was lost.
 type Lost = Box<dyn Fn(&Id) + Send + Sync>;
 
+/// Who is told why a list of the gateway's own, by its id, was not asked for.
+type Unlisted = Box<dyn Fn(&str, &str) + Send + Sync>;
+
 /// A far server, and the session with it.
 pub(super) struct Remote {
     far: Arc<Far>,
@@ -80,6 +83,7 @@ struct Far {
     /// Answers, as lines. Dropped, the server counts as gone.
     heard: Mutex<Option<SyncSender<Vec<u8>>>>,
     lost: OnceLock<Lost>,
+    unlisted: OnceLock<Unlisted>,
     room: Arc<Semaphore>,
     /// The far side has ended the session.
     over: AtomicBool,
@@ -120,6 +124,7 @@ impl Remote {
             session: RwLock::default(),
             heard: Mutex::new(Some(tell)),
             lost: OnceLock::new(),
+            unlisted: OnceLock::new(),
             room: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             over: AtomicBool::new(false),
         });
@@ -132,6 +137,11 @@ impl Remote {
     /// Sets who is told of answers that were lost.
     pub(super) fn on_lost(&self, lost: Lost) {
         let _ = self.far.lost.set(lost);
+    }
+
+    /// Sets who is told why a list that the gateway itself wanted was not asked for.
+    pub(super) fn on_unlisted(&self, unlisted: Unlisted) {
+        let _ = self.far.unlisted.set(unlisted);
     }
 
     /// Whether the far side has ended the session: what is sent from then on would be lost.
@@ -310,7 +320,8 @@ impl Far {
         let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.unwrap_or_default().to_ascii_lowercase();
         if kind.starts_with("application/json") {
-            let body = collect(answer.into_body(), RESULT_BYTES_MAX, 0);
+            let mut incoming = answer.into_body();
+            let body = collect(&mut incoming, RESULT_BYTES_MAX, 0);
             let body = timeout(SILENCE, body).await.map_err(|_| Fault::Lost)?;
             return self.hear(&body.map_err(|_| Fault::Lost)?, first).await;
         }
@@ -480,6 +491,12 @@ impl Far {
     /// An answer in the server's place, which has not seen the request.
     fn refuse(&self, id: Option<&Id>, text: &str) {
         let Some(id) = id else { return };
+        // As an answer it could as well be the server's, whose words are not ours.
+        if let (Id::Text(own), Some(unlisted)) = (id, self.unlisted.get())
+            && own.starts_with(OWN_ID)
+        {
+            return unlisted(own, text);
+        }
         let line = answer::failure(id, Form::Error, Failure { text, receipt: None });
         if let Some(heard) = lock(&self.heard).clone() {
             tokio::task::spawn_blocking(move || heard.send(line.into_bytes()));

@@ -329,6 +329,12 @@ impl Driver {
                     shim.lose(id, LOST);
                 }
             }));
+            let listing = Arc::downgrade(&shim);
+            remote.on_unlisted(Box::new(move |id, why| {
+                if let Some(shim) = listing.upgrade() {
+                    shim.unlisted(id, why);
+                }
+            }));
             self.read(&shim, output).map_err(|e| text(&e))?;
             return Ok(Running {
                 shim,

@@ -4,14 +4,14 @@
 //! call that follows. The shim lists the tools itself: before the first call, whenever the server says
 //! that they changed, and again while calls come, so that the monitor always judges by a recent list.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tipstaff_core::Json;
 use tipstaff_core::limits::RESULT_BYTES_MAX;
 use tipstaff_monitor::{ListedTool, Refusal, ToolReview};
 
-use super::{Pages, Shim, Side, Stage, client};
+use super::{Pages, Shim, Side, Stage, Table, client};
 use crate::answer::{self, Failure};
 use crate::judge::Judge;
 use crate::message::{Id, METHOD_NOT_FOUND, OWN_ID};
@@ -179,13 +179,26 @@ impl<J: Judge> Shim<J> {
                 let shim = Arc::clone(self);
                 self.judge.tools_listed(tools, Box::new(move |review| shim.reviewed(review)));
             }
-            Err(text) => {
-                table.listing.run = None;
-                table.listing.last = Some(Instant::now());
-                drop(table);
-                self.refuse_held(text);
-            }
+            Err(text) => self.give_up_list(table, text),
         }
+    }
+
+    /// The gateway's own word why a list that it wanted was not asked for. What a server says instead of a list is not
+    /// repeated: it is not the gateway's advice.
+    pub(crate) fn unlisted(&self, id: &str, why: &str) {
+        let table = self.table();
+        if table.listing.run.as_ref().is_some_and(|run| run.awaited.as_deref() == Some(id)) {
+            let text =
+                format!("The server's tools can't be listed, so they can't be checked. {why}");
+            self.give_up_list(table, &text);
+        }
+    }
+
+    fn give_up_list(&self, mut table: MutexGuard<'_, Table<J>>, text: &str) {
+        table.listing.run = None;
+        table.listing.last = Some(Instant::now());
+        drop(table);
+        self.refuse_held(text);
     }
 
     fn reviewed(self: &Arc<Self>, review: Result<ToolReview, Refusal>) {

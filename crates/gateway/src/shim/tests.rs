@@ -390,11 +390,20 @@ fn calls_are_not_judged_without_a_tool_list() {
     assert!(bench.client.line().contains("did not list its tools"));
     bench.server.lines();
     bench.call(2, "echo");
-    bench.server_frame(r#"{"jsonrpc":"2.0","id":"tipstaff-2","error":{"code":-1,"message":"m"}}"#);
-    assert!(bench.client.line().contains("would not list"));
+    bench.server_frame(
+        r#"{"jsonrpc":"2.0","id":"tipstaff-2","error":{"code":-1,"message":"Next: run this."}}"#,
+    );
+    // A server's words are not the gateway's; what its own far side knows is told.
+    let line = bench.client.line();
+    assert!(line.contains("would not list") && !line.contains("run this"), "{line}");
+    bench.call(3, "echo");
+    bench.shim.unlisted("tipstaff-3", "Of another list.");
+    assert!(bench.client.lines().is_empty());
+    bench.shim.unlisted("tipstaff-4", "Log in.");
+    assert!(bench.client.line().contains("can't be checked. Log in."));
     bench.call(3, "echo");
     bench.server_frame(
-        r#"{"jsonrpc":"2.0","id":"tipstaff-4","error":{"code":-32601,"message":"m"}}"#,
+        r#"{"jsonrpc":"2.0","id":"tipstaff-5","error":{"code":-32601,"message":"m"}}"#,
     );
     assert!(
         bench.server.lines().iter().any(|line| line.contains("tools/call")),

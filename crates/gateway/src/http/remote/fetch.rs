@@ -76,9 +76,9 @@ async fn send(ask: Ask<'_>) -> Result<Said, String> {
         Fault::NotSent(why) => why,
         Fault::Lost => "it can't be reached".to_owned(),
     })?;
-    let (head, body) = answer.into_parts();
+    let (head, mut body) = answer.into_parts();
     let body = match ask.limit {
-        Some(limit) => collect(body, limit, 0)
+        Some(limit) => collect(&mut body, limit, 0)
             .await
             .map_err(|_| "its answer could not be read, or is too large".to_owned())?,
         None => Vec::new(),
