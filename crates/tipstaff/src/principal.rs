@@ -313,7 +313,8 @@ fn show(at: &Place, name: &Name, did: bool) -> Outcome {
 fn services(words: &[String]) -> Result<Vec<Service>, Failure> {
     let three = words.chunks(3).map(|words| match words {
         [id, kind, at] => Service::new(id, kind, at)
-            .map_err(|fault| Failure::Usage(format!("--service {id} {kind} {at}: {fault}"))),
+            // The address may hold a password, which is just what is wrong with it.
+            .map_err(|fault| Failure::Usage(format!("--service {id}: {fault}"))),
         _ => Err(Failure::Usage("--service wants an id, a type and an address".to_owned())),
     });
     three.collect()
