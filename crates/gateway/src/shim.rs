@@ -162,6 +162,22 @@ impl<J: Judge> Answered<J::Warrant> for Asking<J> {
     }
 }
 
+/// What ended, and calls with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    Server,
+    Session,
+}
+
+impl Over {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "The server has ended.",
+            Self::Session => "The session has ended.",
+        }
+    }
+}
+
 enum Stage<E> {
     /// Waits for the review of the tool list.
     Held(Box<Draft>),
@@ -227,15 +243,23 @@ impl<J: Judge> Shim<J> {
         self.server.close(limit);
     }
 
-    /// Answers everything in flight with `text` and takes no more.
-    pub(crate) fn fail_all(&self, text: &str) {
+    /// Answers everything in flight with what ended and what became of it, and takes no more.
+    pub(crate) fn fail_all(&self, over: Over) {
         let (calls, _asks) = {
             let mut table = self.table();
             table.ending = true;
             (std::mem::take(&mut table.calls), std::mem::take(&mut table.asks))
         };
         for (id, call) in calls {
-            self.give_up(Side::Client, &id, call, text);
+            // INVARIANT: a call is marked as running before anything of it leaves, so that what is not was not sent.
+            let became = match call.stage {
+                Stage::Held(_) | Stage::Judging => "Nothing was done.",
+                Stage::ToolList(_) => "Try again.",
+                Stage::Running(_) | Stage::Passed => {
+                    "It is not known whether the action had its effect."
+                }
+            };
+            self.give_up(Side::Client, &id, call, &format!("{} {became}", over.as_str()));
         }
     }
 

@@ -29,7 +29,7 @@ use crate::http::wrap_url;
 use crate::judge::Judge;
 use crate::name::server_name;
 use crate::pipe::{Patient, Pipe};
-use crate::shim::{Batch, Ears, End, Shim, Terms};
+use crate::shim::{Batch, Ears, End, Over, Shim, Terms};
 
 /// Time for answers after the client has closed its side.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -308,18 +308,14 @@ fn finish<J: Judge>(
             End::Asked => End::Asked,
         };
     }
-    let text = match end {
-        End::ServerGone => {
-            "The server has ended. It is not known whether the action had its effect."
-        }
-        End::ClientGone | End::Asked => {
-            "The session has ended. It is not known whether the action had its effect."
-        }
+    let over = match end {
+        End::ServerGone => Over::Server,
+        End::ClientGone | End::Asked => Over::Session,
     };
     // On a thread of its own: a client that doesn't read must not keep the server alive.
     let (teller, (told, telling)) = (Arc::clone(shim), sync_channel::<()>(1));
     let spawned = spawn("end", move || {
-        teller.fail_all(text);
+        teller.fail_all(over);
         drop(told);
     });
     if spawned.is_ok() {

@@ -26,7 +26,7 @@ use crate::frame::FrameReader;
 use crate::message::{Id, Message};
 use crate::pipe::{Patient, Pipe};
 use crate::request::{Form, TOOLS_CALL};
-use crate::shim::{Batch, Ears, End, Shim, Terms};
+use crate::shim::{Batch, Ears, End, Over, Shim, Terms};
 use crate::wrap::{keep_time, spawn};
 
 /// Most messages that wait for a server which doesn't read.
@@ -216,7 +216,7 @@ impl Driver {
                 Job::Close => break,
             }
         }
-        self.finish("The session has ended. It is not known whether the action had its effect.");
+        self.finish(Over::Session);
     }
 
     fn deliver(&mut self, message: Message) {
@@ -263,7 +263,7 @@ impl Driver {
         if let Err(why) = &started {
             crate::say(&format!("{}: {why}", self.plan.name));
             self.failed();
-            self.finish("The server has ended. It is not known whether the action had its effect.");
+            self.finish(Over::Server);
         }
         started
     }
@@ -432,7 +432,7 @@ impl Driver {
         }
         self.failed();
         crate::say(&format!("{}: the server ended by itself", self.plan.name));
-        self.finish("The server has ended. It is not known whether the action had its effect.");
+        self.finish(Over::Server);
     }
 
     /// The first start after an end is at once; each further one waits twice as long.
@@ -445,9 +445,9 @@ impl Driver {
         self.not_before = Instant::now() + wait;
     }
 
-    fn finish(&mut self, text: &str) {
+    fn finish(&mut self, over: Over) {
         let Some(running) = self.running.take() else { return };
-        running.shim.fail_all(text);
+        running.shim.fail_all(over);
         running.shim.close_server(CLOSE_WAIT);
         lock(&self.brake.stuck_on).take();
         match running.process {

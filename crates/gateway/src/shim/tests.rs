@@ -492,11 +492,22 @@ fn too_many_are_refused_and_the_end_tells_everybody() {
     assert!(bench.client.lines().is_empty());
     bench.call(5000, "echo");
     assert!(bench.client.line().contains("Too many"));
-    bench.shim.fail_all("The server has ended.");
-    assert_eq!(bench.client.lines().len(), IN_FLIGHT_MAX);
+    bench.shim.fail_all(Over::Server);
+    let lines = bench.client.lines();
+    assert_eq!(lines.len(), IN_FLIGHT_MAX);
+    assert!(lines.iter().all(|line| line.contains("ended. It is not known")), "{lines:?}");
     assert_eq!(bench.log().len(), IN_FLIGHT_MAX);
     bench.call(6000, "echo");
     assert!(bench.client.line().contains("has ended"));
+}
+
+#[test]
+fn what_waits_for_the_list_of_tools_at_the_end_was_not_done() {
+    let bench = Bench::new();
+    bench.call(1, "echo");
+    bench.shim.fail_all(Over::Session);
+    assert!(bench.client.line().contains("The session has ended. Nothing was done."));
+    assert!(bench.log().is_empty());
 }
 
 #[test]
