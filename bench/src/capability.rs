@@ -23,16 +23,18 @@ use crate::inprocess::{one, thread_time, unsynced};
 use crate::machine::{Load, median};
 use crate::out::Out;
 
-/// Repetitions of what takes microseconds, and rounds of which the middle one counts.
+/// Repetitions of what takes less than a microsecond, and rounds of which the middle one counts.
 const REPEAT: usize = 20_000;
 const ROUNDS: usize = 7;
-/// Verifications in a round.
-const COLD: usize = 300;
+/// What is compared is done in turn, so little at a time that the machine is the same for both: turns, of which the
+/// middle one counts, and verifications in each.
+const TURNS: usize = 201;
+const COLD: usize = 12;
 /// Live grants, and what was made from one of them.
 const LIVE: usize = 1_000_000;
 const MADE: usize = 10_000;
-/// Actions of each kind in a round of the whole monitor.
-const ACTIONS: usize = 3_000;
+/// Actions of each kind in a turn of the whole monitor.
+const ACTIONS: usize = 120;
 
 pub(crate) fn run(scratch: &Path, out: &Out) -> Result<(), Failure> {
     let (bytes, root) = three()?;
@@ -43,7 +45,7 @@ pub(crate) fn run(scratch: &Path, out: &Out) -> Result<(), Failure> {
     let (added, without) = whole(scratch)?;
     let (revoked, looked) = revoking(&bytes, &capability)?;
     let foreign = Load::look(scratch).since(look).foreign;
-    println!("a capability of 3 blocks, {} bytes, median of {ROUNDS}:", bytes.len());
+    println!("a capability of 3 blocks, {} bytes, medians:", bytes.len());
     println!(
         "  warm: {warm:.2} µs to look at; {added:.2} µs more of processor time in an action of"
     );
@@ -121,12 +123,12 @@ fn warm(capability: &Arc<Capability>) -> Result<f64, Failure> {
 }
 
 /// Reading a token, its three signatures alone by the one acceptance rule, each with the reading of its key, and how
-/// often the second goes into the first: in turn, so that what the machine does besides is in both.
+/// often the second goes into the first.
 fn cold(bytes: &[u8], root: &VerifyingKey) -> Result<(f64, f64, f64), Failure> {
     let (key, message) = (key(9)?, [b'e'; 220]);
     let (signature, public) = (key.sign(&message), *key.verifying_key().as_bytes());
     let (mut cold, mut checks, mut times) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..TURNS {
         let start = thread_time();
         for _ in 0..COLD {
             let read = Token::decode(black_box(bytes)).and_then(|token| token.verify(root));
@@ -226,16 +228,23 @@ fn whole(scratch: &Path) -> Result<(f64, f64), Failure> {
         for _ in 0..ACTIONS {
             one(&monitor, member)?;
         }
+        let spent = spent(start) / ACTIONS as f64;
         monitor.tick()?;
-        Ok(spent(start) / ACTIONS as f64)
+        Ok(spent)
     };
     timed(&bare)?;
     let (mut added, mut without) = (Vec::new(), Vec::new());
-    // In turn, so that what the machine does besides is in both.
-    for _ in 0..ROUNDS {
-        let bare = timed(&bare)?;
-        added.push(timed(&within)? - bare);
-        without.push(bare);
+    for turn in 0..2 * TURNS {
+        // What comes second finds the machine as the first left it: each comes second as often.
+        let (plain, with) = if turn % 2 == 0 {
+            let plain = timed(&bare)?;
+            (plain, timed(&within)?)
+        } else {
+            let with = timed(&within)?;
+            (timed(&bare)?, with)
+        };
+        added.push(with - plain);
+        without.push(plain);
     }
     monitor.shut_down()?;
     Ok((median(&added), median(&without)))

@@ -144,9 +144,9 @@ fn promises(lines: &[Value], out: &mut String) {
     let capability = of(lines, "capability");
     row(
         &format!(
-            "capability of 3 blocks, read before: at most {CAPABILITY_US} µs added to an action"
+            "capability of 3 blocks, read before: at most {CAPABILITY_US} µs added to a verdict"
         ),
-        figure(capability, "added_us"),
+        figure(capability, "warm_us"),
         "µs",
         |value| value <= CAPABILITY_US,
     );
@@ -326,8 +326,8 @@ fn alone(lines: &[Value], out: &mut String) {
     let capability = of(lines, "capability");
     let _ = writeln!(
         out,
-        "\n## Capabilities\n\nThree blocks, {} bytes. Read before: {} to look at, {} more of processor time in an action \
-         of {} with both receipts. Read for the first time: {}, {} times its three strict signature checks alone \
+        "\n## Capabilities\n\nThree blocks, {} bytes. Read before: {} to look at in a verdict; with its longer receipt {} more of processor \
+         time in an action of {}. Read for the first time: {}, {} times its three strict signature checks alone \
          ({}). Revoking one of {} that stand: {} in memory, beside the file and the sync of its order; then each of \
          the {} that were made from it is refused after {}. Foreign load {}.",
         shown(capability, "bytes", ""),

@@ -19,7 +19,7 @@ use tipstaff_monitor::Wanted;
 
 use crate::cli::Demands;
 use crate::home::Place;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome, counted};
 use crate::principal::{Known, milliseconds, named, ordered, public, text};
 
 /// Most bytes of a file that is read as a capability.
@@ -142,45 +142,59 @@ pub(crate) fn list(at: &Place) -> Outcome {
     Ok(())
 }
 
-/// What a key would find of a capability at its home, for `whoami`.
-pub(crate) fn held(at: &Place, file: &Path, key: Option<&Path>) -> Outcome {
-    let undone = "What it may do can't be said.";
-    let bytes = bytes_of(undone, file)?;
-    let token = Token::decode(&bytes).map_err(|fault| refused(undone, &fault))?;
-    let own = key.and_then(|file| key_at(file).ok()).map(|key| key.verifying_key().key_id());
-    let wanted = Wanted { keys: own.iter().cloned().collect(), grants: true, ..Wanted::default() };
-    let (known, ids) = (Known::of(at, &wanted)?, token.ids());
-    let grants = known.json.get("grants").cloned().unwrap_or(Json::Null);
-    let granted = grants.get("granted").and_then(Json::as_array).unwrap_or_default();
-    let id = token.grant().to_hex();
-    let is_grant = |grant: &&Json| text(grant, "id") == id;
-    let stands = || -> Result<(), Fault> {
-        let grant = granted.iter().find(is_grant).ok_or(Fault::Unknown)?;
-        let root = VerifyingKey::from_did_key(&text(grant, "root")).map_err(|_| Fault::Key)?;
-        let capability = token.verify(&root)?;
-        let revoked = grants.get("revoked").and_then(Json::as_array).unwrap_or_default();
-        let is_revoked = |id: &Digest| revoked.contains(&Json::String(id.to_hex()));
-        if capability.ids().iter().any(is_revoked) {
-            return Err(Fault::Revoked);
-        }
-        let holder = capability.holder().map(VerifyingKey::key_id);
-        let theirs = own == holder || known.is_one_principals(own.as_deref(), holder.as_deref());
-        if theirs { Ok(()) } else { Err(Fault::NotHolder) }
-    };
-    let stands = stands();
-    if at.json {
-        let ids: Vec<_> = ids.iter().map(Digest::to_hex).collect();
-        let refused = stands.as_ref().err().map(Fault::as_str);
-        println!("{}", serde_json::json!({ "capability": ids, "refused": refused }));
-    } else {
-        match &stands {
-            Ok(()) => {
-                println!("  within a capability of {} blocks (`tipstaff inspect`)", ids.len())
+/// What a capability is worth to whoever has a key, by what the monitor knows now.
+pub(crate) struct Worth {
+    blocks: Vec<Digest>,
+    refused: Option<Fault>,
+}
+
+impl Worth {
+    pub(crate) fn of(at: &Place, file: &Path, key: Option<&Path>) -> Result<Self, Failure> {
+        let undone = "What it may do can't be said.";
+        let bytes = bytes_of(undone, file)?;
+        let token = Token::decode(&bytes).map_err(|fault| refused(undone, &fault))?;
+        let own = key.and_then(|file| key_at(file).ok()).map(|key| key.verifying_key().key_id());
+        let wanted =
+            Wanted { keys: own.iter().cloned().collect(), grants: true, ..Wanted::default() };
+        let (known, ids) = (Known::of(at, &wanted)?, token.ids());
+        let grants = known.json.get("grants").cloned().unwrap_or(Json::Null);
+        let granted = grants.get("granted").and_then(Json::as_array).unwrap_or_default();
+        let id = token.grant().to_hex();
+        let is_grant = |grant: &&Json| text(grant, "id") == id;
+        let stands = || -> Result<(), Fault> {
+            let grant = granted.iter().find(is_grant).ok_or(Fault::Unknown)?;
+            let root = VerifyingKey::from_did_key(&text(grant, "root")).map_err(|_| Fault::Key)?;
+            let capability = token.verify(&root)?;
+            let revoked = grants.get("revoked").and_then(Json::as_array).unwrap_or_default();
+            let is_revoked = |id: &Digest| revoked.contains(&Json::String(id.to_hex()));
+            if capability.ids().iter().any(is_revoked) {
+                return Err(Fault::Revoked);
             }
-            Err(fault) => println!("  permitted nothing: {fault}"),
-        }
+            let holder = capability.holder().map(VerifyingKey::key_id);
+            let theirs =
+                own == holder || known.is_one_principals(own.as_deref(), holder.as_deref());
+            if theirs { Ok(()) } else { Err(Fault::NotHolder) }
+        };
+        Ok(Self { refused: stands().err(), blocks: ids })
     }
-    if stands.is_ok() { Ok(()) } else { Err(Failure::No) }
+
+    /// As members of an answer in JSON.
+    pub(crate) fn members(&self) -> [(String, serde_json::Value); 2] {
+        let ids: Vec<_> = self.blocks.iter().map(Digest::to_hex).collect();
+        let refused = self.refused.as_ref().map(Fault::as_str);
+        [("capability".to_owned(), ids.into()), ("refused".to_owned(), refused.into())]
+    }
+
+    /// Tells it, unless it was told in JSON. The answer is no if it is worth nothing.
+    pub(crate) fn tell(&self, at: &Place) -> Outcome {
+        let blocks = counted(self.blocks.len(), "block", "blocks");
+        match &self.refused {
+            _ if at.json => {}
+            None => println!("  within a capability of {blocks} (`tipstaff inspect`)"),
+            Some(fault) => println!("  permitted nothing: {fault}"),
+        }
+        if self.refused.is_none() { Ok(()) } else { Err(Failure::No) }
+    }
 }
 
 /// A capability's text from its file, as a door presents it. What it is worth its home says.

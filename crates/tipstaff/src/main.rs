@@ -182,8 +182,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Envelope(command) => envelope::run(&at, command),
         Command::Group(command) => group::run(&at, command),
         Command::Whoami { key, capability } => {
-            principal::whoami(&at, key.as_deref())?;
-            capability.map_or(Ok(()), |file| capability::held(&at, &file, key.as_deref()))
+            principal::whoami(&at, key.as_deref(), capability.as_deref())
         }
         Command::Grant { to, demands, output } => capability::grant(&at, &to, &demands, &output),
         Command::Attenuate { file, key, to, demands, output } => {

@@ -24,6 +24,7 @@ use tipstaff_store::NativeDisk;
 
 pub(crate) use self::known::Known;
 use self::known::{PAGE_MAX, TRIES};
+use crate::capability::Worth;
 use crate::cli::PrincipalCommand;
 use crate::home::Place;
 use crate::outcome::{Failure, Outcome, counted};
@@ -105,8 +106,21 @@ pub(crate) fn run(at: &Place, command: PrincipalCommand) -> Outcome {
     }
 }
 
-/// Who a door would be that this command's starter started.
-pub(crate) fn whoami(at: &Place, key: Option<&Path>) -> Outcome {
+/// Who a door would be that this command's starter started, and what a capability is worth to it.
+pub(crate) fn whoami(at: &Place, key: Option<&Path>, capability: Option<&Path>) -> Outcome {
+    let mut said = who(at, key)?;
+    let worth = capability.map(|file| Worth::of(at, file, key)).transpose()?;
+    if at.json {
+        if let (Some(members), Some(worth)) = (said.as_object_mut(), &worth) {
+            members.extend(worth.members());
+        }
+        println!("{said}");
+    }
+    worth.map_or(Ok(()), |worth| worth.tell(at))
+}
+
+/// Who it would be; told, unless the answer is wanted in JSON.
+fn who(at: &Place, key: Option<&Path>) -> Result<serde_json::Value, Failure> {
     let undone = "Who this is can't be said.";
     let Some(file) = key else {
         let keys = HomeKeys::open(at.home.root())
@@ -115,7 +129,7 @@ pub(crate) fn whoami(at: &Place, key: Option<&Path>) -> Outcome {
         let pseudonyms = Pseudonyms::new(keys.pseudonym_key(), keys.origin());
         let agent = pseudonyms.of("agent", &peer.instance);
         let user = pseudonyms.of("principal", &peer.uid.to_string());
-        return tell_who(at, (&agent, &user, &[]), ("local", &peer.service));
+        return Ok(tell_who(at, (&agent, &user, &[]), ("local", &peer.service)));
     };
     let key = key_at(file).map_err(|error| {
         Failure::undone(undone, error, "Name the file that `tipstaff principal key FILE` wrote.")
@@ -138,36 +152,31 @@ pub(crate) fn whoami(at: &Place, key: Option<&Path>) -> Outcome {
     {
         person = owner;
     }
-    tell_who(at, (&name, &person, &names(found)), ("key", &status))
+    Ok(tell_who(at, (&name, &person, &names(found)), ("key", &status)))
 }
 
 fn tell_who(
     at: &Place,
     (agent, user, roles): (&str, &str, &[String]),
     (proof, more): (&str, &str),
-) -> Outcome {
-    if at.json {
-        println!(
-            "{}",
-            serde_json::json!({
-                "agent": agent, "user": user, "roles": roles, "proof": proof,
-                if proof == "key" { "status" } else { "program" }: more
-            })
-        );
-        return Ok(());
+) -> serde_json::Value {
+    if !at.json {
+        println!("Agent::\"{agent}\" in User::\"{user}\"");
+        for role in roles {
+            println!("  in Role::\"{role}\"");
+        }
+        match proof {
+            "key" => println!("  proved by a key; {more}"),
+            _ => println!(
+                "  as the kernel names the process that asks (`{}`)",
+                crate::queue::plain(more)
+            ),
+        }
     }
-    println!("Agent::\"{agent}\" in User::\"{user}\"");
-    for role in roles {
-        println!("  in Role::\"{role}\"");
-    }
-    match proof {
-        "key" => println!("  proved by a key; {more}"),
-        _ => println!(
-            "  as the kernel names the process that asks (`{}`)",
-            crate::queue::plain(more)
-        ),
-    }
-    Ok(())
+    serde_json::json!({
+        "agent": agent, "user": user, "roles": roles, "proof": proof,
+        if proof == "key" { "status" } else { "program" }: more
+    })
 }
 
 fn make(at: &Place, file: &Path) -> Outcome {

@@ -370,7 +370,10 @@ fn whoami_and_inspect_say_what_a_capability_is_worth() {
     grant(&world, &["--tier", "T2"], "coder.cap");
     let words = ["whoami", "--key", "coder.key", "--capability", "coder.cap"];
     let told = done(&world, &words);
-    assert!(told.out.contains("within a capability of 1 blocks"), "{told:?}");
+    assert!(told.out.contains("within a capability of 1 block "), "{told:?}");
+    let whole = done(&world, &[&["--json"][..], &words].concat()).json();
+    let (agent, blocks) = (whole["agent"].as_str(), whole["capability"].as_array().map(Vec::len));
+    assert_eq!((agent, blocks, &whole["refused"]), (Some("coder"), Some(1), &Value::Null));
     let shown = done(&world, &["inspect", "coder.cap"]);
     assert!(shown.out.contains("check if tier($v), $v <= 2"), "{shown:?}");
     assert!(shown.out.contains(&ids(&world, "coder.cap").remove(0)), "{shown:?}");
@@ -378,6 +381,8 @@ fn whoami_and_inspect_say_what_a_capability_is_worth() {
     let told = world.run(&words);
     assert_eq!(told.code, 1, "{told:?}");
     assert!(told.out.contains("revoked"), "{told:?}");
+    let whole = world.run(&[&["--json"][..], &words].concat());
+    assert_eq!((whole.code, &whole.json()["refused"]), (1, &json!("capability_revoked")));
     let again = world.run(&["revoke", "coder.cap"]);
     assert_eq!(again.code, 3, "{again:?}");
     // A grant is an order: an agent gives itself nothing.
