@@ -303,9 +303,10 @@ impl Shared {
         let asks_first = parts.headers.contains_key(EXPECT);
         let mut answer = self.answer_to(connection, parts, &mut incoming).await;
         // Whoever asks before sending is not asked to send what nobody reads.
-        let rest = match asks_first && !incoming.is_end_stream() {
-            true => Rest::There,
-            false => pass_over(&mut incoming).await,
+        let rest = if asks_first && !incoming.is_end_stream() {
+            Rest::There
+        } else {
+            pass_over(&mut incoming).await
         };
         if rest == Rest::There {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -191,7 +191,7 @@ fn the_document_says_where_a_principal_is_reached_until_it_retires() {
     let with = known.digest();
     assert_ne!(with, before);
     // The order in which they are said makes no difference.
-    let again = give(&mut known, services(vec![inbox.clone(), mcp.clone()]), 11);
+    let again = give(&mut known, services(vec![inbox, mcp.clone()]), 11);
     assert_eq!(again, Err(ChangeFault::Already));
     let twice = vec![mcp.clone(), service("mcp", "https://c.example")];
     assert_eq!(give(&mut known, services(twice), 11), Err(ChangeFault::Services));
@@ -200,7 +200,7 @@ fn the_document_says_where_a_principal_is_reached_until_it_retires() {
     assert_eq!(known.digest(), with, "what is refused changes nothing");
     give(&mut known, services(Vec::new()), 12).unwrap();
     assert_eq!((shown(&known), known.digest()), (None, before));
-    give(&mut known, services(vec![mcp.clone()]), 13).unwrap();
+    give(&mut known, services(vec![mcp]), 13).unwrap();
     give(&mut known, Change::Retire { name: name("coder") }, 14).unwrap();
     assert_eq!(shown(&known), None);
     assert_eq!(give(&mut known, services(Vec::new()), 15), Err(ChangeFault::Retired));
