@@ -114,9 +114,10 @@ def official():
                 see("the tools are listed", names == ["told"], names)
                 told = told_by(agent)
                 see("a tool is called", told.get("registered") == 1, told)
+                renewed = told.get("renewed", 0)
                 time.sleep(life + 1)
                 told = told_by(agent)
-                see("a token that has ended is renewed in the same session", told.get("renewed") == 1, told)
+                see("a token that has ended is renewed in the same session", told.get("renewed", 0) > renewed, told)
                 file = world.folder / "home/logins/far.json"
                 kept = json.loads(file.read_text())
                 see("what is kept is for its owner alone", file.stat().st_mode & 0o777 == 0o600)

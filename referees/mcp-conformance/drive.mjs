@@ -32,7 +32,7 @@ async function step(name, promise) {
 }
 
 async function until(kind, count = 1) {
-  for (let i = 0; i < 150 && (events[kind] ?? []).length < count; i += 1) await sleep(20);
+  for (let i = 0; i < 1500 && (events[kind] ?? []).length < count; i += 1) await sleep(20);
 }
 
 const client = new Client(
@@ -122,7 +122,7 @@ await new Promise((begun) => {
   tool("test_wait", { seconds: 60 }, { signal: stop.signal, onprogress: begun }).catch(() => {});
 });
 stop.abort("enough");
-for (let i = 0; i < 100 && (await count()) === before; i += 1) await sleep(50);
+for (let i = 0; i < 600 && (await count()) === before; i += 1) await sleep(50);
 steps["cancelled in the server"] = (await count()) - before;
 await call("after the cancellation", "add", { a: 1, b: 1 });
 await call("name", "test_name");

@@ -63,7 +63,7 @@ async def step(name, awaitable):
 
 
 async def until(kind, count=1):
-    for _ in range(150):
+    for _ in range(1500):
         if len(events.get(kind, [])) >= count:
             return True
         await asyncio.sleep(0.02)
@@ -143,9 +143,9 @@ async def drive(client):
         begun.set()
 
     slow = asyncio.create_task(client.call_tool(PREFIX + "test_wait", {"seconds": 60}, progress_callback=on_begin))
-    await asyncio.wait_for(begun.wait(), 20)
+    await asyncio.wait_for(begun.wait(), 60)
     slow.cancel()
-    for _ in range(100):
+    for _ in range(600):
         if await count() > before:
             break
         await asyncio.sleep(0.05)

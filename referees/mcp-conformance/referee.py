@@ -221,7 +221,7 @@ def running(words):
 
 def end(name, process, mark):
     check(f"{name}: serve ends well when it is told to", stop(process) == 0, process.returncode)
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while running([mark, "--stdio"]) and time.monotonic() < until:
         time.sleep(0.1)
     left = running([mark, "--stdio"])

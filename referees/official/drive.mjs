@@ -63,7 +63,7 @@ function driver(client, steps, events) {
   const call = (name, tool, args, options) =>
     step(name, client.callTool({ name: tool, arguments: args }, undefined, options));
   const until = async (kind, count = 1) => {
-    for (let i = 0; i < 150; i += 1) {
+    for (let i = 0; i < 1500; i += 1) {
       if ((events[kind] ?? []).length >= count) return true;
       await sleep(20);
     }

@@ -40,7 +40,7 @@ class Driver:
         await self.step(name, self.client.call_tool(tool, arguments, **more))
 
     async def until(self, kind, count=1):
-        for _ in range(150):
+        for _ in range(1500):
             if len(self.events.get(kind, [])) >= count:
                 return True
             await asyncio.sleep(0.02)

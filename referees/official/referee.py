@@ -192,7 +192,7 @@ def running(home):
 
 
 def wait_for_end(home):
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while running(home) and time.monotonic() < until:
         time.sleep(0.1)
     left = running(home)

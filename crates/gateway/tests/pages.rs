@@ -10,10 +10,14 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tipstaff_gateway::{Credential, HttpDoor, HttpOptions, Pages};
 use tipstaff_monitor::{Home, Monitor};
+
+/// Whether a slow page is over.
+static GO_ON: AtomicBool = AtomicBool::new(false);
 
 /// Says what it was asked.
 struct Echo;
@@ -22,7 +26,12 @@ impl Pages for Echo {
     fn answer(&self, request: http::Request<Vec<u8>>) -> http::Response<Vec<u8>> {
         match request.uri().path() {
             "/panic" => panic!("a page"),
-            "/slow" => std::thread::sleep(Duration::from_secs(2)),
+            "/slow" => {
+                let until = Instant::now() + Duration::from_secs(60);
+                while !GO_ON.load(Ordering::SeqCst) && Instant::now() < until {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
             _ => {}
         }
         let who = request.extensions().get::<Credential>();
@@ -86,7 +95,8 @@ fn pages_get_whole_requests_and_bring_nothing_down() {
     std::thread::sleep(Duration::from_millis(200));
     let since = Instant::now();
     assert!(ask(at, "GET /", "", b"").starts_with("HTTP/1.1 201"));
-    assert!(since.elapsed() < Duration::from_secs(1));
+    assert!(since.elapsed() < Duration::from_secs(50), "before the slow ones are over");
+    GO_ON.store(true, Ordering::SeqCst);
     for page in slow {
         assert!(page.join().unwrap().starts_with("HTTP/1.1 201"));
     }

@@ -37,7 +37,7 @@ fn hold(world: &World, session: &mut Session, name: &str) -> (u64, String) {
     fs::write(world.work().join(name), "keep").unwrap();
     let call = json!({ "name": "delete_note", "arguments": { "name": name } });
     let call = session.post("tools/call", call);
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     loop {
         let queue = world.run(&["--json", "queue"]).json();
         let found = queue
@@ -240,7 +240,7 @@ fn a_lost_key_is_replaced_by_naming_it_and_the_log_says_so() {
     let why: Vec<&Value> = refused.map(|r| &r["receipt"]["authority"]["rejected"]).collect();
     assert_eq!(why, [&json!("connected")]);
     assert_eq!(session.end(), 0);
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     let done = loop {
         let done = recover(&lost);
         if done.code == 0 || Instant::now() > until {

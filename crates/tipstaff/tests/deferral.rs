@@ -43,7 +43,7 @@ fn queue(world: &World) -> Vec<Value> {
 
 /// What waits, once it is as many.
 fn waiting(world: &World, many: usize) -> Vec<Value> {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     loop {
         let found = queue(world);
         if found.len() == many {
@@ -121,7 +121,7 @@ fn a_deferred_call_waits_with_what_depends_on_it_and_survives_the_monitor() {
     // The monitor is killed; the shim asks again, in the same order, and it is the same three.
     kill(world.monitor().unwrap(), "KILL");
     let names = |holds: &[Value]| holds.iter().map(|hold| hold["of"].clone()).collect::<Vec<_>>();
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     while queue(&world).iter().filter(|hold| hold["doors"] == json!(1)).count() < 3 {
         assert!(Instant::now() < until, "{:?}", queue(&world));
         thread::sleep(Duration::from_millis(20));

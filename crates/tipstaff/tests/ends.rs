@@ -111,7 +111,7 @@ fn ended_by(signal: &str, tool: &str, limit: Duration) {
 #[test]
 fn a_signal_ends_the_session_in_order() {
     for signal in ["TERM", "INT", "HUP"] {
-        ended_by(signal, "hang", Duration::from_secs(5));
+        ended_by(signal, "hang", Duration::from_secs(40));
     }
 }
 
@@ -136,7 +136,7 @@ fn a_signal_ends_it_while_it_starts() {
 
 #[test]
 fn a_signal_ends_a_server_that_ignores_everything() {
-    ended_by("TERM", "deaf", Duration::from_secs(8));
+    ended_by("TERM", "deaf", Duration::from_secs(40));
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn it_ends_though_the_client_reads_nothing() {
         } else {
             drop(child.stdin.take());
         }
-        let code = ends_within(&mut child, Duration::from_secs(10));
+        let code = ends_within(&mut child, Duration::from_secs(40));
         assert_eq!(code, Some(0), "signal: {signal}, after {before} s");
         assert!(!lives(server), "signal: {signal}, after {before} s: the server is left behind");
         world.settle();
@@ -287,7 +287,7 @@ fn many_notifications_pass_in_bounded_memory() {
     let peak = peak_mib(pid);
     assert!(peak < PEAK_MIB, "{peak} MiB");
     drop(child.stdin.take());
-    assert_eq!(ends_within(&mut child, Duration::from_secs(10)), Some(0));
+    assert_eq!(ends_within(&mut child, Duration::from_secs(40)), Some(0));
     world.settle();
     world.assert_whole();
 }
@@ -360,7 +360,7 @@ fn permits_nothing_without(folder: &str, is_first: bool, words: &str) {
     assert!(write(&mut session).0);
     remove(&world, folder);
     // A tick is half a second, a publication a second, and this machine may be busy.
-    let until = Instant::now() + Duration::from_secs(5);
+    let until = Instant::now() + Duration::from_secs(30);
     while write(&mut session).0 {
         assert!(Instant::now() < until, "{folder}: permits are given without it");
         sleep(Duration::from_millis(50));
@@ -376,7 +376,7 @@ fn permits_nothing_without(folder: &str, is_first: bool, words: &str) {
         assert!(said.contains("it was not done"), "{folder}: {said}");
         assert!(said.contains("the log is damaged"), "{folder}: {said}");
         (asked, is_said) = (asked + 1, said.contains(words));
-        assert!(Instant::now() < until + Duration::from_secs(5), "{folder}: {said}");
+        assert!(Instant::now() < until + Duration::from_secs(30), "{folder}: {said}");
     }
     assert_eq!(session.end(), 0);
     let mut session = world.notes();

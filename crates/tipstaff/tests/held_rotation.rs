@@ -44,7 +44,7 @@ fn delete(session: &mut Session) -> u64 {
 
 /// The id of the first call that waits.
 fn held(world: &World) -> String {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     loop {
         let queue = world.run(&["--json", "queue"]).json();
         if let Some(hold) = queue.as_array().and_then(|holds| holds.first()) {
@@ -140,7 +140,7 @@ fn what_was_approved_while_nobody_waited_runs_for_whoever_proves_again_to_be_the
     let hold = held(&world);
     // The client is gone, its call still waits.
     drop(session);
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     while world.run(&["--json", "queue"]).json()[0]["doors"] != json!(0) {
         assert!(Instant::now() < until, "the door stays");
         thread::sleep(Duration::from_millis(20));

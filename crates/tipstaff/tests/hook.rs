@@ -294,7 +294,7 @@ fn client(world: &World, script: &str) -> Child {
 
 /// The text of a file, once its last line is an exit code.
 fn written(world: &World, name: &str) -> String {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     loop {
         let text = fs::read_to_string(world.at(name)).unwrap_or_default();
         let last = text.lines().last().unwrap_or_default();
@@ -345,7 +345,7 @@ fn a_hook_that_waits_hears_of_the_approval_at_once() {
     let event = before(&world, 1, "Bash", json!({ "command": "rm -rf x" }));
     fs::write(world.at("event"), event.to_string()).unwrap();
     let mut client = client(&world, "\"$TIPSTAFF\" hook --wait 50 < event > one; echo $? >> one");
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     let id = loop {
         let queue = world.run(&["--json", "queue"]).json();
         if let Some(hold) = queue.as_array().and_then(|holds| holds.first()) {
@@ -357,7 +357,7 @@ fn a_hook_that_waits_hears_of_the_approval_at_once() {
     assert_eq!(world.run(&["approve", &id]).code, 0);
     let begun = Instant::now();
     assert_eq!(written(&world, "one"), "0");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(40), "it waits no longer than for the answer");
     client.wait().unwrap();
 }
 

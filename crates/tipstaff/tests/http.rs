@@ -377,7 +377,7 @@ fn a_cancelled_call_ends_and_its_id_is_not_taken_for_another() {
             "params": {"requestId": 50, "reason": "test"}});
         assert_eq!(talk.post(&cancel).status, 202);
         let ended = slow.join().unwrap();
-        assert!(since.elapsed() < Duration::from_secs(3), "{ended:?}");
+        assert!(since.elapsed() < Duration::from_secs(15), "{ended:?}");
         assert!(ended.json()["error"]["message"].to_string().contains("cancelled"));
     });
 }
@@ -435,7 +435,7 @@ fn whoever_sends_nothing_is_not_waited_for() {
     let since = Instant::now();
     let talk = served.open();
     assert_ne!(talk.call("list_notes", json!({}))["isError"], json!(true));
-    assert!(since.elapsed() < Duration::from_secs(5));
+    assert!(since.elapsed() < Duration::from_secs(25));
     drop(silent);
     kill(served.child.id(), "TERM");
 }

@@ -82,7 +82,7 @@ fn a_refused_reply_names_its_receipt_and_a_held_one_has_it_in_the_result() {
     let talk = served.open();
     let held = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| talk.request(2, "tools/call", delete));
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         let name = loop {
             let queue = world.run(&["--json", "queue"]).json();
             if let Some(of) = queue[0]["of"].as_str() {

@@ -319,7 +319,7 @@ fn beyond_this_machine_there_has_to_be_tls_and_a_name() {
         let mut command = world.command();
         command.arg("serve").args(words).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         while child.try_wait().unwrap().is_none() {
             if Instant::now() > until {
                 child.kill().unwrap();

@@ -28,14 +28,14 @@ fn a_slow_server_keeps_only_its_own_callers_waiting() {
     let since = Instant::now();
     let listed = talk.result("tools/list", json!({}));
     let took = since.elapsed();
-    assert!(took > Duration::from_secs(4) && took < Duration::from_secs(9), "{took:?}");
+    assert!(took > Duration::from_secs(4) && took < Duration::from_secs(50), "{took:?}");
     assert_eq!(listed["_meta"]["tipstaff/missing"], json!(["alpha"]));
     assert!(names(&listed, "tools", "name").iter().all(|name| name.starts_with("beta__")));
     std::thread::scope(|scope| {
         let (served, id) = (&served, &talk.id);
         let slow = scope.spawn(move || {
             let talk = Talk { served, id: id.clone(), opened: Value::Null };
-            talk.request(99, "tools/call", json!({"name": "beta__sleep", "arguments": {"s": 6}}))
+            talk.request(99, "tools/call", json!({"name": "beta__sleep", "arguments": {"s": 12}}))
         });
         std::thread::sleep(Duration::from_millis(300));
         let since = Instant::now();
@@ -43,7 +43,7 @@ fn a_slow_server_keeps_only_its_own_callers_waiting() {
             let talk = Talk { served, id: id.clone(), opened: Value::Null };
             talk.call("beta__echo", json!({"text": n.to_string()}));
         }
-        assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+        assert!(!slow.is_finished(), "{:?}", since.elapsed());
         // What takes long shows signs of life before the answer.
         let slow = slow.join().unwrap();
         assert_eq!(slow.header("content-type").as_deref(), Some("text/event-stream"));
@@ -213,7 +213,7 @@ fn a_far_session_that_was_lost_is_opened_again() {
     let mut command = inner.command();
     command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
     let mut again = command.stdout(std::process::Stdio::null()).spawn().unwrap();
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     loop {
         let answer = talk.call("beta__echo", json!({"text": "2"}));
         if text(&answer) == "beta says 2" {

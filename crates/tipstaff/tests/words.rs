@@ -211,7 +211,7 @@ fn a_file_of_words_is_checked_compiled_and_put_in_force_like_any_other() {
     fs::write(&file, "deny(*, notes/delete_note, *) \"Not today.\"\n").unwrap();
     let compiled = world.run(&["policy", "compile", file.to_str().unwrap()]);
     assert_eq!(compiled.code, 0, "{compiled:?}");
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     loop {
         let answer = session.call("delete_note", json!({ "name": path.to_str().unwrap() }));
         if text(&answer).contains("Not today.") {

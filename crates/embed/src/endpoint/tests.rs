@@ -159,7 +159,7 @@ fn slow_and_endless_answers_are_given_up() {
     let endpoint = Endpoint::new(Settings { wait, ..settings(&base, None) }).unwrap();
     let began = Instant::now();
     assert!(matches!(endpoint.embed("x"), Err(EmbedError::Late { .. })));
-    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(began.elapsed() < Duration::from_secs(30));
 
     let (base, _asked) = stand_in(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n");

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{BINARY, World, kill};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `serve`, ended with the test.
 pub struct Served {

