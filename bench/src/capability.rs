@@ -31,8 +31,8 @@ const ROUNDS: usize = 7;
 const TURNS: usize = 201;
 const COLD: usize = 12;
 /// Live grants, and what was made from one of them.
-const LIVE: usize = 1_000_000;
-const MADE: usize = 10_000;
+pub(crate) const LIVE: usize = 1_000_000;
+pub(crate) const MADE: usize = 10_000;
 /// Actions of each kind in a turn of the whole monitor.
 const ACTIONS: usize = 120;
 

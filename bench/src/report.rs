@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::capability::{LIVE, MADE};
 use crate::failure::Failure;
 
 /// Promised: beyond one sync, in milliseconds.
@@ -158,7 +159,7 @@ fn promises(lines: &[Value], out: &mut String) {
     );
     row(
         &format!(
-            "one of 1000000 capabilities revoked, 10000 made from it: at most {REVOKED_US} µs"
+            "one of {LIVE} capabilities revoked, {MADE} made from it: at most {REVOKED_US} µs"
         ),
         figure(capability, "revoke_us"),
         "µs",

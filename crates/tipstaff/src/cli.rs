@@ -1,6 +1,7 @@
 //! The commands and their help.
 
 mod authority;
+mod needs;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use crate::install::clients::Client;
 pub(crate) use self::authority::{
     ApproverCommand, EnvelopeCommand, GroupCommand, PrincipalCommand,
 };
+pub(crate) use self::needs::Needs;
 
 /// A security kernel for software agents: every action is judged before it happens, by rules that
 /// anyone can replay, and leaves a signed receipt that anyone can check.
@@ -391,87 +393,6 @@ pub(crate) enum Command {
     /// Run the monitor of a home; doors start it by themselves
     #[command(hide = true)]
     Monitor,
-}
-
-/// What a command needs of the home folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Needs {
-    /// That it is there: a mistyped name is no empty home, and nothing else is paused by it.
-    Home,
-    /// Nothing: it makes one, does without, or says itself what is missing.
-    Nothing,
-}
-
-impl Command {
-    pub(crate) const fn needs(&self) -> Needs {
-        match self {
-            Self::Login { .. }
-            | Self::Logout { .. }
-            | Self::Tail
-            | Self::Queue { .. }
-            | Self::Approve { .. }
-            | Self::Withdraw { .. }
-            | Self::Refuse { .. }
-            | Self::Session(_)
-            | Self::Principal(
-                PrincipalCommand::Enrol { .. }
-                | PrincipalCommand::Rotate { .. }
-                | PrincipalCommand::Roles { .. }
-                | PrincipalCommand::Services { .. }
-                | PrincipalCommand::Suspend { .. }
-                | PrincipalCommand::Restore { .. }
-                | PrincipalCommand::Retire { .. }
-                | PrincipalCommand::Compromise { .. }
-                | PrincipalCommand::List { .. }
-                | PrincipalCommand::Show { .. },
-            )
-            | Self::Approver(_)
-            | Self::Group(_)
-            | Self::Envelope(_)
-            | Self::Whoami { .. }
-            | Self::Grant { .. }
-            | Self::Revoke { .. }
-            | Self::Grants
-            | Self::Pause
-            | Self::Resume
-            | Self::Why { .. }
-            | Self::Receipts(_)
-            | Self::Keys(_)
-            | Self::Replay
-            | Self::Policy(PolicyCommand::Suggest { .. })
-            | Self::Tools(_)
-            | Self::Log(_) => Needs::Home,
-            Self::Init
-            | Self::Demo { .. }
-            | Self::Wrap { .. }
-            | Self::Install { .. }
-            | Self::Doctor
-            | Self::Hook { .. }
-            | Self::Serve { .. }
-            | Self::Conformance { .. }
-            | Self::ConformanceTools { .. }
-            | Self::Principal(
-                PrincipalCommand::Key { .. } | PrincipalCommand::Certificate { .. },
-            )
-            | Self::Attenuate { .. }
-            | Self::Inspect { .. }
-            | Self::Drift(_)
-            | Self::Verify { .. }
-            | Self::Classify { .. }
-            | Self::Policy(
-                PolicyCommand::Check { .. }
-                | PolicyCommand::Test { .. }
-                | PolicyCommand::Compile { .. }
-                | PolicyCommand::WhoCan { .. }
-                | PolicyCommand::WhatCan { .. }
-                | PolicyCommand::Prove { .. }
-                | PolicyCommand::Explain { .. },
-            )
-            | Self::Completions { .. }
-            | Self::Notes { .. }
-            | Self::Monitor => Needs::Nothing,
-        }
-    }
 }
 
 /// Whether clients of `serve --tls` have to show a certificate.

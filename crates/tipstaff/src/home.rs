@@ -109,8 +109,9 @@ pub(crate) fn init(at: &Place) -> Outcome {
 }
 
 pub(crate) fn jwks(at: &Place) -> Outcome {
-    let keys = HomeKeys::open(at.home.root())
-        .map_err(|e| Failure::undone("The keys can't be read.", e, "Run `tipstaff init`."))?;
+    let keys = HomeKeys::open(at.home.root()).map_err(|e| {
+        Failure::undone("The keys can't be read.", e, "Restore them from a backup.")
+    })?;
     let mut jwks = keys.public().to_jwks();
     if let (Some(members), Ok(verifier)) =
         (jwks.as_object_mut(), NoteVerifier::new(keys.origin(), keys.public().log))

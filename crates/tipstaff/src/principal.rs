@@ -123,8 +123,9 @@ pub(crate) fn whoami(at: &Place, key: Option<&Path>, capability: Option<&Path>) 
 fn who(at: &Place, key: Option<&Path>) -> Result<serde_json::Value, Failure> {
     let undone = "Who this is can't be said.";
     let Some(file) = key else {
-        let keys = HomeKeys::open(at.home.root())
-            .map_err(|error| Failure::undone(undone, error, "Make a home with `tipstaff init`."))?;
+        let keys = HomeKeys::open(at.home.root()).map_err(|error| {
+            Failure::undone(undone, error, "Restore the home's keys from a backup.")
+        })?;
         let peer = Peer::of_process(std::process::id(), rustix::process::getuid().as_raw());
         let pseudonyms = Pseudonyms::new(keys.pseudonym_key(), keys.origin());
         let agent = pseudonyms.of("agent", &peer.instance);
@@ -331,8 +332,9 @@ fn services(words: &[String]) -> Result<Vec<Service>, Failure> {
 
 /// Who is known in the log as it stands, and its origin.
 pub(crate) fn folded(at: &Place, undone: &str) -> Result<(Principals, String), Failure> {
-    let keys = HomeKeys::open(at.home.root())
-        .map_err(|error| Failure::undone(undone, error, "Make a home with `tipstaff init`."))?;
+    let keys = HomeKeys::open(at.home.root()).map_err(|error| {
+        Failure::undone(undone, error, "Restore the home's keys from a backup.")
+    })?;
     let broken = |why: String| {
         Failure::undone(
             undone,
