@@ -38,8 +38,8 @@ impl Place {
         Ok(Self { home, json })
     }
 
-    /// Whether the home is there and can be read; if not, a sentence that says so.
-    pub(crate) fn is_there(&self) -> Outcome {
+    /// Goes on if the home is there and can be read.
+    pub(crate) fn must_be_there(&self) -> Outcome {
         let root = self.home.root().display();
         match self.home.root().join("keys").metadata() {
             Ok(_) if self.home.exists() => Ok(()),
@@ -58,7 +58,7 @@ impl Place {
 
     /// The log as it stands; a running monitor is asked to publish first.
     pub(crate) fn open(&self) -> Result<Opened, Failure> {
-        self.is_there()?;
+        self.must_be_there()?;
         let keys = HomeKeys::open(self.home.root())
             .map_err(|e| Failure::undone("The keys can't be read.", e, "See `ls -l` of keys/."))?;
         // A monitor that can't answer has stopped; what is durable is read all the same.

@@ -113,7 +113,7 @@ fn misused(error: &clap::Error) -> ExitCode {
 fn run(cli: Cli) -> Outcome {
     let at = home::Place::new(cli.home, cli.json)?;
     match cli.command.needs() {
-        Needs::Home => at.is_there()?,
+        Needs::Home => at.must_be_there()?,
         Needs::Nothing => {}
     }
     match cli.command {

@@ -91,7 +91,7 @@ pub(crate) fn authority(at: &Place) -> Outcome {
 
 fn home_authority(at: &Place) -> Result<ServerAuthority, Failure> {
     let undone = "The home's certificate authority can't be used.";
-    at.is_there()?;
+    at.must_be_there()?;
     let failed = |error| Failure::undone(undone, error, "Mend that and try again.");
     let keys = HomeKeys::open(at.home.root()).map_err(failed)?;
     let now = Millis(SystemClock.now_ms());

@@ -61,12 +61,6 @@ impl Service {
         Ok(Self { id, kind: kind.to_owned(), endpoint: endpoint.to_owned() })
     }
 
-    /// Its id in the document.
-    #[must_use]
-    pub const fn id(&self) -> &Name {
-        &self.id
-    }
-
     /// As orders and listings have it.
     pub(super) fn to_json(&self) -> Json {
         self.members(self.id.as_str())
